@@ -1,0 +1,16 @@
+"""Where arrays live: the only code of xpnet that imports an array library."""
+
+from xpnet.backends.base import Backend, DeviceUnavailable
+from xpnet.backends.registry import backend_names, backend_of, get_backend, load_backend
+from xpnet.backends.streams import Streams, random_streams
+
+__all__ = [
+    "Backend",
+    "DeviceUnavailable",
+    "Streams",
+    "backend_names",
+    "backend_of",
+    "get_backend",
+    "load_backend",
+    "random_streams",
+]

@@ -1,0 +1,103 @@
+"""The contract of a backend.
+
+A backend is one array library on one device, and knows no mathematics::
+
+    name, xp, device          who it is, its array API namespace, where its arrays live
+    asarray, to_numpy         the only two doors between host and device
+    synchronize               wait until the device has done what it was asked to do
+    scan                      run a step over the first axis of its inputs
+    on_device                 make its device the current one, where a library has such a thing
+
+A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `devices` and the two doors.
+`scan` is the place to be clever, for there alone a backend sees the whole loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeAlias
+
+Array: TypeAlias = Any
+State: TypeAlias = tuple[Array, ...]
+Step: TypeAlias = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
+
+
+class DeviceUnavailable(RuntimeError):  # noqa: N818 - says what is the matter, like FileNotFoundError's kin
+    """A device or library that was asked for cannot be used here; the message says what is missing and the mend."""
+
+
+@dataclass(frozen=True)
+class Backend(ABC):
+    """One array library on one device.
+
+    Attributes
+    ----------
+    device : str
+        What people call the device: ``"cpu"``, ``"cuda:0"``, or the library's own name for it.
+    name : str
+        The import name of the array library.
+    xp : module
+        Its array API namespace.
+    """
+
+    device: str
+    name: ClassVar[str]
+    xp: ClassVar[Any]
+
+    @classmethod
+    @abstractmethod
+    def open(cls, device: str) -> Self:
+        """Make sure that the device can be used, and return its backend; raise `DeviceUnavailable` if it cannot."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, array: Array) -> Self:
+        """Return the backend where an array of this library lives."""
+
+    @classmethod
+    @abstractmethod
+    def devices(cls) -> dict[str, str]:
+        """Return the usable devices with a description of each; raise `DeviceUnavailable` if there are none."""
+
+    @abstractmethod
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """Bring host data, or an array of this library, to the device; copy only where needed."""
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> Any:
+        """Bring an array of this backend to the host, as a NumPy array; copy only where needed."""
+
+    def synchronize(self) -> None:  # noqa: B027 - most libraries have nothing to wait for
+        """Wait until all work given to the device is done."""
+
+    def on_device(self) -> AbstractContextManager[Any]:
+        """Return a context in which new arrays are made on this device."""
+        return nullcontext()
+
+    def scan(self, step: Step, state: State, inputs: tuple[Array, ...]) -> tuple[State, Array]:
+        """Run `step` over the first axis of the inputs: ``state, losses[i] = step(state, inputs[:][i])``.
+
+        Parameters
+        ----------
+        step : callable
+            ``step(state, batch) -> (state, loss)``; it owns the arrays of the state and may change them in place.
+        state : tuple of arrays
+            What a step hands to the next.
+        inputs : tuple of arrays, each of shape (steps, ...)
+            What changes from step to step.
+
+        Returns
+        -------
+        state : tuple of arrays
+            The last state.
+        losses : array of shape (steps, ...)
+            The loss of every step, still on the device.
+        """
+        losses = []
+        for i in range(inputs[0].shape[0]):
+            state, loss = step(state, tuple(array[i, ...] for array in inputs))
+            losses.append(loss)
+        return state, self.xp.stack(losses)

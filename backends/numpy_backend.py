@@ -1,0 +1,54 @@
+"""NumPy on the CPU."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy
+
+from xpnet.backends.base import Array, Backend, DeviceUnavailable, State, Step
+
+
+def host_array(x: Any, dtype: str | None = None) -> Any:
+    """Return anything as a NumPy array; what is too great for the type becomes infinite, and never a mere warning."""
+    if isinstance(x, numpy.ma.MaskedArray) and numpy.ma.is_masked(x):
+        msg = "it is a masked array, whose masked values would be taken for numbers; fill them or drop them first"
+        raise ValueError(msg)
+    with numpy.errstate(over="ignore"):
+        return numpy.asarray(x, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class NumpyBackend(Backend):
+    """NumPy, used bare: it is complete from version 2.1 on, and a wrapper's calls cost as much as a small product."""
+
+    name = "numpy"
+    xp = numpy
+
+    @classmethod
+    def open(cls, device: str) -> Self:
+        if device != "cpu":
+            msg = f"numpy has no device {device!r}, only 'cpu'"
+            raise DeviceUnavailable(msg)
+        return cls(device)
+
+    @classmethod
+    def of(cls, array: Array) -> Self:
+        return cls("cpu")
+
+    @classmethod
+    def devices(cls) -> dict[str, str]:
+        return {"cpu": f"{os.cpu_count()} cores"}
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        return host_array(x, dtype)
+
+    def to_numpy(self, array: Array) -> Any:
+        return array
+
+    def scan(self, step: Step, state: State, inputs: tuple[Array, ...]) -> tuple[State, Array]:
+        # Training that diverges is reported once, with its epoch, by whoever reads the losses.
+        with numpy.errstate(all="ignore"):
+            return super().scan(step, state, inputs)

@@ -1,0 +1,140 @@
+"""Which backends there are, and which one a device or an array asks for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+from xpnet.backends.base import Array, Backend, DeviceUnavailable
+
+GROUP = "xpnet.backends"
+CUDA_MEND = 'pip install "xpnet[cuda12]" (or "xpnet[cuda13]", whichever CUDA the driver supports)'
+
+
+class _BuiltIn(NamedTuple):
+    module: str
+    backend: str
+    mend: str
+
+
+_BUILT_IN = {
+    "numpy": _BuiltIn("xpnet.backends.numpy_backend", "NumpyBackend", "pip install numpy"),
+    "cupy": _BuiltIn("xpnet.backends.cupy_backend", "CupyBackend", CUDA_MEND),
+    "array_api_strict": _BuiltIn("xpnet.backends.strict_backend", "StrictBackend", 'pip install "xpnet[test]"'),
+}
+
+# The library that serves a device when none is named.
+_LIBRARY_FOR = {"cpu": "numpy", "cuda": "cupy"}
+
+
+def backend_names() -> list[str]:
+    """Return the names of all known backends, usable here or not: the built-in ones, then those of other packages."""
+    return [*_BUILT_IN, *(point.name for point in entry_points(group=GROUP) if point.name not in _BUILT_IN)]
+
+
+@cache
+def load_backend(name: str) -> type[Backend]:
+    """Import the backend of a library.
+
+    Parameters
+    ----------
+    name : str
+        The import name of the array library, one of `backend_names`.
+
+    Raises
+    ------
+    ValueError
+        If no backend has that name.
+    DeviceUnavailable
+        If the library cannot be imported.
+    """
+    if name not in _BUILT_IN:
+        for point in entry_points(group=GROUP, name=name):
+            backend: type[Backend] = point.load()
+            return backend
+        msg = f"unknown backend {name!r}; known are {', '.join(backend_names())}"
+        raise ValueError(msg)
+    module, attribute, mend = _BUILT_IN[name]
+    try:
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        msg = f"{name} is not installed: {mend}"
+        raise DeviceUnavailable(msg) from None
+    except ImportError as error:
+        msg = f"{name} is installed but cannot be imported ({error}): {mend}"
+        raise DeviceUnavailable(msg) from error
+
+
+@cache
+def _open(name: str, device: str) -> Backend:
+    return load_backend(name).open(device)
+
+
+def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backend:
+    """Return the backend of a device.
+
+    Parameters
+    ----------
+    device : str or Backend
+        ``"cpu"``, ``"cuda"`` (the current GPU), ``"cuda:1"`` (the second one), ``"auto"`` (a GPU where one can be
+        used, else the CPU), or with `name` whatever that library calls its devices. A backend is returned as it is.
+    name : str, optional
+        The array library, where not the usual one for the device: one of `backend_names`.
+
+    Raises
+    ------
+    ValueError
+        If the device or the name is unknown.
+    DeviceUnavailable
+        If the device cannot be used here; the message says what is missing and the command that mends it.
+    """
+    if isinstance(device, Backend):
+        return device
+    if not isinstance(device, str):
+        msg = f"device must be a string such as 'cpu' or 'cuda:0', or a Backend, got {device!r}"
+        raise TypeError(msg)
+    if name is not None:
+        return _open(name, device)
+    if device == "auto":
+        try:
+            return _open("cupy", "cuda")
+        except DeviceUnavailable:
+            return _open("numpy", "cpu")
+    kind, colon, index = device.partition(":")
+    if kind not in _LIBRARY_FOR or (colon and (kind == "cpu" or not index.isdecimal())):
+        msg = f"unknown device {device!r}; known are 'cpu', 'cuda', 'cuda:N' (N = 0, 1, …) and 'auto'"
+        raise ValueError(msg)
+    try:
+        return _open(_LIBRARY_FOR[kind], device)
+    except DeviceUnavailable as error:
+        msg = f"device {device!r} cannot be used: {error}"
+        raise DeviceUnavailable(msg) from error.__cause__
+
+
+def backend_of(x: Array | Any) -> Backend:
+    """Return the backend where an array lives; lists, numbers, data frames and the like live on the host, in NumPy.
+
+    Raises
+    ------
+    TypeError
+        If `x` is an array of a library that has no backend.
+    """
+    libraries = [cls.__module__.partition(".")[0] for cls in type(x).__mro__]
+    for library in libraries:
+        if library in _BUILT_IN:
+            return load_backend(library).of(x)
+    if hasattr(x, "__dlpack__"):
+        known = backend_names()
+        for library in libraries:
+            if library in known:
+                return load_backend(library).of(x)
+        msg = (
+            f"an array of {libraries[0]} has no backend here (known are {', '.join(known)}); "
+            "numpy.from_dlpack or cupy.from_dlpack hands it over without a copy"
+        )
+        raise TypeError(msg)
+    return get_backend("cpu")

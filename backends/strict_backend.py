@@ -1,0 +1,59 @@
+"""array-api-strict on the CPU: the standard and nothing else, to test that the mathematics keeps to it.
+
+Its made-up devices (``"device1"``, ``"no_float64"``, …) refuse to mix, as GPUs do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import array_api_strict
+import numpy
+
+from xpnet.backends.base import Array, Backend, DeviceUnavailable
+from xpnet.backends.numpy_backend import host_array
+
+_HOST = "CPU_DEVICE"
+_Array = type(array_api_strict.asarray(0))  # the library keeps its class to itself
+
+
+def _devices() -> dict[str, Any]:
+    devices = array_api_strict.__array_namespace_info__().devices()
+    # "cpu" is what people say; the library's own name is _HOST.
+    return {"cpu" if device._device == _HOST else device._device: device for device in devices}
+
+
+@dataclass(frozen=True)
+class StrictBackend(Backend):
+    """array-api-strict on one of its devices."""
+
+    name = "array_api_strict"
+    xp = array_api_strict
+
+    @classmethod
+    def open(cls, device: str) -> Self:
+        if device not in _devices():
+            msg = f"array_api_strict has no device {device!r}, only {', '.join(map(repr, _devices()))}"
+            raise DeviceUnavailable(msg)
+        return cls(device)
+
+    @classmethod
+    def of(cls, array: Array) -> Self:
+        return cls(next(name for name, device in _devices().items() if device == array.device))
+
+    @classmethod
+    def devices(cls) -> dict[str, str]:
+        return dict.fromkeys(_devices(), "made up, for tests")
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        device = _devices()[self.device]
+        if isinstance(x, _Array):
+            # The type first: the device may not have the one that the array comes with.
+            if dtype is not None:
+                x = array_api_strict.astype(x, getattr(array_api_strict, dtype), copy=False)
+            return x.to_device(device)
+        return array_api_strict.asarray(host_array(x, dtype), device=device)
+
+    def to_numpy(self, array: Array) -> Any:
+        return numpy.asarray(array.to_device(_devices()["cpu"]))

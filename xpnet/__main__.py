@@ -1,0 +1,37 @@
+"""``python -m xpnet``: what can be used on this machine."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+from xpnet import __version__
+from xpnet.backends import DeviceUnavailable, backend_names, load_backend
+
+
+def _version(library: str) -> str:
+    """Return the version of the installed package that a library is imported from."""
+    try:
+        return version(packages_distributions()[library][0])
+    except (KeyError, PackageNotFoundError):
+        return "-"
+
+
+def table() -> str:
+    """Return a table of all backends: version, devices, or why there are none and what mends it."""
+    rows = [("backend", "version", "device", "")]
+    for name in backend_names():
+        try:
+            devices = load_backend(name).devices()
+        except DeviceUnavailable as error:
+            rows.append((name, _version(name), "none", str(error)))
+            continue
+        for i, (device, description) in enumerate(devices.items()):
+            rows.append((name if i == 0 else "", _version(name) if i == 0 else "", device, description))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
+    )
+
+
+if __name__ == "__main__":
+    print(f"xpnet {__version__}\n\n{table()}")

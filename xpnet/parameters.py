@@ -1,0 +1,104 @@
+"""The parameters of a network: one flat vector, and the weights and biases that are views into it.
+
+For the layer sizes n₀, n₁, …, n_L the vector theta of shape (..., P) holds W1, b1, W2, b2, …, W_L, b_L one after the
+other, row by row, so that P = Σₗ nₗ (nₗ₋₁ + 1). Leading axes are networks side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from xpnet._types import Array, Layer, Layers, Namespace
+
+
+class Layout:
+    """Where each layer's weights and biases lie in the flat vector.
+
+    Parameters
+    ----------
+    layer_list : sequence of int
+        The sizes of the layers, inputs first.
+
+    Attributes
+    ----------
+    size : int
+        P, the number of parameters.
+    slots : dict
+        For each name, W1, b1, W2, …, in the order of the vector: where it starts, where it ends, and its shape.
+    """
+
+    def __init__(self, layer_list: Sequence[int]) -> None:
+        self.slots: dict[str, tuple[int, int, tuple[int, int]]] = {}
+        self.size = 0
+        for l, (n_in, n_out) in enumerate(pairwise(layer_list), start=1):
+            for name, shape in ((f"W{l}", (n_out, n_in)), (f"b{l}", (n_out, 1))):
+                start, self.size = self.size, self.size + shape[0] * shape[1]
+                self.slots[name] = (start, self.size, shape)
+
+    def view(self, xp: Namespace, theta: Array, name: str) -> Array:
+        """Return the named weights or biases, of shape (..., n_out, n_in) or (..., n_out, 1), as a view into theta."""
+        start, stop, shape = self.slots[name]
+        return xp.reshape(theta[..., start:stop], theta.shape[:-1] + shape)
+
+    def layers(self, xp: Namespace, theta: Array) -> list[Layer]:
+        """Return ``[(W1, b1), (W2, b2), …]``, views into theta."""
+        views = [self.view(xp, theta, name) for name in self.slots]
+        return list(zip(views[::2], views[1::2], strict=True))
+
+
+def flatten(xp: Namespace, layers: Layers) -> Array:
+    """Join ``[(W1, b1), (W2, b2), …]`` into one vector of shape (..., P), by copying."""
+    arrays = [array for layer in layers for array in layer]
+    if arrays[0].ndim == 2:
+        return xp.concat(arrays, axis=None)
+    return xp.concat([xp.reshape(array, (*array.shape[:-2], -1)) for array in arrays], axis=-1)
+
+
+class Parameters(Mapping[str, Array]):
+    """The parameters of a network by name: ``parameters["W1"]`` is a view into the vector `theta`.
+
+    Assigning writes into the vector.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where the vector lives.
+    layout : Layout
+        Where the names lie in it.
+    theta : array of shape (..., P)
+        The vector.
+    """
+
+    def __init__(self, backend: Any, layout: Layout, theta: Array) -> None:
+        self.backend = backend
+        self.layout = layout
+        self.theta = theta
+
+    def layers(self) -> list[Layer]:
+        """Return ``[(W1, b1), (W2, b2), …]``, views into the vector."""
+        return self.layout.layers(self.backend.xp, self.theta)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.layout.slots:
+            msg = f"no parameter {name!r}; there are {', '.join(self)}"
+            raise KeyError(msg)
+        return self.layout.view(self.backend.xp, self.theta, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        view = self[name]
+        value = self.backend.asarray(value, dtype=str(view.dtype).rpartition(".")[2])
+        if value.shape != view.shape:
+            msg = f"{name} has shape {view.shape}, but the value assigned to it has shape {value.shape}"
+            raise ValueError(msg)
+        view[...] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layout.slots)
+
+    def __len__(self) -> int:
+        return len(self.layout.slots)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{name!r}: {self[name]!r}' for name in self)}}}"
