@@ -1,0 +1,68 @@
+"""What the benchmarks share: the document's data, its algorithm, and a fair way to time two things side by side."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnet
+
+# The document's algorithm, written anew for the tests, is also what xpnet is timed against.
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+
+def sine(samples: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Return the document's data, one sample a row: X standardised, y between 0 and 1."""
+    X = np.linspace(-2 * np.pi, 2 * np.pi, samples)[:, None]
+    return (X - X.mean()) / X.std(), 0.5 * (np.sin(X) + 1)
+
+
+def about(backend: Any) -> dict[str, str]:
+    """Return what a figure is worth nothing without: the date, the machine, the versions."""
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": f"{_processor()}, {type(backend).devices()[backend.device]}",
+        "python": platform.python_version(),
+        "xpnet": xpnet.__version__,
+        "backend": f"{backend.name} {backend.xp.__version__ if hasattr(backend.xp, '__version__') else ''}".strip(),
+        "device": backend.device,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def interleaved(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Time functions in turn, round by round, so that a machine whose speed drifts is as slow for one as for the other.
+
+    Returns
+    -------
+    seconds : dict of lists
+        For every contestant the seconds of each round; a first round, not counted, warms up.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for i in range(rounds + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if i:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median_ratio(of: list[float], to: list[float]) -> float:
+    """Return the median over the rounds of the ratio of two contestants' times."""
+    return statistics.median(a / b for a, b in zip(of, to, strict=True))

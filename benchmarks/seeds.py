@@ -1,0 +1,58 @@
+"""How the document's training ends for many seeds, all of them trained at once through a leading axis.
+
+    python benchmarks/seeds.py [--seeds 200] [--epochs 1000] [--device cpu]
+
+Prints the spread of the loss of the last epoch as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import numpy as np
+from common import about, sine
+
+from xpnet import NeuralNetwork, get_backend
+from xpnet.training import make_step, train_epochs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=1000)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+
+    backend = get_backend(arguments.device)
+    X, y = sine()
+    networks = [NeuralNetwork([1, 10, 10, 1], seed=seed) for seed in range(arguments.seeds)]
+    one = networks[0]
+    theta = backend.asarray(np.stack([network.theta for network in networks]))
+    step = make_step(backend.xp, one.parameters.layout, one.activations, one.loss, one.optimizer)
+    start = time.perf_counter()
+    for _, loss in train_epochs(
+        backend,
+        step,
+        (theta,),
+        backend.asarray(X.T),
+        backend.asarray(y.T),
+        backend.asarray(0.01),
+        epochs=arguments.epochs,
+    ):
+        last = loss
+    losses = backend.to_numpy(last)
+    best = np.argsort(losses)[:10]
+    report = {
+        **about(backend),
+        "what": f"the document's sine, sample by sample: the loss of epoch {arguments.epochs}, seeds 0 to {len(losses) - 1}",
+        "seconds": round(time.perf_counter() - start, 1),
+        "quantiles": {f"{q:.0%}": float(f"{np.quantile(losses, q):.3g}") for q in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)},
+        "best_seeds": {int(seed): float(f"{losses[seed]:.3g}") for seed in best},
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
