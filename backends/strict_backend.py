@@ -11,8 +11,8 @@ from typing import Any, Self
 import array_api_strict
 import numpy
 
-from xpnet.backends.base import Array, Backend, DeviceUnavailable
-from xpnet.backends.numpy_backend import host_array
+from xpnet.backends.base import Array, DeviceUnavailable
+from xpnet.backends.numpy_backend import NumpyBackend, host_array
 
 _HOST = "CPU_DEVICE"
 _Array = type(array_api_strict.asarray(0))  # the library keeps its class to itself
@@ -25,8 +25,8 @@ def _devices() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class StrictBackend(Backend):
-    """array-api-strict on one of its devices."""
+class StrictBackend(NumpyBackend):
+    """array-api-strict on one of its devices; NumPy does the computing underneath."""
 
     name = "array_api_strict"
     xp = array_api_strict

@@ -46,7 +46,7 @@ def main() -> None:
     best = np.argsort(losses)[:10]
     report = {
         **about(backend),
-        "what": f"the document's sine, sample by sample: the loss of epoch {arguments.epochs}, seeds 0 to {len(losses) - 1}",
+        "what": f"the document's sine, sample by sample: loss of epoch {arguments.epochs}, {len(losses)} seeds",
         "seconds": round(time.perf_counter() - start, 1),
         "quantiles": {f"{q:.0%}": float(f"{np.quantile(losses, q):.3g}") for q in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)},
         "best_seeds": {int(seed): float(f"{losses[seed]:.3g}") for seed in best},

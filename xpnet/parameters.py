@@ -90,7 +90,7 @@ class Parameters(Mapping[str, Array]):
         view = self[name]
         value = self.backend.asarray(value, dtype=str(view.dtype).rpartition(".")[2])
         if value.shape != view.shape:
-            msg = f"{name} has shape {view.shape}, but the value assigned to it has shape {value.shape}"
+            msg = f"{name} has the shape {tuple(view.shape)}, but what is assigned to it {tuple(value.shape)}"
             raise ValueError(msg)
         view[...] = value
 

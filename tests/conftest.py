@@ -1,0 +1,137 @@
+"""One set of fixtures over every backend: a test that asks for `backend`, `xp` or `dtype` runs on all of them.
+
+pytest                    every backend that can be used here; the summary says which cannot, and why
+pytest --backend cupy     this one, and an error if it cannot be used
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from xpnet import DeviceUnavailable, get_backend
+from xpnet.backends import load_backend
+
+mpl.use("agg")
+settings.register_profile("xpnet", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("xpnet")
+
+
+class Case(NamedTuple):
+    library: str
+    device: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return "-".join(self)
+
+
+CASES = [
+    Case("numpy", "cpu", "float64"),
+    Case("numpy", "cpu", "float32"),
+    Case("array_api_strict", "cpu", "float64"),
+    Case("array_api_strict", "device1", "float64"),
+    Case("array_api_strict", "device1", "float32"),
+    Case("array_api_strict", "no_float64", "float32"),
+    Case("array_api_strict", "no_x64", "float32"),
+    Case("cupy", "cuda", "float64"),
+    Case("cupy", "cuda", "float32"),
+]
+LIBRARIES = list(dict.fromkeys(case.library for case in CASES))
+
+
+def why_not(library: str) -> str | None:
+    """Say why a library cannot be used here, or None if it can."""
+    try:
+        load_backend(library).devices()
+    except DeviceUnavailable as error:
+        return str(error)
+    return None
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", choices=LIBRARIES, help="test this backend only; an error if it cannot be used")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "float64: the test needs double precision")
+    asked = config.getoption("--backend")
+    config.unusable = {library: why for library in [asked] * bool(asked) or LIBRARIES if (why := why_not(library))}
+    if asked and config.unusable:
+        msg = f"--backend {asked}: {config.unusable[asked]}"
+        raise pytest.UsageError(msg)
+    config.cases = [case for case in CASES if case.library not in config.unusable and asked in (None, case.library)]
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        double = metafunc.definition.get_closest_marker("float64")
+        cases = [case for case in metafunc.config.cases if not double or case.dtype == "float64"]
+        metafunc.parametrize("case", cases, ids=str, scope="session")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.section("backends")
+    for library in dict.fromkeys(case.library for case in config.cases):
+        cases = ", ".join(f"{c.device} {c.dtype}" for c in config.cases if c.library == library)
+        terminalreporter.line(f"{library}: tested on {cases}")
+    for library, why in config.unusable.items():
+        terminalreporter.line(f"{library}: NOT TESTED, {why}")
+
+
+@pytest.fixture(scope="session")
+def backend(case):
+    return get_backend(case.device, name=case.library)
+
+
+@pytest.fixture(scope="session")
+def xp(backend):
+    return backend.xp
+
+
+@pytest.fixture(scope="session")
+def dtype(case):
+    return case.dtype
+
+
+@pytest.fixture(scope="session")
+def array(backend, dtype):
+    """Make an array of the backend under test from a copy of host data."""
+    return lambda x: backend.asarray(np.array(x, dtype=dtype))
+
+
+@pytest.fixture(scope="session")
+def assert_close(backend, dtype):
+    """Compare an array with host data: library, device, type and shape must be right, not the values alone."""
+    exact = {"float64": 1e-12, "float32": 2e-5}
+
+    def check(actual, expected, rtol=None, atol=None):
+        expected = np.asarray(expected)
+        assert type(backend).of(actual) == backend
+        assert str(actual.dtype).endswith(dtype)
+        assert tuple(actual.shape) == expected.shape
+        tolerance = exact[dtype]
+        np.testing.assert_allclose(
+            backend.to_numpy(actual),
+            expected,
+            rtol=tolerance if rtol is None else rtol,
+            atol=tolerance if atol is None else atol,
+        )
+
+    return check
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def sine():
+    """The document's data: X standardised, y between 0 and 1, both of shape (500, 1, 1)."""
+    x = np.linspace(-2 * np.pi, 2 * np.pi, 500).reshape(500, 1, 1)
+    return (x - x.mean()) / x.std(), 0.5 * (np.sin(x) + 1)

@@ -1,0 +1,87 @@
+"""A network is one vector, and its weights and biases are views into it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpnet.parameters import Layout, Parameters, flatten
+
+architectures = st.lists(st.integers(1, 6), min_size=2, max_size=6)
+
+
+@given(architectures)
+def test_the_vector_holds_every_weight_and_bias_once(layer_list):
+    layout = Layout(layer_list)
+    assert layout.size == sum(n_out * (n_in + 1) for n_in, n_out in pairwise(layer_list))
+    theta = np.arange(layout.size)
+    seen = np.concatenate([array.ravel() for layer in layout.layers(np, theta) for array in layer])
+    np.testing.assert_array_equal(seen, theta)
+
+
+@given(architectures, st.lists(st.integers(1, 3), max_size=2))
+def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, lead):
+    layout = Layout(layer_list)
+    theta = np.random.default_rng(0).standard_normal((*lead, layout.size))
+    layers = layout.layers(np, theta)
+    assert [W.shape for W, _ in layers] == [(*lead, n_out, n_in) for n_in, n_out in pairwise(layer_list)]
+    assert [b.shape for _, b in layers] == [(*lead, n_out, 1) for n_out in layer_list[1:]]
+    np.testing.assert_array_equal(flatten(np, layers), theta)
+
+
+def test_flatten_on_every_backend(xp, array, assert_close, rng):
+    layout = Layout([3, 2, 1])
+    for theta in (rng.standard_normal(layout.size), rng.standard_normal((4, layout.size))):
+        assert_close(flatten(xp, layout.layers(xp, array(theta))), theta)
+
+
+@pytest.fixture
+def parameters(backend, array):
+    layout = Layout([2, 3, 1])
+    return Parameters(backend, layout, array(np.arange(layout.size)))
+
+
+def test_parameters_have_the_documents_names_in_its_order(parameters):
+    assert list(parameters) == ["W1", "b1", "W2", "b2"]
+    assert len(parameters) == 4
+
+
+def test_a_parameter_is_its_part_of_the_vector(parameters, assert_close):
+    assert_close(parameters["W1"], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    assert_close(parameters["b2"], [[12.0]])
+
+
+def test_assigning_writes_into_the_vector(parameters, assert_close):
+    theta = parameters.theta
+    parameters["b1"] = [[60.0], [70.0], [80.0]]
+    assert parameters.theta is theta
+    assert_close(theta, [0, 1, 2, 3, 4, 5, 60, 70, 80, 9, 10, 11, 12])
+
+
+def test_changing_a_parameter_in_place_changes_the_vector(parameters, assert_close):
+    W2 = parameters["W2"]
+    W2 += 1.0
+    assert_close(parameters.theta[9:12], [10.0, 11.0, 12.0])
+
+
+def test_an_unknown_name_lists_the_known_ones(parameters):
+    with pytest.raises(KeyError, match="no parameter 'W3'; there are W1, b1, W2, b2"):
+        parameters["W3"]
+
+
+def test_a_value_of_another_shape_is_refused(parameters, backend):
+    before = backend.to_numpy(parameters.theta).copy()
+    with pytest.raises(ValueError, match=r"b1 has the shape \(3, 1\).* \(3,\)"):
+        parameters["b1"] = [1.0, 2.0, 3.0]
+    np.testing.assert_array_equal(backend.to_numpy(parameters.theta), before)
+
+
+def test_parameters_print_like_a_dict(parameters):
+    text = repr(parameters)
+    assert text.startswith("{'W1': ")
+    assert text.endswith("}")
+    assert all(f"{name!r}: " in text for name in parameters)

@@ -1,0 +1,224 @@
+"""The step and the epochs: every sample counts once and right, and networks that train together do not notice."""
+
+from __future__ import annotations
+
+import document
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpnet.activations import identity, relu, sigmoid
+from xpnet.losses import half_squared_error
+from xpnet.optimizers import Optimizer, sgd
+from xpnet.parameters import Layout
+from xpnet.training import make_step, split, train_epochs
+
+LAYERS = [2, 4, 1]
+LAYOUT = Layout(LAYERS)
+N = 7
+
+
+def train(backend, array, theta, X, Y, learning_rate=0.1, activations=(relu, sigmoid), optimizer=sgd, **options):
+    """Return theta and the losses after every epoch, as host arrays."""
+    step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
+    state = (array(theta), *optimizer.init(backend.xp, array(theta)))
+    options = {"epochs": 3, **options}
+    trained = list(train_epochs(backend, step, state, array(X), array(Y), array(learning_rate), **options))
+    thetas = [backend.to_numpy(state[0]) for state, _ in trained]
+    return thetas, np.array([backend.to_numpy(loss) for _, loss in trained])
+
+
+@pytest.fixture
+def theta(rng):
+    return rng.standard_normal(LAYOUT.size)
+
+
+@pytest.fixture
+def X(rng):
+    return rng.standard_normal((2, N))
+
+
+@pytest.fixture
+def Y(rng):
+    return rng.random((1, N))
+
+
+@pytest.fixture
+def close(dtype):
+    tolerance = {"float64": 1e-12, "float32": 1e-4}[dtype]
+    return lambda actual, expected: np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_sample_by_sample_is_the_documents_training(backend, array, theta, X, Y, close):
+    parameters = {name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots}
+    losses = document.train(parameters, X.T[:, :, None], Y.T[:, :, None], 0.1, 3)
+    thetas, our_losses = train(backend, array, theta, X, Y)
+    close(our_losses, losses)
+    close(thetas[-1], np.concatenate([parameters[name].ravel() for name in LAYOUT.slots]))
+
+
+@given(n_samples=st.integers(1, 30), batch_size=st.integers(1, 40), lead=st.lists(st.integers(1, 2), max_size=1))
+def test_batches_hold_every_sample_once_and_in_order(n_samples, batch_size, lead):
+    X = np.arange(np.prod(lead, dtype=int) * 2 * n_samples).reshape(*lead, 2, n_samples)
+    stacks = split(np, X, batch_size)
+    batches = [batch for stack in stacks for batch in stack]
+    np.testing.assert_array_equal(np.concatenate(batches, axis=-1), X)
+    sizes = [batch.shape[-1] for batch in batches]
+    assert all(size == min(batch_size, n_samples) for size in sizes[:-1])
+    assert 1 <= sizes[-1] <= batch_size
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, N, 100])
+def test_the_epochs_loss_weighs_every_sample_alike(batch_size, backend, array, theta, X, Y, close):
+    """With a rate too small to learn anything, it is the mean over the samples, however they are cut."""
+    _, losses = train(backend, array, theta, X, Y, learning_rate=1e-30, batch_size=batch_size, epochs=1)
+    A, _ = document.forward(X, {name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots})
+    close(losses, [0.5 * np.mean((A - Y) ** 2)])
+
+
+def test_batches_learn_from_all_samples_the_last_smaller_one_too(backend, array, theta, X, Y, close):
+    expected = theta.copy()
+    for start in (0, 3, 6):
+        batch = slice(start, start + 3)
+        (expected, *_), _ = train(
+            backend, array, expected, X[:, batch], Y[:, batch], batch_size=len(range(N)[batch]), epochs=1
+        )
+    thetas, _ = train(backend, array, theta, X, Y, batch_size=3, epochs=1)
+    close(thetas[0], expected)
+
+
+def test_orders_say_which_sample_comes_when(backend, array, theta, X, Y, rng):
+    order = rng.permutation(N)
+    ordered, losses = train(backend, array, theta, X[:, order], Y[:, order], epochs=1, batch_size=2)
+    shuffled, same_losses = train(backend, array, theta, X, Y, epochs=1, batch_size=2, orders=[order])
+    np.testing.assert_array_equal(shuffled, ordered)
+    np.testing.assert_array_equal(same_losses, losses)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, N])
+@pytest.mark.parametrize("own_data", [False, True], ids=["shared data", "own data"])
+def test_networks_trained_together_are_networks_trained_alone(batch_size, own_data, backend, array, rng, X, Y, close):
+    E = 4
+    thetas = rng.standard_normal((E, LAYOUT.size))
+    rates = np.array([[0.1], [0.3], [0.01], [1.0]])
+    Xs = rng.standard_normal((E, 2, N)) if own_data else X
+    Ys = rng.random((E, 1, N)) if own_data else Y
+    together, losses = train(backend, array, thetas, Xs, Ys, rates, batch_size=batch_size)
+    assert losses.shape == (3, E)
+    for e in range(E):
+        alone, own_losses = train(
+            backend,
+            array,
+            thetas[e],
+            Xs[e] if own_data else X,
+            Ys[e] if own_data else Y,
+            rates[e, 0],
+            batch_size=batch_size,
+        )
+        close(together[-1][e], alone[-1])
+        close(losses[:, e], own_losses)
+
+
+def test_what_the_caller_hands_in_is_not_changed(backend, array, theta, X, Y):
+    given = [array(x) for x in (theta, X, Y)]
+    train(backend, lambda x: x, given[0], given[1], given[2], learning_rate=array(0.1), batch_size=2)
+    for actual, expected in zip(given, [theta, X, Y], strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(actual), backend.to_numpy(array(expected)))
+
+
+def test_every_epochs_state_stays_as_it_was(backend, array, theta, X, Y):
+    thetas, _ = train(backend, array, theta, X, Y, epochs=3)
+    first, _ = train(backend, array, theta, X, Y, epochs=1)
+    np.testing.assert_array_equal(thetas[0], first[0])
+    assert not np.array_equal(thetas[0], thetas[2])
+
+
+def test_a_network_that_diverges_keeps_its_last_good_weights_and_the_others_go_on(backend, array, rng, X, close):
+    thetas = rng.standard_normal((2, LAYOUT.size))
+    Y = rng.standard_normal((1, N))
+    after, losses = train(
+        backend, array, thetas, X, Y, np.array([[0.01], [100.0]]), activations=(relu, identity), epochs=40
+    )
+    alone, own_losses = train(backend, array, thetas[0], X, Y, 0.01, activations=(relu, identity), epochs=40)
+    close(after[-1][0], alone[-1])
+    close(losses[:, 0], own_losses)
+    last_good = np.flatnonzero(np.isfinite(losses[:, 1]))[-1:]
+    assert np.isnan(losses[-1, 1])
+    assert np.isfinite(after[-1][1]).all()
+    expected = after[last_good[0]][1] if last_good.size else backend.to_numpy(array(thetas[1]))
+    np.testing.assert_array_equal(after[-1][1], expected)
+
+
+def test_an_optimizer_with_a_memory_is_carried_through(backend, array, theta, X, Y, close):
+    """Momentum, a user's own: v ← 0.9 v + dθ, θ ← θ − α v."""
+
+    def update(xp, theta, dtheta, memory, learning_rate):
+        v = 0.9 * memory[0] + dtheta
+        return theta - learning_rate * v, (v,)
+
+    momentum = Optimizer(lambda xp, theta: (xp.zeros_like(theta),), update)
+    thetas, _ = train(backend, array, theta, X, Y, batch_size=N, optimizer=momentum)
+    expected, v = theta, 0
+    for before in (theta, thetas[0], thetas[1]):
+        (after, *_), _ = train(backend, array, before, X, Y, batch_size=N, epochs=1)
+        v = 0.9 * v + (before - after) / 0.1
+        expected = expected - 0.1 * v
+    np.testing.assert_allclose(thetas[-1], expected, rtol=1e-4 if thetas[0].dtype == np.float32 else 1e-10)
+
+
+def test_training_runs_in_single_precision_throughout(backend, array, theta, X, Y, dtype):
+    thetas, losses = train(backend, array, theta, X, Y, batch_size=3)
+    assert str(thetas[-1].dtype) == dtype
+    assert str(losses.dtype) == dtype
+
+
+ALARMED = ["__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "__iter__", "__dlpack__"]
+ALARMED += ["get", "item", "tolist", "to_device", "__len__"]
+
+
+@pytest.fixture
+def alarms(backend, monkeypatch):
+    """Return a function that makes every way off the device, and every wait for it, an error."""
+    if backend.name == "numpy":
+        pytest.skip("NumPy's arrays are on the host already")
+
+    def alarm(*_, **__):
+        msg = "something left the device, or waited for it"
+        raise AssertionError(msg)
+
+    def arm():
+        for door in ("asarray", "to_numpy", "synchronize"):
+            monkeypatch.setattr(type(backend), door, alarm)
+        with backend.on_device():
+            kind = type(backend.xp.ones((1,)))
+        for name in ALARMED:
+            if hasattr(kind, name):
+                monkeypatch.setattr(kind, name, alarm)
+        if backend.name == "cupy":
+            import cupy
+
+            monkeypatch.setattr(cupy, "asnumpy", alarm)
+            for name in ("deviceSynchronize", "streamSynchronize", "eventSynchronize"):
+                monkeypatch.setattr(cupy.cuda.runtime, name, alarm)
+
+    yield arm
+    monkeypatch.undo()
+
+
+def test_the_alarms_ring(backend, array, alarms):
+    number, door = array(1.0), backend.to_numpy
+    alarms()
+    for way_off in (float, bool, type(backend).to_numpy.__get__(backend), lambda x: [*x]):
+        with pytest.raises(AssertionError, match="left the device"):
+            way_off(number)
+    assert door is not backend.to_numpy
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, N])
+def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
+    step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
+    arrays = array(theta), array(X), array(Y), array(0.1)
+    alarms()
+    epochs = train_epochs(backend, step, arrays[:1], *arrays[1:], epochs=3, batch_size=batch_size)
+    assert sum(1 for _ in epochs) == 3
