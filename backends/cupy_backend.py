@@ -51,7 +51,8 @@ class CupyBackend(Backend):
                 tried = cupy.ones((2, 2)) @ cupy.ones((2, 2))
             backend.to_numpy(tried)
         except Exception as error:  # whatever a broken CUDA installation raises, of whichever library
-            msg = f"the CUDA libraries cannot be used ({type(error).__name__}: {error}): {CUDA_MEND}"
+            reason = str(error).partition("\n")[0]
+            msg = f"there is a driver, but no usable CUDA library ({type(error).__name__}: {reason}): {CUDA_MEND}"
             raise DeviceUnavailable(msg) from error
         return backend
 
@@ -63,9 +64,10 @@ class CupyBackend(Backend):
     def devices(cls) -> dict[str, str]:
         devices = {}
         for i in range(_device_count()):
+            backend = cls.open(f"cuda:{i}")
             properties = cupy.cuda.runtime.getDeviceProperties(i)
             memory = properties["totalGlobalMem"] / 2**30
-            devices[cls.open(f"cuda:{i}").device] = f"{properties['name'].decode()}, {memory:.0f} GiB"
+            devices[backend.device] = f"{properties['name'].decode()}, {memory:.0f} GiB"
         return devices
 
     def on_device(self) -> AbstractContextManager[Any]:

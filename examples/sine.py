@@ -29,6 +29,7 @@ except ImportError:
 
 SEED = 94
 GALLERY = (10, 50, 100, 500, 1000)
+DELAY = 1  # seconds before a progress bar appears
 
 # The run in batches: a step that averages over 50 samples can be 50 times as long, as in https://arxiv.org/abs/1706.02677.
 BATCH_SIZE = 50
@@ -64,6 +65,9 @@ def batch_size(text: str) -> int | None:
 
 def sine(samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x over two periods, x standardised, and the sine moved up into what a sigmoid can answer."""
+    if samples < 2:
+        msg = f"samples must be at least 2, got {samples}"
+        raise ValueError(msg)
     x = np.linspace(-2 * np.pi, 2 * np.pi, samples).reshape(samples, 1, 1)
     return x, (x - x.mean()) / x.std(), 0.5 * (np.sin(x) + 1)
 
@@ -77,7 +81,7 @@ def progress(epochs: int) -> Iterator[Any]:
     # Reports are printed above the bar, not through it.
     with (
         contextlib.redirect_stdout(DummyTqdmFile(sys.stdout)),
-        tqdm(total=epochs, unit="epoch", delay=1, leave=False) as bar,
+        tqdm(total=epochs, unit="epoch", delay=DELAY, leave=False) as bar,
     ):
         yield bar.update
 

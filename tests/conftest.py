@@ -59,6 +59,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "float64: the test needs double precision")
+    config.addinivalue_line("markers", "host: the test is about NumPy's arrays alone")
+    config.addinivalue_line("markers", "away: the test is about arrays that are not NumPy's")
     asked = config.getoption("--backend")
     config.unusable = {library: why for library in [asked] * bool(asked) or LIBRARIES if (why := why_not(library))}
     if asked and config.unusable:
@@ -69,8 +71,13 @@ def pytest_configure(config):
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        double = metafunc.definition.get_closest_marker("float64")
-        cases = [case for case in metafunc.config.cases if not double or case.dtype == "float64"]
+        excludes = {
+            "float64": lambda case: case.dtype != "float64",
+            "host": lambda case: case.library != "numpy",
+            "away": lambda case: case.library == "numpy",
+        }
+        marked = [exclude for mark, exclude in excludes.items() if metafunc.definition.get_closest_marker(mark)]
+        cases = [case for case in metafunc.config.cases if not any(exclude(case) for exclude in marked)]
         metafunc.parametrize("case", cases, ids=str, scope="session")
 
 

@@ -48,13 +48,14 @@ class Transfer(NamedTuple):
 
     def bring(self, name: str, x: Any) -> Array:
         """Return real data as an array where it is computed with; `name` is what the caller calls it."""
+        source = backend_of(x)
         try:
-            array = self.home.asarray(x)
+            array = source.asarray(x)
         except (TypeError, ValueError) as error:
             msg = f"{name} cannot be made an array: {error}"
             raise type(error)(msg) from None
-        validation.real_array(self.home.xp, name, array)
-        return self.backend.asarray(array if self.home == self.backend else self.home.to_numpy(array), self.dtype)
+        validation.real_array(source.xp, name, array)
+        return self.backend.asarray(array if source == self.backend else source.to_numpy(array), self.dtype)
 
     def send(self, array: Array) -> Array:
         """Return a result to where the data is at home."""

@@ -1,0 +1,286 @@
+"""Backends: found by name, device and array; what cannot be had is one clear sentence; CuPy has what is asked of it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import runpy
+import sys
+from contextlib import nullcontext
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sine
+
+import xpnet
+from xpnet import DeviceUnavailable, NeuralNetwork, backend_of, get_backend
+from xpnet.__main__ import table
+from xpnet.backends import backend_names, load_backend, random_streams, registry
+from xpnet.backends.numpy_backend import NumpyBackend
+
+PACKAGE = Path(xpnet.__file__).parent
+
+# ---- The contract, on every backend
+
+
+def test_the_two_doors_are_each_others_inverse(backend, dtype, rng):
+    x = rng.standard_normal((3, 4)).astype(dtype)
+    array = backend.asarray(x)
+    assert type(backend).of(array) == backend
+    assert backend_of(array) == backend
+    back = backend.to_numpy(array)
+    assert isinstance(back, np.ndarray)
+    np.testing.assert_array_equal(back, x)
+    assert back.dtype == x.dtype
+
+
+def test_the_door_in_takes_lists_and_sets_the_precision(backend, dtype):
+    array = backend.asarray([[1, 2], [3, 4]], dtype)
+    assert backend.to_numpy(array).dtype == dtype
+    assert backend.to_numpy(backend.asarray(array, "float32")).dtype == np.float32
+
+
+def test_scan_runs_the_step_over_the_first_axis(backend, array, assert_close):
+    def step(state, batch):
+        total, factor = state
+        x, y = batch
+        return (total + factor * x, factor), backend.xp.sum(x * y)
+
+    xs, ys = np.arange(6.0).reshape(3, 2), np.ones((3, 2))
+    (total, factor), losses = backend.scan(step, (array([0.0, 0.0]), array(2.0)), (array(xs), array(ys)))
+    assert_close(total, 2 * xs.sum(axis=0))
+    assert_close(factor, 2.0)
+    assert_close(losses, xs.sum(axis=1))
+
+
+def test_synchronize_waits_and_returns_nothing(backend):
+    assert backend.synchronize() is None
+
+
+def test_new_arrays_are_made_on_the_device(backend, array):
+    if backend.name == "array_api_strict":
+        pytest.skip("array-api-strict has no current device; xpnet makes no new arrays but from others")
+    with backend.on_device():
+        assert type(backend).of(backend.xp.ones(3)) == backend
+
+
+def test_every_device_is_described(backend):
+    assert type(backend).devices()[backend.device]
+
+
+# ---- Finding one
+
+
+def test_a_device_says_which_backend():
+    assert get_backend("cpu").name == "numpy"
+    assert get_backend().device == "cpu"
+    assert get_backend("device1", name="array_api_strict").device == "device1"
+    assert get_backend(get_backend("cpu")) is get_backend("cpu")
+
+
+def test_auto_is_a_gpu_where_there_is_one(request):
+    expected = "numpy" if "cupy" in request.config.unusable else "cupy"
+    if request.config.getoption("--backend") in (None, "cupy"):
+        assert get_backend("auto").name == expected
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(no_driver):
+    assert get_backend("auto") == get_backend("cpu")
+
+
+def test_lists_numbers_and_numpys_subclasses_live_in_numpy():
+    class Mine(np.ndarray): ...
+
+    for x in ([1.0], 2, np.float32(3), np.ones(3).view(Mine), range(3)):
+        assert backend_of(x) == get_backend("cpu")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown backend 'nupmy'; known are numpy, cupy, array_api_strict"):
+        get_backend("cpu", name="nupmy")
+
+
+def test_a_library_knows_its_own_devices():
+    with pytest.raises(DeviceUnavailable, match="numpy has no device 'cuda', only 'cpu'"):
+        get_backend("cuda", name="numpy")
+    with pytest.raises(DeviceUnavailable, match="array_api_strict has no device 'cuda', only 'cpu', 'device1'"):
+        get_backend("cuda", name="array_api_strict")
+
+
+class AddedBackend(NumpyBackend):
+    """What another package might bring."""
+
+    name = "test_backends"
+
+    @classmethod
+    def open(cls, device):
+        return cls(device)
+
+
+class AddedArray(np.ndarray):
+    """An array of that package: its class says where it comes from."""
+
+    def __dlpack__(self, **_): ...
+
+
+def test_other_packages_add_backends_through_entry_points(monkeypatch):
+    point = EntryPoint("test_backends", f"{__name__}:AddedBackend", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group, **_: [point])
+    assert "test_backends" in backend_names()
+    backend = get_backend("anything", name="test_backends")
+    assert (type(backend).__name__, backend.device) == ("AddedBackend", "anything")
+    assert load_backend("test_backends").__name__ == "AddedBackend"
+    assert "test_backends" in table()
+    registry.load_backend.cache_clear()
+
+
+# ---- What cannot be had
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    """Forget what was opened, so that every test finds the machine as it makes it."""
+    registry._open.cache_clear()
+    yield
+    registry._open.cache_clear()
+
+
+@pytest.fixture
+def no_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "xpnet.backends.cupy_backend", raising=False)
+    for name in [name for name in sys.modules if name.startswith("array_api_compat.cupy")]:
+        monkeypatch.delitem(sys.modules, name)
+    registry.load_backend.cache_clear()
+    yield
+    registry.load_backend.cache_clear()
+
+
+@pytest.fixture
+def cupy():
+    return pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+
+
+@pytest.fixture
+def no_driver(cupy, monkeypatch):
+    monkeypatch.setattr(cupy.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def one_gpu(cupy, monkeypatch):
+    """A machine with a driver and one GPU, as far as CuPy can tell; whatever uses it fails as the test says."""
+    monkeypatch.setattr(cupy.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 1)
+    monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 0)
+
+
+@pytest.fixture
+def no_libraries(one_gpu, cupy, monkeypatch):
+    def ones(*_):
+        msg = "libcublas.so.12: cannot open shared object file"
+        raise ImportError(msg)
+
+    monkeypatch.setattr(cupy, "ones", ones)
+    monkeypatch.setattr(load_backend("cupy"), "on_device", lambda self: nullcontext())
+
+
+# The machine, the device asked for, and what is said.
+UNAVAILABLE = [
+    ("no_cupy", "cuda", 'cupy is not installed: pip install "xpnet[cuda12]"'),
+    ("no_driver", "cuda", "finds no NVIDIA GPU with a working driver; install the driver, or use device 'cpu'"),
+    ("no_libraries", "cuda:0", "there is a driver, but no usable CUDA library (ImportError: libcublas.so.12: "),
+    ("one_gpu", "cuda:7", "there is no GPU 7; this machine has cuda:0"),
+]
+every_machine = pytest.mark.parametrize(("machine", "device", "says"), UNAVAILABLE, ids=[c[0] for c in UNAVAILABLE])
+
+
+@every_machine
+def test_a_gpu_that_cannot_be_had_is_one_clear_sentence(machine, device, says, request):
+    request.getfixturevalue(machine)
+    with pytest.raises(DeviceUnavailable, match=re.escape(says)) as raised:
+        NeuralNetwork([1, 1], device=device)
+    assert str(raised.value).startswith(f"device {device!r} cannot be used: ")
+    assert "\n" not in str(raised.value)
+
+
+@every_machine
+def test_the_command_line_says_so_too_and_ends_with_2(machine, device, says, request, capsys):
+    request.getfixturevalue(machine)
+    with pytest.raises(SystemExit) as ended:
+        sine.main(["--device", device, "--no-plots", "--epochs", "1"])
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert says in printed.err
+
+
+@pytest.mark.parametrize(("machine", "device", "says"), UNAVAILABLE[:3], ids=[c[0] for c in UNAVAILABLE[:3]])
+def test_the_table_of_what_can_be_used_says_so_too(machine, device, says, request):
+    request.getfixturevalue(machine)
+    (row,) = [line for line in table().splitlines() if line.startswith("cupy")]
+    assert "  none" in row
+    assert says in row
+
+
+def test_the_table_names_every_backend():
+    text = table()
+    for name in ("numpy", "cupy", "array_api_strict"):
+        assert f"\n{name} " in text
+    assert np.__version__ in text
+    assert "device1" in text
+
+
+def test_the_table_is_what_the_module_prints(capsys):
+    runpy.run_path(str(PACKAGE / "__main__.py"), run_name="__main__")
+    assert capsys.readouterr().out == f"xpnet {xpnet.__version__}\n\n{table()}\n"
+
+
+# ---- CuPy, as far as can be seen without a GPU
+
+
+def uses_of_xp() -> list[tuple[str, str, list[str]]]:
+    """Return file, function and keywords of every ``xp.function(...)`` in the package, and of every ``xp.name``."""
+    uses = []
+    for path in sorted(PACKAGE.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            function, keywords = (node.func, node.keywords) if isinstance(node, ast.Call) else (node, [])
+            if isinstance(function, ast.Attribute):
+                owner = function.value
+                if (isinstance(owner, ast.Name) and owner.id == "xp") or (
+                    isinstance(owner, ast.Attribute) and owner.attr == "xp"
+                ):
+                    uses.append((path.stem, function.attr, [keyword.arg for keyword in keywords]))
+    return uses
+
+
+def test_the_code_uses_a_namespace_at_all():
+    assert {"matmul", "exp", "concat", "where"} & {name for _, name, _ in uses_of_xp()}
+
+
+@pytest.mark.parametrize(("room", "name", "keywords"), uses_of_xp())
+def test_cupy_has_what_the_code_asks_of_a_namespace(room, name, keywords, cupy):
+    namespace = load_backend("cupy").xp
+    assert hasattr(namespace, name), f"{room} uses xp.{name}"
+    if keywords:
+        parameters = inspect.signature(getattr(namespace, name)).parameters
+        assert set(keywords) <= parameters.keys(), f"{room} calls xp.{name} with {keywords}"
+
+
+def test_cupys_arrays_have_what_the_code_asks_of_arrays(cupy):
+    for name in ("mT", "shape", "ndim", "size", "dtype", "device", "__matmul__", "__isub__", "__invert__"):
+        assert hasattr(cupy.ndarray, name), name
+
+
+# ---- Random numbers
+
+
+def test_the_streams_are_numpys_spawned_in_order():
+    seed, streams = random_streams(3)
+    assert seed == 3
+    children = np.random.SeedSequence(3).spawn(2)
+    assert streams.weights.random() == np.random.default_rng(children[0]).random()
+    assert streams.shuffling.random() == np.random.default_rng(children[1]).random()

@@ -1,0 +1,212 @@
+"""Bad input gets an error of a sentence that names the argument and what came; and nothing is lost."""
+
+from __future__ import annotations
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from xpnet import Activation, NeuralNetwork
+from xpnet.validation import positive_integer
+
+LAYERS = [2, 4, 1]
+GOOD_X, GOOD_Y = np.linspace(-1, 1, 14).reshape(7, 2), np.linspace(0, 1, 7).reshape(7, 1)
+
+
+def with_value(data, value):
+    changed = data.copy()
+    changed[3, 0] = value
+    return changed
+
+
+# What is wrong, the arguments of train that say so, the error, and what it must say.
+BAD_TRAINING = [
+    ("X of other size", {"X": np.ones((7, 3))}, ValueError, r"X has the shape \(7, 3\).* first layer has size 2"),
+    ("X the wrong way round", {"X": GOOD_X.T}, ValueError, r"X has the shape \(2, 7\)"),
+    ("y of other size", {"y": np.ones((7, 2))}, ValueError, r"y has the shape \(7, 2\).* last layer has size 1"),
+    ("flat X for two inputs", {"X": np.ones(7)}, ValueError, r"X has the shape \(7,\)"),
+    ("X of too many axes", {"X": np.ones((7, 2, 3))}, ValueError, r"X must have the shape \(N, 2\).* \(7, 2, 3\)"),
+    ("X a number", {"X": 3.0}, ValueError, r"X must have the shape \(N, 2\)"),
+    ("different length", {"y": GOOD_Y[:5]}, ValueError, "X has 7 samples, but y has 5"),
+    ("no samples", {"X": np.ones((0, 2)), "y": np.ones((0, 1))}, ValueError, r"X is empty: its shape is \(0, 2\)"),
+    ("no targets", {"y": np.ones((0, 1))}, ValueError, r"y is empty"),
+    ("NaN in X", {"X": with_value(GOOD_X, np.nan)}, ValueError, "X must be finite, but holds NaN or infinity"),
+    ("infinity in y", {"y": with_value(GOOD_Y, np.inf)}, ValueError, "y must be finite, but holds"),
+    ("text", {"X": [["a", "b"]] * 7}, TypeError, "X must hold real numbers"),
+    ("complex numbers", {"X": GOOD_X * 1j}, TypeError, "X must hold real numbers, got an array of complex128"),
+    ("objects", {"y": np.array([[None]] * 7)}, TypeError, "y must hold real numbers, got an array of object"),
+    ("nothing", {"X": None}, TypeError, "X must hold real numbers"),
+    ("ragged lists", {"X": [[1, 2], [3]]}, ValueError, "X cannot be made an array: .*inhomogeneous"),
+    ("masked values", {"X": np.ma.masked_less(GOOD_X, 0)}, ValueError, "X cannot be made an array: .*masked"),
+    ("targets out of reach", {"y": GOOD_Y * 2 - 1}, ValueError, "y reaches from -1 to 1, .* only from 0 to 1: scale"),
+    ("a rate of zero", {"learning_rate": 0}, ValueError, "learning_rate must be a positive, finite number, got 0.0"),
+    ("a rate below zero", {"learning_rate": -0.1}, ValueError, "learning_rate must be .* got -0.1"),
+    ("a rate of NaN", {"learning_rate": np.nan}, ValueError, "learning_rate must be .* got nan"),
+    ("a rate of infinity", {"learning_rate": np.inf}, ValueError, "learning_rate must be .* got inf"),
+    ("a rate in words", {"learning_rate": "fast"}, TypeError, "learning_rate must be a positive number, got 'fast'"),
+    ("no epochs", {"epochs": 0}, ValueError, "epochs must be a positive integer, got 0"),
+    ("epochs below zero", {"epochs": -1}, ValueError, "epochs must be a positive integer, got -1"),
+    ("half an epoch", {"epochs": 0.5}, TypeError, "epochs must be a positive integer, got 0.5"),
+    ("NaN epochs", {"epochs": np.nan}, TypeError, "epochs must be a positive integer, got nan"),
+    ("a batch of none", {"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
+    ("a batch below zero", {"batch_size": -3}, ValueError, "batch_size must be a positive integer, got -3"),
+    ("a batch of NaN", {"batch_size": np.nan}, TypeError, "batch_size must be a positive integer, got nan"),
+    ("true as a batch", {"batch_size": True}, TypeError, "batch_size must be a positive integer, got True"),
+    ("reports every 0 epochs", {"verbose_epoch": 0}, ValueError, "verbose_epoch must be a positive integer, got 0"),
+]
+
+
+@pytest.fixture
+def network(backend, dtype):
+    network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+    network.train(GOOD_X, GOOD_Y, learning_rate=0.1, epochs=1, verbose=False)
+    network.deep_forward(GOOD_X.T)
+    return network
+
+
+@pytest.fixture
+def unchanged(network):
+    """Fail unless the network is in the end as it was in the beginning."""
+
+    def state():
+        return network.backend.to_numpy(network.theta).tolist(), list(network.epoch_loss), len(network.cache)
+
+    before, place = state(), network.backend
+    yield
+    assert state() == before
+    assert network.backend == place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"), [c[1:] for c in BAD_TRAINING], ids=[c[0] for c in BAD_TRAINING]
+)
+def test_training_refuses(arguments, error, says, network, unchanged):
+    with pytest.raises(error, match=says):
+        network.train(**{"X": GOOD_X, "y": GOOD_Y, "learning_rate": 0.1, "epochs": 1, "verbose": False, **arguments})
+
+
+@pytest.mark.parametrize(("data", "error", "says"), [
+    (np.ones((5, 3)), ValueError, r"X has the shape \(5, 3\)"),
+    (np.full((5, 2), np.nan), ValueError, "X must be finite"),
+    (np.ones((0, 2)), ValueError, "X is empty"),
+    (np.ones((5, 2), dtype=complex), TypeError, "X must hold real numbers"),
+])  # fmt: skip
+def test_predicting_refuses(data, error, says, network, unchanged):
+    with pytest.raises(error, match=says):
+        network.predict(data)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (2,), (2, 0), ()])
+def test_a_forward_pass_refuses_other_shapes(shape, network, unchanged):
+    with pytest.raises(ValueError, match=r"X must have the shape \(2, m\), one sample a column"):
+        network.deep_forward(np.ones(shape))
+
+
+def test_a_backward_pass_refuses_what_does_not_fit_the_forward_pass(network, unchanged):
+    with pytest.raises(ValueError, match=r"AL has the shape \(1, 3\), but the last deep_forward returned \(1, 7\)"):
+        network.backward_pass(0.5, np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"Y has the shape \(4,\), which does not fit AL of shape \(1, 7\)"):
+        network.backward_pass(np.ones(4), np.ones((1, 7)))
+
+
+def test_a_backward_pass_needs_a_forward_pass():
+    with pytest.raises(ValueError, match="call deep_forward first"):
+        NeuralNetwork(LAYERS).backward_pass(0.5, np.ones((1, 1)))
+
+
+def test_an_update_refuses_other_gradients(network, unchanged):
+    grads = network.backward_pass(0.5, network.deep_forward(GOOD_X.T))
+    with pytest.raises(ValueError, match="grads lacks dW1, db2"):
+        network.update_parameters({"db1": grads["db1"], "dW2": grads["dW2"]}, 0.1)
+    with pytest.raises(ValueError, match=r"db1 must have the shape \(4, 1\) of b1, got \(4, 7\)"):
+        network.update_parameters({**grads, "db1": np.ones((4, 7))}, 0.1)
+    with pytest.raises(ValueError, match="learning_rate"):
+        network.update_parameters(grads, 0)
+
+
+def test_parameters_refuse_other_names_and_shapes(network, unchanged):
+    with pytest.raises(ValueError, match="parameters must be W1, b1, W2, b2, got W1"):
+        network.parameters = {"W1": np.ones((4, 2))}
+    with pytest.raises(ValueError, match="b2 has the shape"):
+        network.parameters = {**network.parameters, "b2": np.ones((2, 2))}
+
+
+@pytest.mark.parametrize("other", [
+    array_api_strict.asarray(GOOD_Y, device=array_api_strict.Device("device2")), GOOD_Y,
+], ids=["another device", "another library"])  # fmt: skip
+def test_arrays_in_two_places_are_refused(other, network, unchanged):
+    X = array_api_strict.asarray(GOOD_X, device=array_api_strict.Device("device1"))
+    with pytest.raises(
+        ValueError, match=r"X is an array of array_api_strict on device1, but y one of .*: bring one to"
+    ):
+        network.train(X, other, 0.1)
+
+
+def test_bad_data_elsewhere_does_not_draw_the_network_there(array, dtype):
+    network = NeuralNetwork(LAYERS, dtype=dtype)
+    place = network.backend
+    with pytest.raises(ValueError, match="X has 7 samples, but y has 5"):
+        network.train(array(GOOD_X), array(GOOD_Y[:5]), 0.1)
+    assert network.backend == place
+
+
+def test_too_large_for_single_precision_is_said_so():
+    with pytest.raises(ValueError, match=r"X must be finite, but holds NaN or infinity \(as float32\)"):
+        NeuralNetwork(LAYERS, dtype="float32").train(with_value(GOOD_X, 1e300), GOOD_Y, 0.1)
+
+
+def test_arrays_of_a_foreign_library_are_refused():
+    class Foreign:
+        ndim = 2
+
+        def __dlpack__(self): ...
+
+    Foreign.__module__ = "tinygrad.tensor"
+    with pytest.raises(TypeError, match=r"X: an array of tinygrad has no backend here \(known are numpy, cupy"):
+        NeuralNetwork(LAYERS).train(Foreign(), GOOD_Y, 0.1)
+
+
+@pytest.mark.parametrize(("arguments", "error", "says"), [
+    ({"layer_list": [3]}, ValueError, r"layer_list needs at least two sizes.*, got \[3\]"),
+    ({"layer_list": []}, ValueError, "layer_list needs at least two sizes"),
+    ({"layer_list": [2, 0, 1]}, ValueError, r"layer_list\[1\] must be a positive integer, got 0"),
+    ({"layer_list": [2, -4, 1]}, ValueError, r"layer_list\[1\] must be a positive integer, got -4"),
+    ({"layer_list": [2, 2.5, 1]}, TypeError, r"layer_list\[1\] must be a positive integer, got 2.5"),
+    ({"layer_list": [2, "4", 1]}, TypeError, r"layer_list\[1\] must be a positive integer, got '4'"),
+    ({"layer_list": 3}, TypeError, r"layer_list must be a list of layer sizes such as \[1, 10, 10, 1\], got 3"),
+    ({"layer_list": "1 10 1"}, TypeError, "layer_list must be a list"),
+    ({"activations": ["relu"]}, ValueError, "activations must be 2, one for each layer after the inputs, got 1"),
+    ({"activations": "relu"}, TypeError, "activations must be a list, one for each of the 2 layers"),
+    ({"activations": ["relu", "soft"]}, ValueError, "unknown activation 'soft'; known are 'identity', 'relu'"),
+    ({"activations": ["relu", max]}, TypeError, "activation must be one of .*, or a Activation of your own"),
+    ({"loss": "mse"}, ValueError, "unknown loss 'mse'; known are 'half_squared_error'"),
+    ({"optimizer": "adamm"}, ValueError, "unknown optimizer 'adamm'; known are 'sgd'"),
+    ({"initializer": "zeros"}, ValueError, "unknown initializer 'zeros'; known are 'normal'"),
+    ({"initializer": 3}, TypeError, "initializer must be one of 'normal', or a function of your own, got 3"),
+    ({"dtype": "float16"}, ValueError, "unknown dtype 'float16'; known are 'float32', 'float64'"),
+    ({"dtype": np.int64}, ValueError, "unknown dtype 'int64'"),
+    ({"seed": -1}, ValueError, "seed must not be negative, got -1"),
+    ({"seed": 1.5}, TypeError, "seed must be an integer or None, got 1.5"),
+    ({"device": "gpu"}, ValueError, "unknown device 'gpu'; known are 'cpu', 'cuda', 'cuda:N'"),
+    ({"device": "cuda:x"}, ValueError, "unknown device 'cuda:x'"),
+    ({"device": "cpu:1"}, ValueError, "unknown device 'cpu:1'"),
+    ({"device": ""}, ValueError, "unknown device ''"),
+    ({"device": 0}, TypeError, "device must be a string such as 'cpu' or 'cuda:0', or a Backend, got 0"),
+])  # fmt: skip
+def test_a_network_refuses_to_be_built(arguments, error, says):
+    with pytest.raises(error, match=says):
+        NeuralNetwork(**{"layer_list": LAYERS, **arguments})
+
+
+def test_targets_anywhere_suit_a_users_own_last_activation():
+    own = Activation(lambda xp, Z: Z, lambda xp, dA, Z, A: dA)
+    NeuralNetwork([2, 1], activations=[own]).train(GOOD_X, GOOD_Y * 100, 1e-6, epochs=1, verbose=False)
+
+
+def test_targets_may_be_off_by_rounding():
+    NeuralNetwork(LAYERS).train(GOOD_X, GOOD_Y + 1e-12, 0.1, epochs=1, verbose=False)
+
+
+def test_numpys_integers_are_integers():
+    assert positive_integer("n", np.int32(3)) == 3
+    assert NeuralNetwork(np.array(LAYERS)).layer_list == LAYERS

@@ -1,0 +1,396 @@
+"""The document's class: its methods, data in every form and place, its record, and what it keeps in trouble."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import document
+import numpy as np
+import pytest
+
+from xpnet import Activation, Loss, NeuralNetwork, Optimizer, get_backend
+
+LAYERS = [2, 4, 3]
+N = 7
+
+
+@pytest.fixture
+def network(backend, dtype):
+    return NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+
+
+@pytest.fixture
+def X(rng):
+    return rng.standard_normal((N, 2))
+
+
+@pytest.fixture
+def y(rng):
+    return rng.random((N, 3))
+
+
+@pytest.fixture
+def parameters():
+    """The same network's initial parameters, for the document's algorithm."""
+    return {name: np.array(value) for name, value in NeuralNetwork(LAYERS, seed=1).parameters.items()}
+
+
+def host(network):
+    return network.backend.to_numpy(network.theta).copy()
+
+
+# ---- The document's steps
+
+
+def test_the_documents_first_network():
+    network = NeuralNetwork(layer_list=[3, 4, 5, 6, 7, 8, 9, 1])
+    AL = network.deep_forward(X=np.ones((3, 1)))
+    assert AL.shape == (1, 1)
+    assert network.cost_function(Y=1, AL=AL).shape == (1, 1)
+    assert network.cost_function(Y=1, AL=np.array([[0.5]])).tolist() == [[0.125]]
+
+
+def test_the_default_layers_are_the_documents():
+    assert NeuralNetwork().layer_list == [1, 3, 1]
+
+
+def test_deep_forward_and_its_cache_are_the_documents(network, parameters, array, assert_close, X):
+    AL = network.deep_forward(array(X.T))
+    expected, cache = document.forward(X.T, parameters)
+    assert_close(AL, expected)
+    for arrays, wanted in zip(network.cache, cache, strict=True):
+        for actual, value in zip(arrays, wanted, strict=True):
+            assert_close(actual, value)
+
+
+def test_backward_pass_gives_the_documents_gradients_in_its_order(network, parameters, array, assert_close, X, y):
+    AL = network.deep_forward(array(X.T[:, :1]))
+    grads = network.backward_pass(array(y.T[:, 0]), AL)
+    expected = document.backward(y.T[:, :1], *document.forward(X.T[:, :1], parameters))
+    assert list(grads) == ["dA1", "dW2", "db2", "dA0", "dW1", "db1"]
+    for name, value in expected.items():
+        assert_close(grads[name], value)
+
+
+def test_update_parameters_is_the_documents(network, parameters, array, assert_close, X, y):
+    AL = network.deep_forward(array(X.T[:, :1]))
+    grads = network.backward_pass(array(y.T[:, 0]), AL)
+    network.update_parameters(grads, learning_rate=0.5)
+    document.update(
+        parameters, document.backward(y.T[:, :1], *document.forward(X.T[:, :1], parameters)), learning_rate=0.5
+    )
+    for name, value in parameters.items():
+        assert_close(network.parameters[name], value)
+
+
+def test_an_update_leaves_the_cache_as_it_was(network, array, X, backend):
+    network.deep_forward(array(X.T))
+    W = network.cache[0][1]
+    before = backend.to_numpy(W).copy()
+    network.update_parameters(network.backward_pass(0.5, network.deep_forward(array(X.T))), learning_rate=0.5)
+    np.testing.assert_array_equal(backend.to_numpy(W), before)
+
+
+def test_the_steps_by_hand_are_a_step_of_training(backend, dtype, array, X, y):
+    by_hand = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+    AL = by_hand.deep_forward(array(X.T))
+    by_hand.update_parameters(by_hand.backward_pass(array(y.T), AL), learning_rate=0.5)
+    trained = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+    trained.train(array(X), array(y), learning_rate=0.5, epochs=1, batch_size=None, verbose=False)
+    np.testing.assert_allclose(host(by_hand), host(trained), rtol=1e-5)
+    cost = float(backend.to_numpy(by_hand.cost_function(array(y.T), AL)[0, 0]))
+    assert trained.epoch_loss == [pytest.approx(cost, rel=1e-5)]
+
+
+def test_the_small_functions(network, array, assert_close):
+    Z = np.array([[-1.0, 0.0, 2.0]])
+    s = document.sigmoid(Z)
+    assert_close(network.sigmoid(array(Z)), s)
+    assert_close(network.sigmoid_derivative(array(Z)), s * (1 - s))
+    assert_close(network.relu(array(Z)), [[0.0, 0.0, 2.0]])
+
+
+def test_the_small_functions_take_numbers():
+    network = NeuralNetwork()
+    assert network.sigmoid(0) == 0.5
+    assert network.sigmoid_derivative(0) == 0.25
+    assert network.relu(-3) == 0
+
+
+def test_initialize_weights_deep_draws_other_layers():
+    network = NeuralNetwork(LAYERS, seed=1)
+    drawn = network.initialize_weights_deep([5, 2])
+    assert {name: value.shape for name, value in drawn.items()} == {"W1": (2, 5), "b1": (2, 1)}
+    network.parameters = network.initialize_weights_deep(LAYERS)
+    assert not np.array_equal(network.theta, NeuralNetwork(LAYERS, seed=1).theta)
+
+
+def test_parameters_can_be_assigned_one_by_one_and_all_at_once(network, array, assert_close, parameters):
+    network.parameters["W1"] = np.ones((4, 2))
+    assert_close(network.theta[:8], np.ones(8))
+    network.parameters = parameters
+    assert_close(network.theta, np.concatenate([value.ravel() for value in parameters.values()]))
+
+
+# ---- Data as people have it
+
+
+@pytest.mark.parametrize("form", ["rows", "document"])
+def test_samples_are_rows_or_the_documents_stack(form, backend, dtype, array, assert_close, X, y):
+    shaped = {"rows": lambda a: a, "document": lambda a: a[:, :, None]}[form]
+    network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+    network.train(array(shaped(X)), array(shaped(y)), learning_rate=0.1, epochs=2, verbose=False)
+    plain = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+    plain.train(array(X), array(y), learning_rate=0.1, epochs=2, verbose=False)
+    np.testing.assert_array_equal(host(network), host(plain))
+    answers = network.predict(array(shaped(X)))
+    expected = backend.to_numpy(plain.deep_forward(array(X.T))).T
+    assert_close(answers, shaped(expected))
+
+
+def test_one_input_and_one_output_may_come_flat(backend, dtype, array, assert_close, rng):
+    x, y = rng.standard_normal(N), rng.random(N)
+    flat, rows = (NeuralNetwork([1, 3, 1], device=backend, dtype=dtype, seed=1) for _ in range(2))
+    flat.train(array(x), array(y), learning_rate=0.1, epochs=2, verbose=False)
+    rows.train(array(x[:, None]), array(y[:, None]), learning_rate=0.1, epochs=2, verbose=False)
+    np.testing.assert_array_equal(host(flat), host(rows))
+    assert_close(flat.predict(array(x)), backend.to_numpy(rows.predict(array(x[:, None])))[:, 0])
+
+
+def test_lists_integers_and_booleans_are_data_too():
+    network = NeuralNetwork([2, 3, 1], seed=0)
+    network.train([[0, 0], [0, 1], [1, 0], [1, 1]], [False, True, True, False], 0.1, epochs=2, verbose=False)
+    assert network.predict([[0, 1]]).shape == (1, 1)
+
+
+def test_a_network_without_a_device_goes_where_the_data_is(backend, dtype, array, X, y):
+    network = NeuralNetwork(LAYERS, dtype=dtype, seed=1)
+    assert network.backend == get_backend("cpu")
+    network.train(array(X), array(y), learning_rate=0.1, epochs=1, verbose=False)
+    assert network.backend == backend
+    answers = network.predict(X)
+    assert isinstance(answers, np.ndarray)
+    assert network.backend == get_backend("cpu")
+    assert len(network.epoch_loss) == 1
+
+
+def test_a_network_with_a_device_stays_there_and_answers_where_the_data_is(backend, dtype, array, assert_close, X, y):
+    network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+    network.train(X, y, learning_rate=0.1, epochs=2, verbose=False)
+    assert network.backend == backend
+    answers = network.predict(X)
+    assert isinstance(answers, np.ndarray)
+    assert_close(network.predict(array(X)), answers)
+    AL = network.deep_forward(X.T)
+    grads = network.backward_pass(y.T, AL)
+    assert all(isinstance(value, np.ndarray) for value in (AL, network.cost_function(y.T, AL), *grads.values()))
+    network.update_parameters(grads, 0.1)
+    assert network.backend == backend
+
+
+def test_data_is_not_changed(network, array, backend, X, y):
+    arrays = [array(X), array(y), array(X.T)]
+    network.train(*arrays[:2], learning_rate=0.5, epochs=2, verbose=False, shuffle=True)
+    network.deep_forward(arrays[2])
+    for actual, expected in zip(arrays, [X, y, X.T], strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(actual), backend.to_numpy(array(expected)))
+
+
+# ---- Seeds and precision
+
+
+def test_the_same_seed_gives_the_same_start_everywhere(network, dtype):
+    expected = NeuralNetwork(LAYERS, seed=1).theta.astype(dtype)
+    np.testing.assert_array_equal(host(network), expected)
+    assert str(network.theta.dtype).endswith(dtype)
+
+
+def test_seeds_differ_and_a_network_knows_its_own():
+    one, other = NeuralNetwork(LAYERS), NeuralNetwork(LAYERS)
+    assert not np.array_equal(one.theta, other.theta)
+    np.testing.assert_array_equal(NeuralNetwork(LAYERS, seed=one.seed).theta, one.theta)
+
+
+def test_initial_weights_do_not_depend_on_shuffling(X, y):
+    shuffled, plain = NeuralNetwork(LAYERS, seed=1), NeuralNetwork(LAYERS, seed=1)
+    shuffled.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True)
+    plain.train(X, y, 0.1, epochs=3, verbose=False)
+    assert not np.array_equal(shuffled.theta, plain.theta)
+    shuffled.clear_weights()
+    plain.clear_weights()
+    np.testing.assert_array_equal(shuffled.theta, plain.theta)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"batch_size": None}, {"batch_size": 2, "shuffle": True}])
+def test_a_run_can_be_repeated_to_the_bit(options, backend, dtype, array, X, y):
+    runs = []
+    for _ in range(2):
+        network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
+        network.train(array(X), array(y), learning_rate=0.1, epochs=3, verbose=False, **options)
+        runs.append((host(network), network.epoch_loss))
+    np.testing.assert_array_equal(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("float32")])
+def test_dtype_is_a_name_or_a_librarys_own(dtype):
+    network = NeuralNetwork(LAYERS, dtype=dtype)
+    assert network.dtype == "float32"
+    assert network.theta.dtype == np.float32
+
+
+# ---- The record
+
+
+def test_the_loss_of_every_epoch_is_kept_over_several_calls(network, array, X, y):
+    for epochs in (1, 3):
+        network.train(array(X), array(y), learning_rate=0.1, epochs=epochs, verbose=False)
+    assert network.epochs_trained == 4
+    assert len(network.epoch_loss) == 4
+    assert all(type(loss) is float for loss in network.epoch_loss)
+    assert network.epoch_loss[-1] < network.epoch_loss[0]
+
+
+def test_training_goes_on_where_it_stopped(backend, dtype, array, X, y):
+    at_once, in_parts = (NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1) for _ in range(2))
+    at_once.train(array(X), array(y), learning_rate=0.1, epochs=4, verbose=False, shuffle=True)
+    for epochs in (1, 3):
+        in_parts.train(array(X), array(y), learning_rate=0.1, epochs=epochs, verbose=False, shuffle=True)
+    np.testing.assert_array_equal(host(at_once), host(in_parts))
+    assert at_once.epoch_loss == in_parts.epoch_loss
+
+
+def test_clear_weights_starts_anew(network, array, X, y):
+    before = host(network)
+    network.train(array(X), array(y), learning_rate=0.1, epochs=2, verbose=False)
+    network.deep_forward(array(X.T))
+    network.clear_weights()
+    assert network.epoch_loss == []
+    assert network.epochs_trained == 0
+    assert network.cache == []
+    assert not np.array_equal(host(network), before)
+
+
+def test_reports_have_the_documents_form(network, array, X, y, capsys):
+    network.train(array(X), array(y), learning_rate=0.1, epochs=5, verbose_epoch=2)
+    network.train(array(X), array(y), 0.1, 2, 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"Epoch {epoch} Loss : {network.epoch_loss[epoch]}" for epoch in (0, 2, 4, 6)]
+
+
+def test_otherwise_the_library_never_prints(network, array, X, y, capfd):
+    network.train(array(X), array(y), 0.1, 2, 1, False)
+    network.predict(array(X))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_callback_sees_the_network_after_every_epoch(network, array, X, y):
+    seen = []
+    network.train(
+        array(X),
+        array(y),
+        learning_rate=0.1,
+        epochs=3,
+        verbose=False,
+        callback=lambda n: seen.append((n.epochs_trained, host(n), n.epoch_loss[-1])),
+    )
+    assert [epochs for epochs, *_ in seen] == [1, 2, 3]
+    np.testing.assert_array_equal(seen[-1][1], host(network))
+    assert [loss for *_, loss in seen] == network.epoch_loss
+
+
+def test_the_network_says_what_it_is(network):
+    assert repr(network).startswith("NeuralNetwork([2, 4, 3], device=")
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))], ids=["copy", "pickle"])
+def test_a_network_can_be_copied_and_goes_on_alike(duplicate, X, y):
+    network = NeuralNetwork(LAYERS, seed=1)
+    network.train(X, y, 0.1, epochs=1, verbose=False, shuffle=True)
+    other = duplicate(network)
+    for each in (network, other):
+        each.train(X, y, 0.1, epochs=2, verbose=False, shuffle=True)
+    np.testing.assert_array_equal(network.theta, other.theta)
+    assert network.epoch_loss == other.epoch_loss
+
+
+# ---- A user's own
+
+
+def test_a_users_own_parts_are_as_good_as_the_built_in_ones(backend, dtype, array, X, y):
+    """The built-in ones again, in other words."""
+    leaky = Activation(lambda xp, Z: xp.maximum(Z, 0.0), lambda xp, dA, Z, A: xp.where(Z > 0, dA, 0.0))
+    loss = Loss(lambda xp, A, Y: xp.sum((A - Y) ** 2, axis=-2) / 2, lambda xp, A, Y: A - Y)
+    sgd = Optimizer(lambda xp, theta: (), lambda xp, theta, d, memory, rate: (theta - rate * d, memory))
+    networks = [
+        NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1),
+        NeuralNetwork(
+            LAYERS,
+            activations=[leaky, "sigmoid"],
+            loss=loss,
+            optimizer=sgd,
+            initializer=lambda rng, n_out, n_in: (
+                0.1 * rng.standard_normal((n_out, n_in)),
+                0.1 * rng.standard_normal((n_out, 1)),
+            ),
+            device=backend,
+            dtype=dtype,
+            seed=1,
+        ),
+    ]
+    for network in networks:
+        network.train(array(X), array(y), learning_rate=0.5, epochs=3, verbose=False, batch_size=2)
+    np.testing.assert_allclose(host(networks[0]), host(networks[1]), rtol=1e-4, atol=1e-6)
+
+
+# ---- When things go wrong
+
+
+def test_divergence_stops_with_the_epoch_and_the_likely_cause_and_keeps_good_weights(backend, dtype, array, X, y):
+    network = NeuralNetwork(LAYERS, activations=["relu", "identity"], device=backend, dtype=dtype, seed=1)
+    network.train(array(X), array(y), learning_rate=0.1, epochs=2, verbose=False)
+    with pytest.raises(
+        FloatingPointError, match=r"NaN or infinite in epoch \d+: most likely the learning rate of 1000"
+    ):
+        network.train(array(X), array(y), learning_rate=1000, epochs=50, verbose=False)
+    assert np.isfinite(host(network)).all()
+    assert np.isfinite(network.epoch_loss).all()
+    assert 2 <= network.epochs_trained == len(network.epoch_loss) < 52
+
+
+def test_divergence_is_found_though_a_callback_read_the_losses(X, y):
+    network = NeuralNetwork(LAYERS, activations=["relu", "identity"], seed=1)
+    with pytest.raises(FloatingPointError):
+        network.train(X, y, 1000, epochs=50, verbose=False, callback=lambda n: n.epoch_loss)
+    assert np.isfinite(network.epoch_loss).all()
+
+
+def test_ctrl_c_keeps_what_was_learned_and_says_when(backend, dtype, array, X, y):
+    def stop(network):
+        if network.epochs_trained == 3:
+            raise KeyboardInterrupt
+
+    network, expected = (NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1) for _ in range(2))
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted in epoch 3 \(of epochs 0 to 9\)"):
+        network.train(array(X), array(y), learning_rate=0.1, epochs=10, verbose=False, callback=stop)
+    expected.train(array(X), array(y), learning_rate=0.1, epochs=3, verbose=False)
+    np.testing.assert_array_equal(host(network), host(expected))
+    assert network.epoch_loss == expected.epoch_loss
+
+
+def test_ctrl_c_in_the_middle_of_an_epoch_goes_back_to_its_start(X, y):
+    steps = iter(range(10**6))
+
+    def update(xp, theta, dtheta, memory, learning_rate):
+        if next(steps) == 2 * N + 3:
+            raise KeyboardInterrupt
+        theta -= learning_rate * dtheta
+        return theta, memory
+
+    network = NeuralNetwork(LAYERS, optimizer=Optimizer(lambda xp, theta: (), update), seed=1)
+    expected = NeuralNetwork(LAYERS, seed=1)
+    with pytest.raises(KeyboardInterrupt, match="epoch 2"):
+        network.train(X, y, 0.1, epochs=10, verbose=False)
+    expected.train(X, y, 0.1, epochs=2, verbose=False)
+    np.testing.assert_array_equal(network.theta, expected.theta)
