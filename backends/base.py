@@ -15,14 +15,14 @@ A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
 
 Array: TypeAlias = Any
-State: TypeAlias = tuple[Array, ...]
-Step: TypeAlias = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
+State: TypeAlias = tuple[Array, tuple[Array, ...]]
+Step: TypeAlias = Callable[[State, Sequence[Array]], tuple[State, Array]]
 
 
 class DeviceUnavailable(RuntimeError):  # noqa: N818 - says what is the matter, like FileNotFoundError's kin
@@ -84,20 +84,20 @@ class Backend(ABC):
         ----------
         step : callable
             ``step(state, batch) -> (state, loss)``; it owns the arrays of the state and may change them in place.
-        state : tuple of arrays
-            What a step hands to the next.
+        state : (array, tuple of arrays)
+            What a step hands to the next: the parameters, and what the optimizer remembers.
         inputs : tuple of arrays, each of shape (steps, ...)
             What changes from step to step.
 
         Returns
         -------
-        state : tuple of arrays
+        state : (array, tuple of arrays)
             The last state.
         losses : array of shape (steps, ...)
             The loss of every step, still on the device.
         """
         losses = []
         for i in range(inputs[0].shape[0]):
-            state, loss = step(state, tuple(array[i, ...] for array in inputs))
+            state, loss = step(state, [array[i, ...] for array in inputs])
             losses.append(loss)
         return state, self.xp.stack(losses)

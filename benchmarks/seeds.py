@@ -35,7 +35,7 @@ def main() -> None:
     for _, loss in train_epochs(
         backend,
         step,
-        (theta,),
+        (theta, ()),
         backend.asarray(X.T),
         backend.asarray(y.T),
         backend.asarray(0.01),

@@ -1,71 +1,82 @@
-"""The document's algorithm, written anew from its formulas in plain NumPy.
+"""The document's class, written anew in plain NumPy and step for step as the document takes it.
 
-It is the oracle of the tests, and what the benchmarks time xpnet against.
-
-Sample by sample: Z = W A_prev + b; A = g(Z) with relu in the hidden layers and the sigmoid in the last; the cost
-½ (y − ŷ)²; dZ = dA g'(Z), dW = dZ A_prevᵀ, db = dZ, dA_prev = Wᵀ dZ; W ← W − α dW, b ← b − α db.
+It is the oracle of the tests, and what the benchmarks time xpnet against; so it does no more and no less than the
+document: parameters are looked up by name wherever they are used, the derivative of the sigmoid computes the sigmoid
+again, and the gradient with respect to the samples is taken too.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 import numpy as np
 
-Parameters = dict[str, np.ndarray]
-Cache = list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 
+class Document:
+    """Trains sample by sample: relu in the hidden layers, the sigmoid in the last, the cost ½ (y − ŷ)²."""
 
-def sigmoid(Z):
-    return 1 / (1 + np.exp(-Z))
+    def __init__(self, parameters: MutableMapping[str, np.ndarray]) -> None:
+        self.parameters = parameters
+        self.cache: list[tuple[np.ndarray, ...]] = []
 
+    def sigmoid(self, Z):
+        return 1 / (1 + np.exp(-Z))
 
-def relu(Z):
-    return np.maximum(0, Z)
+    def sigmoid_derivative(self, Z):
+        s = self.sigmoid(Z)
+        return s * (1 - s)
 
+    def relu(self, Z):
+        return np.maximum(0, Z)
 
-def forward(X: np.ndarray, parameters: Parameters) -> tuple[np.ndarray, Cache]:
-    A, cache = X, []
-    layers = len(parameters) // 2
-    for l in range(1, layers + 1):
-        W, b = parameters["W" + str(l)], parameters["b" + str(l)]
-        Z = np.dot(W, A) + b
-        cache.append((Z, W, b, A))
-        A = relu(Z) if l < layers else sigmoid(Z)
-    return A, cache
+    def cost(self, Y, AL):
+        return (1 / 2) * (Y - AL) ** 2
 
+    def forward(self, X):
+        """Z = W A_prev + b; A = g(Z)."""
+        self.cache = []
+        layers = len(self.parameters) // 2
+        A = X
+        for l in range(1, layers + 1):
+            Z = np.dot(self.parameters["W" + str(l)], A) + self.parameters["b" + str(l)]
+            self.cache.append((Z, self.parameters["W" + str(l)], self.parameters["b" + str(l)], A))
+            A = self.relu(Z) if l < layers else self.sigmoid(Z)
+        return A
 
-def backward(Y: np.ndarray, AL: np.ndarray, cache: Cache) -> Parameters:
-    grads = {}
-    layers = len(cache)
-    dA = -(Y.reshape(AL.shape) - AL)
-    for l in range(layers, 0, -1):
-        Z, W, _, A_prev = cache[l - 1]
-        if l == layers:
-            s = sigmoid(Z)
-            dZ = dA * (s * (1 - s))
-        else:
-            dZ = np.array(dA, copy=True)
-            dZ[Z <= 0] = 0
-        dA = np.dot(W.T, dZ)
-        grads["dA" + str(l - 1)] = dA
-        grads["dW" + str(l)] = np.dot(dZ, A_prev.T)
-        grads["db" + str(l)] = dZ
-    return grads
+    def backward(self, Y, AL):
+        """dZ = dA g'(Z); dW = dZ A_prevᵀ; db = dZ; dA_prev = Wᵀ dZ."""
+        grads = {}
+        layers = len(self.cache)
+        dA = -(Y.reshape(AL.shape) - AL)
+        for l in range(layers, 0, -1):
+            Z, W, _, A_prev = self.cache[l - 1]
+            if l == layers:
+                dZ = dA * self.sigmoid_derivative(Z)
+            else:
+                dZ = np.array(dA, copy=True)
+                dZ[Z <= 0] = 0
+            dA = np.dot(W.T, dZ)
+            grads["dA" + str(l - 1)] = dA
+            grads["dW" + str(l)] = np.dot(dZ, A_prev.T)
+            grads["db" + str(l)] = dZ
+        return grads
 
+    def update(self, grads, learning_rate):
+        """W ← W − α dW; b ← b − α db."""
+        for l in range(1, len(self.parameters) // 2 + 1):
+            W, b = "W" + str(l), "b" + str(l)
+            self.parameters[W] = self.parameters[W] - learning_rate * grads["d" + W]
+            self.parameters[b] = self.parameters[b] - learning_rate * grads["d" + b]
 
-def update(parameters: Parameters, grads: Parameters, learning_rate: float) -> None:
-    for l in range(1, len(parameters) // 2 + 1):
-        parameters["W" + str(l)] = parameters["W" + str(l)] - learning_rate * grads["dW" + str(l)]
-        parameters["b" + str(l)] = parameters["b" + str(l)] - learning_rate * grads["db" + str(l)]
-
-
-def train(parameters: Parameters, X: np.ndarray, y: np.ndarray, learning_rate: float, epochs: int) -> list[float]:
-    """Train in place on X and y of shape (N, n, 1); return the loss of every epoch."""
-    losses = []
-    for _ in range(epochs):
-        cost = 0
-        for x, target in zip(X, y, strict=True):
-            AL, cache = forward(x, parameters)
-            cost = cost + (1 / 2) * (target - AL) ** 2
-            update(parameters, backward(target, AL, cache), learning_rate)
-        losses.append(float((cost / len(X))[0, 0]))
-    return losses
+    def train(self, X, y, learning_rate, epochs):
+        """Train on X and y of shape (N, n, 1); return the loss of every epoch."""
+        losses = []
+        for _ in range(epochs):
+            total = 0
+            for i in range(len(X)):
+                AL = self.forward(X[i])
+                total += self.cost(y[i], AL)
+                self.update(self.backward(y[i], AL), learning_rate)
+            total = total / len(X)
+            losses.append(total[0][0])
+        return losses

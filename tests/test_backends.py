@@ -45,12 +45,12 @@ def test_the_door_in_takes_lists_and_sets_the_precision(backend, dtype):
 
 def test_scan_runs_the_step_over_the_first_axis(backend, array, assert_close):
     def step(state, batch):
-        total, factor = state
+        total, (factor,) = state
         x, y = batch
-        return (total + factor * x, factor), backend.xp.sum(x * y)
+        return (total + factor * x, (factor,)), backend.xp.sum(x * y)
 
     xs, ys = np.arange(6.0).reshape(3, 2), np.ones((3, 2))
-    (total, factor), losses = backend.scan(step, (array([0.0, 0.0]), array(2.0)), (array(xs), array(ys)))
+    (total, (factor,)), losses = backend.scan(step, (array([0.0, 0.0]), (array(2.0),)), (array(xs), array(ys)))
     assert_close(total, 2 * xs.sum(axis=0))
     assert_close(factor, 2.0)
     assert_close(losses, xs.sum(axis=1))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import document
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from document import Document
 
 from xpnet import NeuralNetwork
 
@@ -27,7 +27,7 @@ def test_a_thousand_epochs_follow_the_documents_algorithm(backend, sine):
     network = NeuralNetwork([1, 10, 10, 1], device=backend, seed=94)
     parameters = {name: np.array(value) for name, value in network.parameters.items()}
     network.train(X, y, learning_rate=0.01, epochs=1000, verbose=False)
-    expected = document.train(parameters, X, y, learning_rate=0.01, epochs=1000)
+    expected = Document(parameters).train(X, y, learning_rate=0.01, epochs=1000)
     np.testing.assert_allclose(network.epoch_loss[:50], expected[:50], rtol=1e-9)
     np.testing.assert_allclose(network.epoch_loss, expected, rtol=1e-6)
     assert network.epoch_loss[-1] < 0.0003
@@ -91,9 +91,11 @@ def test_the_documents_own_functions_work_on_its_parameters_and_cache():
     """The chapters before the class pass them to functions of their own."""
     model = NeuralNetwork(layer_list=[3, 4, 1], seed=0)
     output = model.deep_forward(np.ones((3, 1)))
-    grads = document.backward(np.array([1.0]), output, model.cache)
+    documents = Document(model.parameters)
+    documents.cache = model.cache
+    grads = documents.backward(np.array([1.0]), output)
     twin = NeuralNetwork(layer_list=[3, 4, 1], seed=0)
     twin.deep_forward(np.ones((3, 1)))
     twin.update_parameters(twin.backward_pass(np.array([1.0]), output), 0.01)
-    document.update(model.parameters, grads, 0.01)
+    documents.update(grads, 0.01)
     np.testing.assert_allclose(model.theta, twin.theta, rtol=1e-12)

@@ -30,13 +30,14 @@ def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, lead)
     layers = layout.layers(np, theta)
     assert [W.shape for W, _ in layers] == [(*lead, n_out, n_in) for n_in, n_out in pairwise(layer_list)]
     assert [b.shape for _, b in layers] == [(*lead, n_out, 1) for n_out in layer_list[1:]]
-    np.testing.assert_array_equal(flatten(np, layers), theta)
+    np.testing.assert_array_equal(flatten(np, [array for layer in layers for array in layer]), theta)
 
 
 def test_flatten_on_every_backend(xp, array, assert_close, rng):
     layout = Layout([3, 2, 1])
     for theta in (rng.standard_normal(layout.size), rng.standard_normal((4, layout.size))):
-        assert_close(flatten(xp, layout.layers(xp, array(theta))), theta)
+        layers = layout.layers(xp, array(theta))
+        assert_close(flatten(xp, [each for layer in layers for each in layer]), theta)
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import document
 import numpy as np
 import pytest
+from document import Document
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ def gradients_of(xp, theta, X, Y, activations=ACTS, layout=LAYOUT):
     A, cache = forward(xp, X, layout.layers(xp, theta), activations)
     dA = mean_loss_gradient(xp, half_squared_error, A, Y)
     gradients = backward(xp, dA, A, cache, activations)
-    return gradients[0][0], flatten(xp, [(dW, db) for _, dW, db in gradients])
+    return gradients[0][0], flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
 
 
 @pytest.fixture
@@ -47,16 +47,17 @@ def Y(rng):
 
 def test_forward_is_the_documents(xp, array, assert_close, theta, X):
     A, cache = forward(xp, array(X), LAYOUT.layers(xp, array(theta)), ACTS)
-    expected, expected_cache = document.forward(X, named(theta))
-    assert_close(A, expected, rtol=1e-5)
-    for arrays, expected_arrays in zip(cache, expected_cache, strict=True):
+    documents = Document(named(theta))
+    assert_close(A, documents.forward(X), rtol=1e-5)
+    for arrays, expected_arrays in zip(cache, documents.cache, strict=True):
         for actual, wanted in zip(arrays, expected_arrays, strict=True):
             assert_close(actual, wanted, rtol=1e-4)
 
 
 def test_backward_of_a_sample_is_the_documents(xp, array, assert_close, theta, X, Y):
     x, y = X[:, :1], Y[:, :1]
-    grads = document.backward(y, *document.forward(x, named(theta)))
+    documents = Document(named(theta))
+    grads = documents.backward(y, documents.forward(x))
     dX, dtheta = gradients_of(xp, array(theta), array(x), array(y))
     assert_close(dX, grads["dA0"], rtol=1e-4)
     assert_close(dtheta, np.concatenate([grads["d" + name].ravel() for name in LAYOUT.slots]), rtol=1e-4)
@@ -93,7 +94,7 @@ def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, t
             "dtheta": np.empty(each_theta.shape),
         }
         for i in np.ndindex(*lead):
-            alone["A"][i] = document.forward(each_X[i], named(each_theta[i]))[0]
+            alone["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
             alone["dX"][i], alone["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
         for actual, expected in ((A, alone["A"]), (dX, alone["dX"]), (dtheta, alone["dtheta"])):
             assert_close(actual, expected, rtol=1e-4), what

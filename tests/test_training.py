@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import document
 import numpy as np
 import pytest
+from document import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ N = 7
 def train(backend, array, theta, X, Y, learning_rate=0.1, activations=(relu, sigmoid), optimizer=sgd, **options):
     """Return theta and the losses after every epoch, as host arrays."""
     step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
-    state = (array(theta), *optimizer.init(backend.xp, array(theta)))
+    state = (array(theta), optimizer.init(backend.xp, array(theta)))
     options = {"epochs": 3, **options}
     trained = list(train_epochs(backend, step, state, array(X), array(Y), array(learning_rate), **options))
     thetas = [backend.to_numpy(state[0]) for state, _ in trained]
@@ -52,7 +52,7 @@ def close(dtype):
 
 def test_sample_by_sample_is_the_documents_training(backend, array, theta, X, Y, close):
     parameters = {name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots}
-    losses = document.train(parameters, X.T[:, :, None], Y.T[:, :, None], 0.1, 3)
+    losses = Document(parameters).train(X.T[:, :, None], Y.T[:, :, None], 0.1, 3)
     thetas, our_losses = train(backend, array, theta, X, Y)
     close(our_losses, losses)
     close(thetas[-1], np.concatenate([parameters[name].ravel() for name in LAYOUT.slots]))
@@ -73,7 +73,7 @@ def test_batches_hold_every_sample_once_and_in_order(n_samples, batch_size, lead
 def test_the_epochs_loss_weighs_every_sample_alike(batch_size, backend, array, theta, X, Y, close):
     """With a rate too small to learn anything, it is the mean over the samples, however they are cut."""
     _, losses = train(backend, array, theta, X, Y, learning_rate=1e-30, batch_size=batch_size, epochs=1)
-    A, _ = document.forward(X, {name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots})
+    A = Document({name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots}).forward(X)
     close(losses, [0.5 * np.mean((A - Y) ** 2)])
 
 
@@ -218,7 +218,7 @@ def test_the_alarms_ring(backend, array, alarms):
 @pytest.mark.parametrize("batch_size", [1, 3, N])
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
-    arrays = array(theta), array(X), array(Y), array(0.1)
+    state, arrays = (array(theta), ()), [array(X), array(Y), array(0.1)]
     alarms()
-    epochs = train_epochs(backend, step, arrays[:1], *arrays[1:], epochs=3, batch_size=batch_size)
+    epochs = train_epochs(backend, step, state, *arrays, epochs=3, batch_size=batch_size)
     assert sum(1 for _ in epochs) == 3

@@ -125,8 +125,8 @@ class NeuralNetwork:
 
     def _draw(self, backend: Backend, sizes: Sequence[int]) -> Parameters:
         rng = self._streams.weights
-        layers = [self.initializer(rng, n_out, n_in) for n_in, n_out in pairwise(sizes)]
-        theta = flatten(get_backend("cpu").xp, layers)
+        drawn = [array for n_in, n_out in pairwise(sizes) for array in self.initializer(rng, n_out, n_in)]
+        theta = flatten(get_backend("cpu").xp, drawn)
         return Parameters(backend, Layout(sizes), backend.asarray(theta, self.dtype))
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> Parameters:
@@ -276,8 +276,8 @@ class NeuralNetwork:
                     msg = f"{name} must have the shape {shapes[name]} of {name[1:]}, got {tuple(array.shape)}"
                     raise ValueError(msg)
             self._move(way.backend)
-            xp, pairs = self.backend.xp, list(arrays.values())
-            dtheta = flatten(xp, list(zip(pairs[::2], pairs[1::2], strict=True)))
+            xp = self.backend.xp
+            dtheta = flatten(xp, list(arrays.values()))
             # On a copy: what the last forward pass kept are views of the vector as it was then.
             theta = xp.asarray(self.theta, copy=True)
             self._parameters.theta, self._memory = self.optimizer.update(xp, theta, dtheta, self._memory, learning_rate)
@@ -367,7 +367,7 @@ class NeuralNetwork:
             trained = train_epochs(
                 self.backend,
                 make_step(xp, self._parameters.layout, self.activations, self.loss, self.optimizer),
-                (self.theta, *self._memory),
+                (self.theta, self._memory),
                 X_rows.mT,
                 Y_rows.mT,
                 self.backend.asarray(rate, self.dtype),
@@ -418,8 +418,7 @@ class NeuralNetwork:
         checked, looked = first, time.monotonic()
         try:
             for epoch, (state, loss) in enumerate(trained, start=first):
-                self._parameters.theta, *memory = state
-                self._memory = tuple(memory)
+                self._parameters.theta, self._memory = state
                 self._unread.append(loss)
                 reports = report_every is not None and epoch % report_every == 0
                 if reports or epoch == last or time.monotonic() - looked > _LOOK_EVERY:

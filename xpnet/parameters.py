@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from xpnet._types import Array, Layer, Layers, Namespace
+from xpnet._types import Array, Layer, Namespace
 
 
 class Layout:
@@ -48,9 +48,8 @@ class Layout:
         return list(zip(views[::2], views[1::2], strict=True))
 
 
-def flatten(xp: Namespace, layers: Layers) -> Array:
-    """Join ``[(W1, b1), (W2, b2), …]`` into one vector of shape (..., P), by copying."""
-    arrays = [array for layer in layers for array in layer]
+def flatten(xp: Namespace, arrays: Sequence[Array]) -> Array:
+    """Join ``[W1, b1, W2, b2, …]`` into one vector of shape (..., P), by copying."""
     if arrays[0].ndim == 2:
         return xp.concat(arrays, axis=None)
     return xp.concat([xp.reshape(array, (*array.shape[:-2], -1)) for array in arrays], axis=-1)

@@ -87,7 +87,7 @@ def backward(
         Z, W, _, A_prev = cache[l]
         dZ = activations[l].backward(xp, dA, Z, A)
         dW = dZ @ A_prev.mT
-        # One sample is its own sum; asking for it would take a seventh of a per-sample step.
+        # One sample is its own sum; asking for it would take a sixth of a per-sample step.
         db = dZ if dZ.shape[-1] == 1 else xp.sum(dZ, axis=-1, keepdims=True)
         dA = W.mT @ dZ if l > 0 or input_gradient else None
         gradients.append((dA, dW, db))

@@ -1,13 +1,14 @@
 """Training: the step, and the epochs that repeat it.
 
 A step is a pure function ``step(state, (X, Y, learning_rate)) -> (state, loss)`` that can be traced: shapes are static,
-no branch looks at a value, and what changes from step to step is an input. The state is a tuple of arrays: the
-parameter vector theta, then whatever the optimizer remembers.
+no branch looks at a value, and what changes from step to step is an input. The state is a pair: the parameter vector
+theta, and the tuple of arrays that the optimizer remembers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from xpnet._types import Array, Layers, Namespace
@@ -49,9 +50,9 @@ def make_step(
     viewed: Array = None
     layers: Layers = []
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
+    def step(state: State, batch: Sequence[Array]) -> tuple[State, Array]:
         nonlocal viewed, layers
-        theta, *memory = state
+        theta, memory = state
         X, Y, learning_rate = batch
         # An update in place hands the same vector on, with its views as good as before: making them anew at every
         # step would take a fifth of it. Where arrays are immutable, every step brings a new vector.
@@ -60,9 +61,9 @@ def make_step(
         A, cache = forward(xp, X, layers, activations)
         dA = mean_loss_gradient(xp, loss, A, Y)
         gradients = backward(xp, dA, A, cache, activations, input_gradient=False)
-        dtheta = flatten(xp, [(dW, db) for _, dW, db in gradients])
-        theta, new_memory = optimizer.update(xp, theta, dtheta, tuple(memory), learning_rate)
-        return (theta, *new_memory), mean_loss(xp, loss, A, Y)
+        dtheta = flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
+        value = mean_loss(xp, loss, A, Y)
+        return optimizer.update(xp, theta, dtheta, memory, learning_rate), value
 
     return step
 
@@ -93,6 +94,12 @@ def _inputs(xp: Namespace, X: Array, Y: Array, learning_rate: Array, batch_size:
     ]
 
 
+def _each(function: Callable[..., Array], *states: State) -> State:
+    """Apply a function to the arrays that stand in the same place of each state."""
+    thetas, memories = zip(*states, strict=True)
+    return function(*thetas), tuple(function(*arrays) for arrays in zip(*memories, strict=True))
+
+
 def train_epochs(
     backend: Backend,
     step: Step,
@@ -113,7 +120,7 @@ def train_epochs(
         Where all the arrays live.
     step : callable
         From `make_step`.
-    state : tuple of arrays
+    state : (array, tuple of arrays)
         theta of shape (..., P) and the optimizer's memory; they are copied, not changed.
     X : array of shape (..., n_0, N)
         The samples. Without leading axes an ensemble shares them.
@@ -130,7 +137,7 @@ def train_epochs(
 
     Yields
     ------
-    state : tuple of arrays
+    state : (array, tuple of arrays)
         The state after the epoch, the caller's to keep. A network whose loss or parameters have ceased to be finite
         stays as it was after its last good epoch.
     loss : array of shape (...)
@@ -139,7 +146,7 @@ def train_epochs(
     """
     xp, N = backend.xp, X.shape[-1]
     kept = state
-    state = tuple(xp.asarray(array, copy=True) for array in state)
+    state = _each(partial(xp.asarray, copy=True), state)
     good: Array = True
     inputs = _inputs(xp, X, Y, learning_rate, batch_size)
     shuffled = iter(orders) if orders is not None else None
@@ -159,5 +166,5 @@ def train_epochs(
             state, losses = backend.scan(step, state, stacks)
             loss = loss + xp.sum(losses * (stacks[0].shape[-1] / N), axis=0)
         good = good & xp.isfinite(loss) & xp.all(xp.isfinite(state[0]), axis=-1)
-        kept = tuple(xp.where(xp.expand_dims(good, axis=-1), new, old) for new, old in zip(state, kept, strict=True))
+        kept = _each(partial(xp.where, xp.expand_dims(good, axis=-1)), state, kept)
         yield kept, xp.where(good, loss, xp.nan)
