@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import xpnet
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from document import Document
 
-__all__ = ["Document", "about", "interleaved", "median_ratio", "sine"]
+__all__ = ["Document", "about", "deliver", "interleaved", "median_ratio", "sine"]
 
 
 def sine(samples: int = 500) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +37,17 @@ def about(backend: Any) -> dict[str, str]:
         "machine": f"{_processor()}, {type(backend).devices()[backend.device]}",
         "python": platform.python_version(),
         "xpnet": xpnet.__version__,
-        "backend": f"{backend.name} {backend.xp.__version__ if hasattr(backend.xp, '__version__') else ''}".strip(),
+        "backend": f"{backend.name} {import_module(backend.name).__version__}",
         "device": backend.device,
     }
+
+
+def deliver(report: dict[str, Any], output: Path | None) -> None:
+    """Print a report as JSON, and write it to a file where one is asked for."""
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    print(text)
+    if output:
+        output.write_text(text + "\n", encoding="utf-8")
 
 
 def _processor() -> str:

@@ -1,6 +1,6 @@
 """How the document's training ends for many seeds, all of them trained at once through a leading axis.
 
-    python benchmarks/seeds.py [--seeds 200] [--epochs 1000] [--device cpu]
+    python benchmarks/seeds.py [--seeds 200] [--epochs 1000] [--device cpu] [--output FILE]
 
 Prints the spread of the loss of the last epoch as JSON.
 """
@@ -8,11 +8,11 @@ Prints the spread of the loss of the last epoch as JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from pathlib import Path
 
 import numpy as np
-from common import about, sine
+from common import about, deliver, sine
 
 from xpnet import NeuralNetwork, get_backend
 from xpnet.training import make_step, train_epochs
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
 
     backend = get_backend(arguments.device)
@@ -51,7 +52,7 @@ def main() -> None:
         "quantiles": {f"{q:.0%}": float(f"{np.quantile(losses, q):.3g}") for q in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)},
         "best_seeds": {int(seed): float(f"{losses[seed]:.3g}") for seed in best},
     }
-    print(json.dumps(report, indent=2))
+    deliver(report, arguments.output)
 
 
 if __name__ == "__main__":

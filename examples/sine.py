@@ -146,10 +146,10 @@ def draw(
     columns = min(3, len(gallery))
     rows = -(-len(gallery) // columns)
     epochs, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4 * rows), layout="constrained", squeeze=False)
-    for axes in grid.flat[len(gallery) :]:
-        axes.set_visible(False)
     for axes, (trained, y_pred) in zip(grid.flat, sorted(gallery.items()), strict=False):
         draw_fit(axes, x, y, y_pred.ravel(), title=f"Actual vs Predicted after {trained} epochs in all")
+    for axes in grid.flat[len(gallery) :]:
+        draw_epoch_loss(axes, network.epoch_loss, log=True)
 
     options.output.mkdir(parents=True, exist_ok=True)
     files = []

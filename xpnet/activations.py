@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from xpnet._types import Array, Namespace
 
@@ -25,12 +24,6 @@ class Activation(NamedTuple):
     forward: Callable[[Namespace, Array], Array]
     backward: Callable[[Namespace, Array, Array, Array], Array]
     bounds: tuple[float, float] = (-math.inf, math.inf)
-
-
-@cache
-def _greatest_exponent(xp: Namespace, dtype: Any) -> float:
-    """Return the greatest whole number whose exp is still finite."""
-    return float(math.floor(math.log(xp.finfo(dtype).max)))
 
 
 def _identity(xp: Namespace, Z: Array) -> Array:
@@ -53,7 +46,8 @@ def _relu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
 
 def _sigmoid(xp: Namespace, Z: Array) -> Array:
     """1 / (1 + exp(−Z)), with exp kept below its overflow: beyond it the answer is as good as 0 already."""
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -_greatest_exponent(xp, Z.dtype))))
+    limit = math.floor(math.log(xp.finfo(Z.dtype).max))
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -limit)))
 
 
 def _sigmoid_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:

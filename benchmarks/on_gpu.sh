@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Everything there is to see on a machine with a GPU, from a checkout and without a network:
+#
+#     bash benchmarks/on_gpu.sh RESULTS [WHEELS]
+#
+# The Python in use needs CuPy, NumPy, pytest, hypothesis and matplotlib; a folder of wheels brings what else is missing
+# (array-api-compat, array-api-strict). Installs the checkout, lists the devices, runs the tests on CuPy, the sine with
+# --device cuda, and the benchmarks, and leaves in the folder RESULTS what they printed and drew. DEVICE=cpu in the
+# environment tries the script itself where there is no GPU.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+results=${1:?a folder for the results}
+device=${DEVICE:-cuda}
+backend=$([ "$device" = cpu ] && echo numpy || echo cupy)
+mkdir -p "$results"
+failed=0
+
+run() { # run NAME COMMAND...: its output goes to the terminal and to RESULTS/NAME.txt
+    local name=$1
+    shift
+    echo "== $name: $*"
+    "$@" 2>&1 | tee "$results/$name.txt"
+    local code=${PIPESTATUS[0]}
+    [ "$code" -eq 0 ] || { failed=1; echo "== $name FAILED with exit code $code"; }
+}
+
+python3 -m pip install --no-index --no-deps --no-build-isolation --quiet ${2:+"$2"/*.whl} . || exit 1
+
+run devices python3 -m xpnet
+run tests python3 -m pytest -q --backend "$backend" -p no:cacheprovider
+run sine python3 examples/sine.py --device "$device" --epochs 100 --verbose_epoch 20 --output "$results"
+run sine_in_batches python3 examples/sine.py --device "$device" --batch-size 50 --learning-rate 0.5 --no-plots
+run per_sample python3 benchmarks/per_sample.py --device "$device" --rounds 5 --output "$results/per_sample.json"
+run seeds python3 benchmarks/seeds.py --device "$device" --epochs 20 --output "$results/seeds.json"
+exit $failed
