@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import array_api_compat.cupy
 import cupy
@@ -30,8 +30,8 @@ def _device_count() -> int:
 class CupyBackend(Backend):
     """CuPy on one GPU: a step launches kernels and never waits for them."""
 
-    name = "cupy"
-    xp = array_api_compat.cupy
+    name: ClassVar[str] = "cupy"
+    xp: ClassVar[Any] = array_api_compat.cupy
 
     @classmethod
     def open(cls, device: str) -> Self:

@@ -6,7 +6,7 @@ Its made-up devices (``"device1"``, ``"no_float64"``, …) refuse to mix, as GPU
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import array_api_strict
 import numpy
@@ -28,8 +28,8 @@ def _devices() -> dict[str, Any]:
 class StrictBackend(NumpyBackend):
     """array-api-strict on one of its devices; NumPy does the computing underneath."""
 
-    name = "array_api_strict"
-    xp = array_api_strict
+    name: ClassVar[str] = "array_api_strict"
+    xp: ClassVar[Any] = array_api_strict
 
     @classmethod
     def open(cls, device: str) -> Self:

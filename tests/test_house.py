@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def test_no_room_imports_an_array_library(room):
 def test_backends_import_nothing_of_the_rest(path):
     for name in imports(path):
         assert not name.startswith("xpnet") or name.startswith("xpnet.backends"), f"{path.stem} imports {name}"
+
+
+def test_the_checkout_can_be_used_from_within():
+    """There Python finds xpnet/ before the installed package, and backends/ beside it."""
+    program = "import xpnet.backends; print(xpnet.__file__, xpnet.get_backend('cpu').name)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.split() == [str(ROOT / "xpnet" / "__init__.py"), "numpy"]
 
 
 def test_every_room_that_computes_has_tests():

@@ -38,7 +38,7 @@ def test_the_fit_is_drawn_over_its_target(axes):
     assert axes.get_title() == "after 7 epochs"
 
 
-def test_without_matplotlib_everything_but_pictures_works():
+def test_without_matplotlib_everything_but_pictures_works(tmp_path):
     """In an interpreter of its own, where matplotlib cannot be imported."""
     program = """
 import sys
@@ -51,5 +51,5 @@ try:
 except ImportError as error:
     print(error)
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert result.stdout == 'pictures need matplotlib: pip install "xpnet[plot]"\n'

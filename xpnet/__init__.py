@@ -1,6 +1,11 @@
 """A neural network from scratch, written once against the array API."""
 
 from importlib.metadata import version
+from pathlib import Path
+
+if not (Path(__file__).parent / "backends").is_dir():
+    # This is the checkout, where backends/ stands beside xpnet/ and not inside it.
+    __path__.append(str(Path(__file__).parents[1]))
 
 from xpnet.activations import Activation
 from xpnet.backends import DeviceUnavailable, backend_of, get_backend

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from xpnet._types import Array, Layer, Namespace
+from xpnet.backends import Backend
 
 
 class Layout:
@@ -70,7 +71,7 @@ class Parameters(Mapping[str, Array]):
         The vector.
     """
 
-    def __init__(self, backend: Any, layout: Layout, theta: Array) -> None:
+    def __init__(self, backend: Backend, layout: Layout, theta: Array) -> None:
         self.backend = backend
         self.layout = layout
         self.theta = theta
