@@ -2,15 +2,16 @@
 
 from xpnet.backends.base import Backend, DeviceUnavailable
 from xpnet.backends.registry import backend_names, backend_of, get_backend, load_backend
-from xpnet.backends.streams import Streams, random_streams
+from xpnet.backends.streams import Stream, new_seed, random_stream
 
 __all__ = [
     "Backend",
     "DeviceUnavailable",
-    "Streams",
+    "Stream",
     "backend_names",
     "backend_of",
     "get_backend",
     "load_backend",
-    "random_streams",
+    "new_seed",
+    "random_stream",
 ]

@@ -6,7 +6,7 @@ A backend is one array library on one device, and knows no mathematics::
     asarray, to_numpy         the only two doors between host and device
     synchronize               wait until the device has done what it was asked to do
     scan                      run a step over the first axis of its inputs
-    on_device                 make its device the current one, where a library has such a thing
+    on_device                 the context to compute in, with its device the current one
 
 A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `devices` and the two doors.
 `scan` is the place to be clever, for there alone a backend sees the whole loop.
@@ -25,7 +25,7 @@ State: TypeAlias = tuple[Array, tuple[Array, ...]]
 Step: TypeAlias = Callable[[State, Sequence[Array]], tuple[State, Array]]
 
 
-class DeviceUnavailable(RuntimeError):  # noqa: N818 - says what is the matter, like FileNotFoundError's kin
+class DeviceUnavailable(RuntimeError):  # noqa: N818 - it says what is the matter, without the word error
     """A device or library that was asked for cannot be used here; the message says what is missing and the mend."""
 
 
@@ -59,8 +59,8 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def devices(cls) -> dict[str, str]:
-        """Return the usable devices with a description of each; raise `DeviceUnavailable` if there are none."""
+    def devices(cls) -> list[str]:
+        """Return the names of the devices here; raise `DeviceUnavailable` if there are none."""
 
     @abstractmethod
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
@@ -70,15 +70,19 @@ class Backend(ABC):
     def to_numpy(self, array: Array) -> Any:
         """Bring an array of this backend to the host, as a NumPy array; copy only where needed."""
 
+    def describe(self) -> str:
+        """Return a few words on the device, for people."""
+        return ""
+
     def synchronize(self) -> None:  # noqa: B027 - most libraries have nothing to wait for
         """Wait until all work given to the device is done."""
 
     def on_device(self) -> AbstractContextManager[Any]:
-        """Return a context in which new arrays are made on this device."""
+        """Return the context to compute in: new arrays are made on this device, and overflow is silent as on a GPU."""
         return nullcontext()
 
     def scan(self, step: Step, state: State, inputs: tuple[Array, ...]) -> tuple[State, Array]:
-        """Run `step` over the first axis of the inputs: ``state, losses[i] = step(state, inputs[:][i])``.
+        """Run `step` over the first axis of the inputs, handing the state on.
 
         Parameters
         ----------
@@ -87,7 +91,7 @@ class Backend(ABC):
         state : (array, tuple of arrays)
             What a step hands to the next: the parameters, and what the optimizer remembers.
         inputs : tuple of arrays, each of shape (steps, ...)
-            What changes from step to step.
+            What changes from step to step; ``batch`` is the i-th of each.
 
         Returns
         -------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 import numpy
 
-from xpnet.backends.base import Array, Backend, DeviceUnavailable, State, Step
+from xpnet.backends.base import Array, Backend, DeviceUnavailable
 
 
 def host_array(x: Any, dtype: str | None = None) -> Any:
@@ -20,12 +20,11 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
         return numpy.asarray(x, dtype=dtype)
 
 
-@dataclass(frozen=True)
 class NumpyBackend(Backend):
     """NumPy, used bare: it is complete from version 2.1 on, and a wrapper's calls cost as much as a small product."""
 
-    name: ClassVar[str] = "numpy"
-    xp: ClassVar[Any] = numpy
+    name = "numpy"
+    xp = numpy
 
     @classmethod
     def open(cls, device: str) -> Self:
@@ -39,8 +38,11 @@ class NumpyBackend(Backend):
         return cls("cpu")
 
     @classmethod
-    def devices(cls) -> dict[str, str]:
-        return {"cpu": f"{os.cpu_count()} cores"}
+    def devices(cls) -> list[str]:
+        return ["cpu"]
+
+    def describe(self) -> str:
+        return f"{os.cpu_count()} cores"
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         return host_array(x, dtype)
@@ -48,7 +50,6 @@ class NumpyBackend(Backend):
     def to_numpy(self, array: Array) -> Any:
         return array
 
-    def scan(self, step: Step, state: State, inputs: tuple[Array, ...]) -> tuple[State, Array]:
+    def on_device(self) -> AbstractContextManager[Any]:
         # Training that diverges is reported once, with its epoch, by whoever reads the losses.
-        with numpy.errstate(all="ignore"):
-            return super().scan(step, state, inputs)
+        return numpy.errstate(all="ignore")

@@ -29,12 +29,12 @@ _BUILT_IN = {
 _LIBRARY_FOR = {"cpu": "numpy", "cuda": "cupy"}
 
 
+@cache
 def backend_names() -> list[str]:
     """Return the names of all known backends, usable here or not: the built-in ones, then those of other packages."""
     return [*_BUILT_IN, *(point.name for point in entry_points(group=GROUP) if point.name not in _BUILT_IN)]
 
 
-@cache
 def load_backend(name: str) -> type[Backend]:
     """Import the backend of a library.
 
@@ -48,30 +48,31 @@ def load_backend(name: str) -> type[Backend]:
     ValueError
         If no backend has that name.
     DeviceUnavailable
-        If the library cannot be imported.
+        If the library, or the package that brings the backend, cannot be imported.
     """
-    if name not in _BUILT_IN:
-        for point in entry_points(group=GROUP, name=name):
-            backend: type[Backend] = point.load()
-            return backend
-        msg = f"unknown backend {name!r}; known are {', '.join(backend_names())}"
-        raise ValueError(msg)
-    module, attribute, mend = _BUILT_IN[name]
-    try:
-        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        msg = f"{name} is not installed: {mend}"
-        raise DeviceUnavailable(msg) from None
-    except ImportError as error:
-        msg = f"{name} is installed but cannot be imported ({error}): {mend}"
-        raise DeviceUnavailable(msg) from error
+    if name in _BUILT_IN:
+        module, attribute, mend = _BUILT_IN[name]
+        try:
+            return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+        except ImportError as error:
+            missing = isinstance(error, ModuleNotFoundError) and error.name == name
+            reason = "is not installed" if missing else f"is installed but cannot be imported ({_first_line(error)})"
+            msg = f"{name} {reason}: {mend}"
+            raise DeviceUnavailable(msg) from error
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            return point.load()  # type: ignore[no-any-return]
+        except Exception as error:  # whatever another package may raise
+            msg = (
+                f"the backend {name} ({point.value}) cannot be imported ({type(error).__name__}: {_first_line(error)})"
+            )
+            raise DeviceUnavailable(msg) from error
+    msg = f"unknown backend {name!r}; known are {', '.join(backend_names())}"
+    raise ValueError(msg)
 
 
-@cache
-def _open(name: str, device: str) -> Backend:
-    return load_backend(name).open(device)
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backend:
@@ -98,18 +99,18 @@ def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backe
         msg = f"device must be a string such as 'cpu' or 'cuda:0', or a Backend, got {device!r}"
         raise TypeError(msg)
     if name is not None:
-        return _open(name, device)
+        return load_backend(name).open(device)
     if device == "auto":
         try:
-            return _open("cupy", "cuda")
+            return load_backend("cupy").open("cuda")
         except DeviceUnavailable:
-            return _open("numpy", "cpu")
+            return load_backend("numpy").open("cpu")
     kind, colon, index = device.partition(":")
     if kind not in _LIBRARY_FOR or (colon and (kind == "cpu" or not index.isdecimal())):
         msg = f"unknown device {device!r}; known are 'cpu', 'cuda', 'cuda:N' (N = 0, 1, …) and 'auto'"
         raise ValueError(msg)
     try:
-        return _open(_LIBRARY_FOR[kind], device)
+        return load_backend(_LIBRARY_FOR[kind]).open(device)
     except DeviceUnavailable as error:
         msg = f"device {device!r} cannot be used: {error}"
         raise DeviceUnavailable(msg) from error.__cause__
@@ -125,16 +126,12 @@ def backend_of(x: Array | Any) -> Backend:
     """
     libraries = [cls.__module__.partition(".")[0] for cls in type(x).__mro__]
     for library in libraries:
-        if library in _BUILT_IN:
+        if library in backend_names():
             return load_backend(library).of(x)
     if hasattr(x, "__dlpack__"):
-        known = backend_names()
-        for library in libraries:
-            if library in known:
-                return load_backend(library).of(x)
         msg = (
-            f"an array of {libraries[0]} has no backend here (known are {', '.join(known)}); "
+            f"an array of {libraries[0]} has no backend here (known are {', '.join(backend_names())}); "
             "numpy.from_dlpack or cupy.from_dlpack hands it over without a copy"
         )
         raise TypeError(msg)
-    return get_backend("cpu")
+    return load_backend("numpy").of(x)

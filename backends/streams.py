@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from enum import IntEnum
 
 import numpy
 
 
-class Streams(NamedTuple):
-    """Independent random generators, so that drawing more from one does not change the others."""
+class Stream(IntEnum):
+    """What random numbers are drawn for. Each purpose has a stream of its own, so that none disturbs the others."""
 
-    weights: numpy.random.Generator
-    shuffling: numpy.random.Generator
+    WEIGHTS = 0
+    SHUFFLING = 1
 
 
-def random_streams(seed: int | None = None) -> tuple[int, Streams]:
-    """Spawn the random streams of one network.
+def new_seed() -> int:
+    """Return a seed that the operating system draws."""
+    return int(numpy.random.SeedSequence().entropy)  # type: ignore[arg-type]
+
+
+def random_stream(seed: int, *key: int) -> numpy.random.Generator:
+    """Return the generator of one purpose, or of one part of it.
 
     Parameters
     ----------
-    seed : int, optional
-        Not negative; without one the operating system is asked for one.
-
-    Returns
-    -------
     seed : int
-        The seed that was used, so that every run can be repeated.
-    streams : Streams
-        One generator for each purpose, spawned in a fixed order [1]_: a later purpose leaves the earlier streams alone.
+        Not negative.
+    *key : int
+        A `Stream`, then as many numbers as its parts need: the stream of the 7th epoch's shuffling does not depend on
+        how those before were used. The streams are those that NumPy spawns from the seed [1]_.
 
     References
     ----------
     .. [1] https://numpy.org/doc/stable/reference/random/parallel.html
     """
-    sequence = numpy.random.SeedSequence(seed)
-    used = sequence.entropy
-    assert isinstance(used, int)
-    return used, Streams(*map(numpy.random.default_rng, sequence.spawn(len(Streams._fields))))
+    return numpy.random.default_rng(numpy.random.SeedSequence(seed, spawn_key=key))

@@ -5,8 +5,7 @@ Its made-up devices (``"device1"``, ``"no_float64"``, …) refuse to mix, as GPU
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import array_api_strict
 import numpy
@@ -24,17 +23,16 @@ def _devices() -> dict[str, Any]:
     return {"cpu" if device._device == _HOST else device._device: device for device in devices}
 
 
-@dataclass(frozen=True)
 class StrictBackend(NumpyBackend):
-    """array-api-strict on one of its devices; NumPy does the computing underneath."""
+    """array-api-strict on one of its devices; NumPy computes underneath, and gives the same warnings."""
 
-    name: ClassVar[str] = "array_api_strict"
-    xp: ClassVar[Any] = array_api_strict
+    name = "array_api_strict"
+    xp = array_api_strict
 
     @classmethod
     def open(cls, device: str) -> Self:
-        if device not in _devices():
-            msg = f"array_api_strict has no device {device!r}, only {', '.join(map(repr, _devices()))}"
+        if device not in cls.devices():
+            msg = f"array_api_strict has no device {device!r}, only {', '.join(map(repr, cls.devices()))}"
             raise DeviceUnavailable(msg)
         return cls(device)
 
@@ -43,8 +41,11 @@ class StrictBackend(NumpyBackend):
         return cls(next(name for name, device in _devices().items() if device == array.device))
 
     @classmethod
-    def devices(cls) -> dict[str, str]:
-        return dict.fromkeys(_devices(), "made up, for tests")
+    def devices(cls) -> list[str]:
+        return list(_devices())
+
+    def describe(self) -> str:
+        return "made up, for tests"
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         device = _devices()[self.device]

@@ -34,7 +34,7 @@ def about(backend: Any) -> dict[str, str]:
     """Return what a figure is worth nothing without: the date, the machine, the versions."""
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{_processor()}, {type(backend).devices()[backend.device]}",
+        "machine": f"{_processor()}, {backend.describe()}",
         "python": platform.python_version(),
         "xpnet": xpnet.__version__,
         "backend": f"{backend.name} {import_module(backend.name).__version__}",

@@ -47,7 +47,8 @@ LIBRARIES = list(dict.fromkeys(case.library for case in CASES))
 def why_not(library: str) -> str | None:
     """Say why a library cannot be used here, or None if it can."""
     try:
-        load_backend(library).devices()
+        backend = load_backend(library)
+        backend.open(backend.devices()[0])
     except DeviceUnavailable as error:
         return str(error)
     return None

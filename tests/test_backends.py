@@ -7,7 +7,7 @@ import inspect
 import re
 import runpy
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import pytest
 import sine
 
 import xpnet
-from xpnet import DeviceUnavailable, NeuralNetwork, backend_of, get_backend
+from xpnet import DeviceUnavailable, NeuralNetwork, Optimizer, backend_of, get_backend
 from xpnet.__main__ import table
-from xpnet.backends import backend_names, load_backend, random_streams, registry
+from xpnet.backends import Stream, backend_names, load_backend, new_seed, random_stream, registry
 from xpnet.backends.numpy_backend import NumpyBackend
 
 PACKAGE = Path(xpnet.__file__).parent
@@ -56,10 +56,6 @@ def test_scan_runs_the_step_over_the_first_axis(backend, array, assert_close):
     assert_close(losses, xs.sum(axis=1))
 
 
-def test_synchronize_waits_and_returns_nothing(backend):
-    assert backend.synchronize() is None
-
-
 def test_new_arrays_are_made_on_the_device(backend, array):
     if backend.name == "array_api_strict":
         pytest.skip("array-api-strict has no current device; xpnet makes no new arrays but from others")
@@ -68,7 +64,9 @@ def test_new_arrays_are_made_on_the_device(backend, array):
 
 
 def test_every_device_is_described(backend):
-    assert type(backend).devices()[backend.device]
+    assert backend.device in type(backend).devices()
+    assert backend.describe()
+    backend.synchronize()
 
 
 # ---- Finding one
@@ -78,7 +76,9 @@ def test_a_device_says_which_backend():
     assert get_backend("cpu").name == "numpy"
     assert get_backend().device == "cpu"
     assert get_backend("device1", name="array_api_strict").device == "device1"
-    assert get_backend(get_backend("cpu")) is get_backend("cpu")
+    backend = get_backend("cpu")
+    assert get_backend(backend) is backend
+    assert get_backend("cpu") == backend
 
 
 def test_auto_is_a_gpu_where_there_is_one(request):
@@ -113,50 +113,101 @@ def test_a_library_knows_its_own_devices():
 class AddedBackend(NumpyBackend):
     """What another package might bring."""
 
-    name = "test_backends"
+    name = __name__
 
     @classmethod
     def open(cls, device):
         return cls(device)
 
 
-class AddedArray(np.ndarray):
+class AddedArray:
     """An array of that package: its class says where it comes from."""
 
-    def __dlpack__(self, **_): ...
+    ndim = 1
 
 
-def test_other_packages_add_backends_through_entry_points(monkeypatch):
-    point = EntryPoint("test_backends", f"{__name__}:AddedBackend", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group, **_: [point])
-    assert "test_backends" in backend_names()
-    backend = get_backend("anything", name="test_backends")
-    assert (type(backend).__name__, backend.device) == ("AddedBackend", "anything")
-    assert load_backend("test_backends").__name__ == "AddedBackend"
-    assert "test_backends" in table()
-    registry.load_backend.cache_clear()
+@pytest.fixture
+def added(monkeypatch, request):
+    """Install a package with an entry point."""
+    point = EntryPoint(__name__, f"{__name__}:{request.param}", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group, name=__name__: [point] if name == __name__ else [])
+    backend_names.cache_clear()
+    yield
+    backend_names.cache_clear()
+
+
+@pytest.mark.parametrize("added", ["AddedBackend"], indirect=True)
+def test_other_packages_add_backends_through_entry_points(added):
+    assert backend_names()[-1] == __name__
+    assert get_backend("anything", name=__name__) == AddedBackend("anything")
+    assert load_backend(__name__) is AddedBackend
+    assert backend_of(AddedArray()) == AddedBackend("cpu")
+    assert __name__ in table()
+
+
+@pytest.mark.parametrize("added", ["Missing"], indirect=True)
+def test_a_broken_package_breaks_nothing_else(added):
+    with pytest.raises(DeviceUnavailable, match=r"the backend test_backends .* cannot be imported \(AttributeError"):
+        load_backend(__name__)
+    assert "cannot be imported (AttributeError" in table()
+
+
+class GuardedNumpy:
+    """NumPy, but for use within `GuardedBackend.on_device` only."""
+
+    inside = 0
+
+    def __getattr__(self, name):
+        value = getattr(np, name)
+        makes_an_array = callable(value) and not isinstance(value, type) and name != "reshape"
+        assert self.inside or not makes_an_array, f"{name} outside"
+        return value
+
+
+class GuardedBackend(NumpyBackend):
+    """A second GPU, as far as arrays made outside its context are concerned."""
+
+    name = "guarded"
+    xp = GuardedNumpy()
+
+    @contextmanager
+    def on_device(self):
+        self.xp.inside += 1
+        with super().on_device():
+            yield
+        self.xp.inside -= 1
+
+
+def test_everything_is_computed_on_the_device_of_the_network():
+    """On the second GPU an array made outside the context of its device would be made on the first."""
+    momentum = Optimizer(
+        lambda xp, theta: (xp.zeros_like(theta),),
+        lambda xp, theta, dtheta, memory, rate: (theta - rate * (memory[0] + dtheta), (memory[0] + dtheta,)),
+    )
+    network = NeuralNetwork([2, 3, 1], device=GuardedBackend("cpu"), optimizer=momentum, seed=0)
+    X, y = np.ones((5, 2)), np.full(5, 0.5)
+    network.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True, batch_size=2, callback=lambda n: n.epoch_loss)
+    network.predict(X)
+    AL = network.deep_forward(X.T)
+    network.cost_function(y, AL)
+    network.update_parameters(network.backward_pass(y, AL), 0.1)
+    network.parameters["W1"] = np.ones((3, 2))
+    network.parameters = dict(network.initialize_weights_deep([2, 3, 1]))
+    network.clear_weights()
+    assert network.epoch_loss == []
+    assert GuardedBackend.xp.inside == 0
+    with pytest.raises(AssertionError, match="exp outside"):
+        GuardedBackend.xp.exp(1.0)
 
 
 # ---- What cannot be had
 
 
-@pytest.fixture(autouse=True)
-def nothing_remembered():
-    """Forget what was opened, so that every test finds the machine as it makes it."""
-    registry._open.cache_clear()
-    yield
-    registry._open.cache_clear()
-
-
 @pytest.fixture
 def no_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "xpnet.backends.cupy_backend", raising=False)
-    for name in [name for name in sys.modules if name.startswith("array_api_compat.cupy")]:
+    for name in [name for name in sys.modules if name.startswith(("xpnet.backends.cupy", "array_api_compat.cupy"))]:
         monkeypatch.delitem(sys.modules, name)
-    registry.load_backend.cache_clear()
-    yield
-    registry.load_backend.cache_clear()
 
 
 @pytest.fixture
@@ -178,6 +229,16 @@ def one_gpu(cupy, monkeypatch):
 
 
 @pytest.fixture
+def no_memory(one_gpu, cupy, monkeypatch):
+    def ones(*_):
+        msg = "Out of memory allocating 512 bytes"
+        raise cupy.cuda.memory.OutOfMemoryError(512, 0, 0) from MemoryError(msg)
+
+    monkeypatch.setattr(cupy, "ones", ones)
+    monkeypatch.setattr(load_backend("cupy"), "on_device", lambda self: nullcontext())
+
+
+@pytest.fixture
 def no_libraries(one_gpu, cupy, monkeypatch):
     def ones(*_):
         msg = "libcublas.so.12: cannot open shared object file"
@@ -192,7 +253,8 @@ UNAVAILABLE = [
     ("no_cupy", "cuda", 'cupy is not installed: pip install "xpnet[cuda12]"'),
     ("no_driver", "cuda", "finds no NVIDIA GPU with a working driver; install the driver, or use device 'cpu'"),
     ("no_libraries", "cuda:0", "there is a driver, but no usable CUDA library (ImportError: libcublas.so.12: "),
-    ("one_gpu", "cuda:7", "there is no GPU 7; this machine has cuda:0"),
+    ("one_gpu", "cuda:7", "there is no cuda:7; this machine has cuda:0"),
+    ("no_memory", "cuda", "cuda:0 has no memory left (Out of memory allocating 512 bytes"),
 ]
 every_machine = pytest.mark.parametrize(("machine", "device", "says"), UNAVAILABLE, ids=[c[0] for c in UNAVAILABLE])
 
@@ -261,12 +323,21 @@ def test_the_code_uses_a_namespace_at_all():
     assert {"matmul", "exp", "concat", "where"} & {name for _, name, _ in uses_of_xp()}
 
 
+# What array-api-compat does itself on CuPy, each read to be free of waiting for the device.
+COMPAT = {"astype", "asarray", "finfo", "isdtype", "reshape", "float32"}
+OURS = {"sign", "vecdot"}
+
+
 @pytest.mark.parametrize(("room", "name", "keywords"), uses_of_xp())
 def test_cupy_has_what_the_code_asks_of_a_namespace(room, name, keywords, cupy):
-    namespace = load_backend("cupy").xp
-    assert hasattr(namespace, name), f"{room} uses xp.{name}"
+    import array_api_compat.cupy
+
+    function = getattr(load_backend("cupy").xp, name, None)
+    assert hasattr(array_api_compat.cupy, name), f"{room} uses xp.{name}"
+    # array-api-compat's wrappers may wait for the device, as its sign does; CuPy's own functions say so if they do.
+    assert name in COMPAT | OURS or function is getattr(cupy, name), f"{room} uses xp.{name}"
     if keywords:
-        parameters = inspect.signature(getattr(namespace, name)).parameters
+        parameters = inspect.signature(function).parameters
         assert set(keywords) <= parameters.keys(), f"{room} calls xp.{name} with {keywords}"
 
 
@@ -278,9 +349,13 @@ def test_cupys_arrays_have_what_the_code_asks_of_arrays(cupy):
 # ---- Random numbers
 
 
-def test_the_streams_are_numpys_spawned_in_order():
-    seed, streams = random_streams(3)
-    assert seed == 3
+def test_the_streams_are_those_that_numpy_spawns():
     children = np.random.SeedSequence(3).spawn(2)
-    assert streams.weights.random() == np.random.default_rng(children[0]).random()
-    assert streams.shuffling.random() == np.random.default_rng(children[1]).random()
+    assert random_stream(3, Stream.WEIGHTS).random() == np.random.default_rng(children[0]).random()
+    grandchildren = children[1].spawn(8)
+    assert random_stream(3, Stream.SHUFFLING, 7).random() == np.random.default_rng(grandchildren[7]).random()
+
+
+def test_a_new_seed_is_a_new_one():
+    assert new_seed() != new_seed()
+    assert random_stream(new_seed(), Stream.WEIGHTS).random() < 1

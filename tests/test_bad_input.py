@@ -6,7 +6,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from xpnet import Activation, NeuralNetwork
+from xpnet import Activation, Loss, NeuralNetwork, Optimizer
 from xpnet.validation import positive_integer
 
 LAYERS = [2, 4, 1]
@@ -38,8 +38,18 @@ BAD_TRAINING = [
     ("nothing", {"X": None}, TypeError, "X must hold real numbers"),
     ("ragged lists", {"X": [[1, 2], [3]]}, ValueError, "X cannot be made an array: .*inhomogeneous"),
     ("masked values", {"X": np.ma.masked_less(GOOD_X, 0)}, ValueError, "X cannot be made an array: .*masked"),
-    ("targets out of reach", {"y": GOOD_Y * 2 - 1}, ValueError, "y reaches from -1 to 1, .* only from 0 to 1: scale"),
-    ("a rate of zero", {"learning_rate": 0}, ValueError, "learning_rate must be a positive, finite number, got 0.0"),
+    (
+        "targets out of reach",
+        {"y": GOOD_Y * 2 - 1},
+        ValueError,
+        "y reaches from -1.0 to 1.0, .* only from 0 to 1: scale",
+    ),
+    (
+        "a rate of zero",
+        {"learning_rate": 0},
+        ValueError,
+        "learning_rate must be a positive, finite number in float.., got 0",
+    ),
     ("a rate below zero", {"learning_rate": -0.1}, ValueError, "learning_rate must be .* got -0.1"),
     ("a rate of NaN", {"learning_rate": np.nan}, ValueError, "learning_rate must be .* got nan"),
     ("a rate of infinity", {"learning_rate": np.inf}, ValueError, "learning_rate must be .* got inf"),
@@ -52,6 +62,9 @@ BAD_TRAINING = [
     ("a batch below zero", {"batch_size": -3}, ValueError, "batch_size must be a positive integer, got -3"),
     ("a batch of NaN", {"batch_size": np.nan}, TypeError, "batch_size must be a positive integer, got nan"),
     ("true as a batch", {"batch_size": True}, TypeError, "batch_size must be a positive integer, got True"),
+    ("a rate that is 0 in the precision", {"learning_rate": 1e-330}, ValueError, "learning_rate must be .* got 0"),
+    ("a rate beyond all floats", {"learning_rate": 10**400}, ValueError, "learning_rate must be .*, got 10000"),
+    ("a callback that is none", {"callback": 5}, TypeError, "callback must be callable or None, got 5"),
     ("reports every 0 epochs", {"verbose_epoch": 0}, ValueError, "verbose_epoch must be a positive integer, got 0"),
 ]
 
@@ -103,10 +116,12 @@ def test_a_forward_pass_refuses_other_shapes(shape, network, unchanged):
 
 
 def test_a_backward_pass_refuses_what_does_not_fit_the_forward_pass(network, unchanged):
-    with pytest.raises(ValueError, match=r"AL has the shape \(1, 3\), but the last deep_forward returned \(1, 7\)"):
+    with pytest.raises(ValueError, match=r"AL must have the shape \(1, 7\), got \(1, 3\)"):
         network.backward_pass(0.5, np.ones((1, 3)))
-    with pytest.raises(ValueError, match=r"Y has the shape \(4,\), which does not fit AL of shape \(1, 7\)"):
+    with pytest.raises(ValueError, match=r"Y_target has the shape \(4,\), which does not fit AL of shape \(1, 7\)"):
         network.backward_pass(np.ones(4), np.ones((1, 7)))
+    with pytest.raises(ValueError, match=r"AL must have the shape \(n, m\), one sample a column, got \(7,\)"):
+        network.cost_function(0.5, np.ones(7))
 
 
 def test_a_backward_pass_needs_a_forward_pass():
@@ -114,20 +129,31 @@ def test_a_backward_pass_needs_a_forward_pass():
         NeuralNetwork(LAYERS).backward_pass(0.5, np.ones((1, 1)))
 
 
+def test_targets_the_wrong_way_round_are_refused():
+    network = NeuralNetwork([2, 4, 3])
+    AL = network.deep_forward(np.ones((2, 7)))
+    with pytest.raises(ValueError, match=r"Y has the shape \(7, 3\), which does not fit AL of shape \(3, 7\)"):
+        network.cost_function(np.ones((7, 3)), AL)
+
+
 def test_an_update_refuses_other_gradients(network, unchanged):
     grads = network.backward_pass(0.5, network.deep_forward(GOOD_X.T))
     with pytest.raises(ValueError, match="grads lacks dW1, db2"):
         network.update_parameters({"db1": grads["db1"], "dW2": grads["dW2"]}, 0.1)
-    with pytest.raises(ValueError, match=r"db1 must have the shape \(4, 1\) of b1, got \(4, 7\)"):
+    with pytest.raises(ValueError, match=r"db1 must have the shape \(4, 1\), got \(4, 7\)"):
         network.update_parameters({**grads, "db1": np.ones((4, 7))}, 0.1)
     with pytest.raises(ValueError, match="learning_rate"):
         network.update_parameters(grads, 0)
+    with pytest.raises(ValueError, match="dW1 must be finite"):
+        network.update_parameters({**grads, "dW1": np.full((4, 2), np.nan)}, 0.1)
+    with pytest.raises(TypeError, match="grads must be a mapping such as backward_pass returns, got list"):
+        network.update_parameters([grads], 0.1)
 
 
 def test_parameters_refuse_other_names_and_shapes(network, unchanged):
-    with pytest.raises(ValueError, match="parameters must be W1, b1, W2, b2, got W1"):
+    with pytest.raises(ValueError, match="parameters must be a mapping of W1, b1, W2, b2, got W1"):
         network.parameters = {"W1": np.ones((4, 2))}
-    with pytest.raises(ValueError, match="b2 has the shape"):
+    with pytest.raises(ValueError, match=r"b2 must have the shape \(1, 1\), got \(2, 2\)"):
         network.parameters = {**network.parameters, "b2": np.ones((2, 2))}
 
 
@@ -175,18 +201,24 @@ def test_arrays_of_a_foreign_library_are_refused():
     ({"layer_list": [2, "4", 1]}, TypeError, r"layer_list\[1\] must be a positive integer, got '4'"),
     ({"layer_list": 3}, TypeError, r"layer_list must be a list of layer sizes such as \[1, 10, 10, 1\], got 3"),
     ({"layer_list": "1 10 1"}, TypeError, "layer_list must be a list"),
+    ({"layer_list": {2, 4, 1}}, TypeError, "layer_list must be a list"),
+    ({"layer_list": np.array(3)}, TypeError, "layer_list must be a list"),
+    ({"initializer": lambda rng, n_out, n_in: (np.ones((n_in, n_out)), np.ones((n_out, 1)))}, ValueError,
+     r"W of the initializer must have the shape \(4, 2\), got \(2, 4\)"),
+    ({"initializer": lambda rng, n_out, n_in: (np.ones((n_out, n_in)), np.full((n_out, 1), np.nan))}, ValueError,
+     "b of the initializer must be finite"),
     ({"activations": ["relu"]}, ValueError, "activations must be 2, one for each layer after the inputs, got 1"),
     ({"activations": "relu"}, TypeError, "activations must be a list, one for each of the 2 layers"),
     ({"activations": ["relu", "soft"]}, ValueError, "unknown activation 'soft'; known are 'identity', 'relu'"),
-    ({"activations": ["relu", max]}, TypeError, "activation must be one of .*, or a Activation of your own"),
+    ({"activations": ["relu", max]}, TypeError, "activation must be one of .*, or a user's own Activation, got"),
     ({"loss": "mse"}, ValueError, "unknown loss 'mse'; known are 'half_squared_error'"),
     ({"optimizer": "adamm"}, ValueError, "unknown optimizer 'adamm'; known are 'sgd'"),
     ({"initializer": "zeros"}, ValueError, "unknown initializer 'zeros'; known are 'normal'"),
-    ({"initializer": 3}, TypeError, "initializer must be one of 'normal', or a function of your own, got 3"),
-    ({"dtype": "float16"}, ValueError, "unknown dtype 'float16'; known are 'float32', 'float64'"),
-    ({"dtype": np.int64}, ValueError, "unknown dtype 'int64'"),
+    ({"initializer": 3}, TypeError, "initializer must be one of 'normal', or a user's own Callable, got 3"),
+    ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
+    ({"dtype": np.int64}, ValueError, "dtype must be .float32. or .float64., got <class .numpy.int64.>"),
     ({"seed": -1}, ValueError, "seed must not be negative, got -1"),
-    ({"seed": 1.5}, TypeError, "seed must be an integer or None, got 1.5"),
+    ({"seed": 1.5}, TypeError, "seed must be an integer, got 1.5"),
     ({"device": "gpu"}, ValueError, "unknown device 'gpu'; known are 'cpu', 'cuda', 'cuda:N'"),
     ({"device": "cuda:x"}, ValueError, "unknown device 'cuda:x'"),
     ({"device": "cpu:1"}, ValueError, "unknown device 'cpu:1'"),
@@ -196,6 +228,34 @@ def test_arrays_of_a_foreign_library_are_refused():
 def test_a_network_refuses_to_be_built(arguments, error, says):
     with pytest.raises(error, match=says):
         NeuralNetwork(**{"layer_list": LAYERS, **arguments})
+
+
+def broken(**functions):
+    """Return the parts of a user's own with one of them broken."""
+    half = Loss(lambda xp, A, Y: xp.sum((A - Y) ** 2, axis=-2) / 2, lambda xp, A, Y: A - Y)
+    sgd = Optimizer(lambda xp, theta: (), lambda xp, theta, d, memory, rate: (theta - rate * d, memory))
+    loss = {name: function for name, function in functions.items() if name in Loss._fields}
+    optimizer = {name: function for name, function in functions.items() if name in Optimizer._fields}
+    return {"loss": half._replace(**loss), "optimizer": sgd._replace(**optimizer)}
+
+
+@pytest.mark.parametrize(("parts", "says"), [
+    (broken(), None),
+    (broken(value=lambda xp, A, Y: (A - Y) ** 2), r"the mean of the loss's value, .* \(\) .*, got \(1,\)"),
+    (broken(update=lambda xp, theta, d, memory, rate: (theta[:3], memory)), r"theta of the .* \(17,\) .* \(3,\)"),
+    (broken(update=lambda xp, theta, d, memory, rate: (xp.astype(theta, xp.int32), memory)), "got .* and .*int32"),
+    (broken(update=lambda xp, theta, d, memory, rate: (theta, (d,))), "a memory of 0 arrays as its init, not 1"),
+])  # fmt: skip
+def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(parts, says, backend, dtype):
+    network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1, **parts)
+    before = backend.to_numpy(network.theta).tolist()
+    if says is None:
+        network.train(GOOD_X, GOOD_Y, 0.1, epochs=1, verbose=False)
+    else:
+        with pytest.raises(ValueError, match=says):
+            network.train(GOOD_X, GOOD_Y, 0.1, epochs=1, verbose=False)
+        assert backend.to_numpy(network.theta).tolist() == before
+        assert network.epoch_loss == []
 
 
 def test_targets_anywhere_suit_a_users_own_last_activation():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def test_batches_reach_the_loss_of_the_run_sample_by_sample(capsys):
     (["--samples", "0"], "samples"),
     (["--batch-size", "0"], "batch_size must be a positive integer"),
     (["--batch-size", "some"], "batch"),
-    (["--dtype", "float16"], "unknown dtype 'float16'"),
+    (["--dtype", "float16"], "dtype must be 'float32' or 'float64', got 'float16'"),
     (["--device", "gpu"], "unknown device 'gpu'"),
     (["--seed", "-1"], "seed must not be negative"),
 ])  # fmt: skip
@@ -130,10 +131,60 @@ def test_ctrl_c_draws_what_was_learned(capsys, tmp_path, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == PICTURES
 
 
-def test_a_terminal_gets_a_progress_bar_and_keeps_its_reports(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(sine, "DELAY", 0)
+class Terminal(io.StringIO):
+    """What stands on a terminal in the end is what was written, but for what a carriage return has taken back."""
+
+    def isatty(self):
+        return True
+
+    def lines(self):
+        shown = []
+        for line in self.getvalue().split("\n"):
+            row = ""
+            for part in line.split("\r"):
+                row = part + row[len(part) :]
+            shown.append(row.replace("\x1b[A", "").rstrip())
+        return shown
+
+
+def test_a_terminal_gets_a_progress_bar_and_reports_above_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sine, "BAR_AFTER", 0)
+    assert sine.main([*SHORT, "--no-plots", "--batch-size", "all"]) == 0
+    assert "12/12" in terminal.getvalue() or "/12 [" in terminal.getvalue()
+    reports = [line for line in terminal.lines() if "Loss" in line]
+    assert [re.sub(r"0\.\d+$", "…", line) for line in reports] == [f"Epoch {epoch} Loss : …" for epoch in (0, 5, 10)]
+
+
+def test_a_pipe_gets_no_progress_bar(monkeypatch, capsys):
+    monkeypatch.setattr(sine, "BAR_AFTER", 0)
     sine.main([*SHORT, "--no-plots", "--batch-size", "all"])
+    assert "/12 [" not in "".join(capsys.readouterr())
+
+
+def test_ctrl_c_in_the_comparison_leaves_the_pictures_of_the_run(capsys, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sine, "compare", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        sine.main([*SHORT, "--output", str(tmp_path)])
+    assert ended.value.code == 130
+    assert sorted(file.name for file in tmp_path.iterdir()) == PICTURES
+
+
+def test_a_comparison_that_gives_up_says_so(capsys):
+    _, X, y = sine.sine(20)
+    sine.compare(X, y, loss=0.0, options=sine.parse(["--epochs", "2"])[1])
+    assert re.fullmatch(r"In batches of 20 : 20 epochs in .* \(not as well yet\)\n", capsys.readouterr().out)
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_training(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        sine.main([*SHORT, "--output", str(tmp_path / "file" / "folder")])
+    assert ended.value.code == 2
     printed = capsys.readouterr()
-    assert "12/12" in printed.err or "epoch/s" in printed.err
-    assert re.findall(r"Epoch (\d+) Loss", printed.out) == ["0", "5", "10"]
+    assert printed.out == ""
+    assert "sine.py: error:" in printed.err or "error: [Errno" in printed.err

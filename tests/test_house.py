@@ -15,8 +15,9 @@ ROOMS = sorted(path.stem for path in (ROOT / "xpnet").glob("*.py"))
 # A room imports only from floors below its own. `backends` stands on the ground too and imports nothing of xpnet.
 FLOORS = [
     {"_types"},
-    {"activations", "losses", "initializers", "optimizers", "parameters", "plotting", "validation"},
+    {"activations", "losses", "initializers", "optimizers", "plotting", "validation"},
     {"propagation", "transfer"},
+    {"parameters"},
     {"training"},
     {"network"},
     {"__init__", "__main__"},

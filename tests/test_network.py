@@ -111,6 +111,10 @@ def test_the_small_functions(network, array, assert_close):
     assert_close(network.relu(array(Z)), [[0.0, 0.0, 2.0]])
 
 
+def test_the_cost_of_numbers_is_the_documents():
+    assert NeuralNetwork().cost_function(1, 0.5).tolist() == [[0.125]]
+
+
 def test_the_small_functions_take_numbers():
     network = NeuralNetwork()
     assert network.sigmoid(0) == 0.5
@@ -175,6 +179,14 @@ def test_a_network_without_a_device_goes_where_the_data_is(backend, dtype, array
     assert len(network.epoch_loss) == 1
 
 
+def test_lists_and_numbers_are_nowhere_and_leave_a_network_where_it_is(backend, dtype, array, X, y):
+    network = NeuralNetwork(LAYERS, dtype=dtype, seed=1)
+    network.train(array(X), array(y), learning_rate=0.1, epochs=1, verbose=False)
+    answers = network.predict(X.tolist())
+    assert isinstance(answers, np.ndarray)
+    assert network.backend == backend
+
+
 def test_a_network_with_a_device_stays_there_and_answers_where_the_data_is(backend, dtype, array, assert_close, X, y):
     network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
     network.train(X, y, learning_rate=0.1, epochs=2, verbose=False)
@@ -195,6 +207,34 @@ def test_data_is_not_changed(network, array, backend, X, y):
     network.deep_forward(arrays[2])
     for actual, expected in zip(arrays, [X, y, X.T], strict=True):
         np.testing.assert_array_equal(backend.to_numpy(actual), backend.to_numpy(array(expected)))
+
+
+def counting_momentum():
+    """Momentum that counts its steps too, in a memory of another shape and type than theta's."""
+
+    def update(xp, theta, dtheta, memory, learning_rate):
+        v, steps = 0.9 * memory[0] + dtheta, memory[1] + 1
+        return theta - learning_rate * v, (v, steps)
+
+    return Optimizer(lambda xp, theta: (xp.zeros_like(theta), xp.astype(xp.sum(theta * 0), xp.int32)), update)
+
+
+def test_the_optimizers_memory_moves_with_the_network_and_keeps_shapes_and_types(backend, dtype, array, X, y):
+    network, stays = (NeuralNetwork(LAYERS, dtype=dtype, optimizer=counting_momentum(), seed=1) for _ in range(2))
+    for data in ((X, y), (array(X), array(y)), (X, y)):
+        network.train(*data, learning_rate=0.1, epochs=2, verbose=False, batch_size=3)
+        stays.train(X, y, learning_rate=0.1, epochs=2, verbose=False, batch_size=3)
+    np.testing.assert_allclose(host(network), host(stays), rtol=1e-5)
+    v, steps = network._memory
+    assert (v.shape, v.dtype) == (network.theta.shape, network.theta.dtype)
+    assert (steps.shape, steps.dtype, int(steps)) == ((), np.int32, 18)
+
+
+def test_assigning_all_parameters_makes_the_optimizer_start_anew(X, y):
+    network = NeuralNetwork(LAYERS, optimizer=counting_momentum(), seed=1)
+    network.train(X, y, 0.1, epochs=2, verbose=False)
+    network.parameters = dict(network.parameters)
+    assert int(network._memory[1]) == 0
 
 
 # ---- Seeds and precision
@@ -300,6 +340,67 @@ def test_the_callback_sees_the_network_after_every_epoch(network, array, X, y):
     assert [loss for *_, loss in seen] == network.epoch_loss
 
 
+def test_the_record_is_the_networks_own(network, array, X, y):
+    network.train(array(X), array(y), learning_rate=0.1, epochs=2, verbose=False)
+    network.epoch_loss.clear()
+    network.layer_list.append(7)
+    assert network.epochs_trained == len(network.epoch_loss) == 2
+    assert network.layer_list == LAYERS
+
+
+def test_a_callback_may_predict_wherever_its_data_is(backend, dtype, array, X, y):
+    network = NeuralNetwork(LAYERS, dtype=dtype, seed=1)
+    answers = []
+    network.train(
+        array(X), array(y), 0.1, epochs=3, verbose=False, callback=lambda n: answers.append((n.predict(X), n.backend))
+    )
+    assert all(isinstance(answer, np.ndarray) and place == backend for answer, place in answers)
+    assert network.backend == backend
+    np.testing.assert_allclose(answers[-1][0], backend.to_numpy(network.predict(array(X))), rtol=1e-6)
+
+
+def test_a_callback_may_copy_the_network_and_train_the_copy(X, y):
+    copies = []
+    network = NeuralNetwork(LAYERS, seed=1)
+    network.train(X, y, 0.1, epochs=3, verbose=False, callback=lambda n: copies.append(copy.deepcopy(n)))
+    copies[0].train(X, y, 0.1, epochs=2, verbose=False)
+    np.testing.assert_array_equal(copies[0].theta, network.theta)
+    assert copies[0].epoch_loss == network.epoch_loss
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n, X, y: n.train(X, y, 0.1),
+        lambda n, X, y: n.clear_weights(),
+        lambda n, X, y: n.update_parameters({}, 0.1),
+        lambda n, X, y: setattr(n, "parameters", dict(n.parameters)),
+        lambda n, X, y: n.parameters.__setitem__("W1", np.zeros((4, 2))),
+    ],
+    ids=["train", "clear_weights", "update_parameters", "parameters", "a parameter"],
+)
+def test_a_callback_may_not_change_the_network(change, X, y):
+    network = NeuralNetwork(LAYERS, seed=1)
+    with pytest.raises(RuntimeError, match="while the network trains: a callback may look, copy or raise"):
+        network.train(X, y, 0.1, epochs=3, verbose=False, callback=lambda n: change(n, X, y))
+    assert network.epochs_trained == 1
+    network.train(X, y, 0.1, epochs=2, verbose=False)
+    assert network.epochs_trained == 3
+
+
+def test_what_a_callback_raises_ends_the_training_and_keeps_it(X, y):
+    def stop(network):
+        raise LookupError
+
+    network = NeuralNetwork(LAYERS, seed=1)
+    with pytest.raises(LookupError):
+        network.train(X, y, 0.1, epochs=3, verbose=False, callback=stop)
+    expected = NeuralNetwork(LAYERS, seed=1)
+    expected.train(X, y, 0.1, epochs=1, verbose=False)
+    np.testing.assert_array_equal(network.theta, expected.theta)
+    assert network.epoch_loss == expected.epoch_loss
+
+
 def test_the_network_says_what_it_is(network):
     assert repr(network).startswith("NeuralNetwork([2, 4, 3], device=")
 
@@ -366,6 +467,33 @@ def test_divergence_is_found_though_a_callback_read_the_losses(X, y):
     assert np.isfinite(network.epoch_loss).all()
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, LookupError])
+def test_stopping_after_an_unseen_divergence_leaves_no_bad_loss_behind(stop, X, y):
+    def interrupt(network):
+        if network.epochs_trained == 60:
+            raise stop
+
+    network = NeuralNetwork(LAYERS, activations=["identity", "identity"], seed=1)
+    with pytest.raises(stop):
+        network.train(X, y, 30.0, epochs=100, verbose=False, callback=interrupt)
+    assert network.epochs_trained == len(network.epoch_loss) < 60
+    assert np.isfinite(network.epoch_loss).all()
+    assert np.isfinite(network.theta).all()
+
+
+def test_an_epochs_order_of_samples_depends_on_the_seed_and_the_epoch_alone(X, y):
+    def stop(network):
+        if network.epochs_trained == 2:
+            raise KeyboardInterrupt
+
+    interrupted, expected = NeuralNetwork(LAYERS, seed=1), NeuralNetwork(LAYERS, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True, callback=stop)
+    interrupted.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True)
+    expected.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True)
+    np.testing.assert_array_equal(interrupted.theta, expected.theta)
+
+
 def test_ctrl_c_keeps_what_was_learned_and_says_when(backend, dtype, array, X, y):
     def stop(network):
         if network.epochs_trained == 3:
@@ -383,7 +511,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_goes_back_to_its_start(X, y):
     steps = iter(range(10**6))
 
     def update(xp, theta, dtheta, memory, learning_rate):
-        if next(steps) == 2 * N + 3:
+        if next(steps) == 2 * N + 4:  # the first one is a rehearsal
             raise KeyboardInterrupt
         theta -= learning_rate * dtheta
         return theta, memory

@@ -41,9 +41,9 @@ def test_flatten_on_every_backend(xp, array, assert_close, rng):
 
 
 @pytest.fixture
-def parameters(backend, array):
+def parameters(backend, dtype, array):
     layout = Layout([2, 3, 1])
-    return Parameters(backend, layout, array(np.arange(layout.size)))
+    return Parameters(backend, dtype, layout, array(np.arange(layout.size)))
 
 
 def test_parameters_have_the_documents_names_in_its_order(parameters):
@@ -56,11 +56,11 @@ def test_a_parameter_is_its_part_of_the_vector(parameters, assert_close):
     assert_close(parameters["b2"], [[12.0]])
 
 
-def test_assigning_writes_into_the_vector(parameters, assert_close):
-    theta = parameters.theta
+def test_assigning_puts_the_value_into_a_new_vector(parameters, array, assert_close):
+    before = parameters.theta
     parameters["b1"] = [[60.0], [70.0], [80.0]]
-    assert parameters.theta is theta
-    assert_close(theta, [0, 1, 2, 3, 4, 5, 60, 70, 80, 9, 10, 11, 12])
+    assert_close(parameters.theta, [0, 1, 2, 3, 4, 5, 60, 70, 80, 9, 10, 11, 12])
+    assert_close(before, np.arange(13.0))
 
 
 def test_changing_a_parameter_in_place_changes_the_vector(parameters, assert_close):
@@ -74,9 +74,21 @@ def test_an_unknown_name_lists_the_known_ones(parameters):
         parameters["W3"]
 
 
+@pytest.mark.parametrize(("value", "error", "says"), [
+    (np.full((3, 1), np.nan), ValueError, "b1 must be finite"),
+    (np.ones((3, 1)) * 1j, TypeError, "b1 must hold real numbers, got an array of complex128"),
+    ([["1"], ["2"], ["3"]], TypeError, "b1 must hold real numbers, got a list that makes an array of <U1"),
+])  # fmt: skip
+def test_a_value_that_is_no_number_is_refused(value, error, says, parameters, backend):
+    before = backend.to_numpy(parameters.theta).copy()
+    with pytest.raises(error, match=says):
+        parameters["b1"] = value
+    np.testing.assert_array_equal(backend.to_numpy(parameters.theta), before)
+
+
 def test_a_value_of_another_shape_is_refused(parameters, backend):
     before = backend.to_numpy(parameters.theta).copy()
-    with pytest.raises(ValueError, match=r"b1 has the shape \(3, 1\).* \(3,\)"):
+    with pytest.raises(ValueError, match=r"b1 must have the shape \(3, 1\), got \(3,\)"):
         parameters["b1"] = [1.0, 2.0, 3.0]
     np.testing.assert_array_equal(backend.to_numpy(parameters.theta), before)
 

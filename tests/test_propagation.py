@@ -74,14 +74,14 @@ def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, t
     others = rng.standard_normal((4, LAYOUT.size))
     others[0] = theta
     datasets = rng.standard_normal((4, 3, 6))
-    shapes = {
-        "a sample": (theta, X[:, :1], Y[:, :1]),
-        "a batch": (theta, X, Y),
-        "the document's stack": (theta, X.T[:, :, None], Y.T[:, :, None]),
-        "an ensemble on shared data": (others, X, Y),
-        "an ensemble, each on its own data": (others, datasets, np.broadcast_to(Y, (4, 2, 6))),
-    }
-    for what, (thetas, data, targets) in shapes.items():
+    shapes = [
+        (theta, X[:, :1], Y[:, :1]),  # a sample
+        (theta, X, Y),  # a batch
+        (theta, X.T[:, :, None], Y.T[:, :, None]),  # the document's stack
+        (others, X, Y),  # an ensemble on shared data
+        (others, datasets, np.broadcast_to(Y, (4, 2, 6))),  # an ensemble, each on its own data
+    ]
+    for thetas, data, targets in shapes:
         A, _ = forward(xp, array(data), LAYOUT.layers(xp, array(thetas)), ACTS)
         dX, dtheta = gradients_of(xp, array(thetas), array(data), array(targets))
         lead = np.broadcast_shapes(thetas.shape[:-1], data.shape[:-2])
@@ -97,7 +97,7 @@ def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, t
             alone["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
             alone["dX"][i], alone["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
         for actual, expected in ((A, alone["A"]), (dX, alone["dX"]), (dtheta, alone["dtheta"])):
-            assert_close(actual, expected, rtol=1e-4), what
+            assert_close(actual, expected, rtol=1e-4)
 
 
 def test_without_the_input_gradient_nothing_else_changes(xp, array, theta, X, Y, backend):

@@ -21,12 +21,10 @@ def table() -> str:
     rows = [("backend", "version", "device", "")]
     for name in backend_names():
         try:
-            devices = load_backend(name).devices()
+            backend = load_backend(name)
+            rows += [(name, _version(name), device, backend.open(device).describe()) for device in backend.devices()]
         except DeviceUnavailable as error:
             rows.append((name, _version(name), "none", str(error)))
-            continue
-        for i, (device, description) in enumerate(devices.items()):
-            rows.append((name if i == 0 else "", _version(name) if i == 0 else "", device, description))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows

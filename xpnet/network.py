@@ -9,24 +9,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Self
 
 from xpnet import plotting, validation
 from xpnet._types import Array
 from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
-from xpnet.backends import Backend, backend_of, get_backend, random_streams
+from xpnet.backends import Backend, Stream, get_backend, new_seed, random_stream
 from xpnet.backends.base import State
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, Loss, mean_loss, mean_loss_gradient
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
-from xpnet.training import make_step, train_epochs
-from xpnet.transfer import Transfer, home_of
+from xpnet.training import make_step, rehearse, train_epochs
+from xpnet.transfer import Transfer, bring, place_of
 
-# How many seconds training may run before it looks whether the loss is still a number: looking waits for the device.
-_LOOK_EVERY = 1.0
+# How many seconds training may run before it looks whether the loss is still finite: looking waits for the device.
+_CHECK_SECONDS = 1.0
 
 
 class NeuralNetwork:
@@ -92,8 +92,8 @@ class NeuralNetwork:
         dtype: Any = "float64",
         seed: int | None = None,
     ) -> None:
-        self.layer_list = validation.layer_sizes(layer_list)
-        count = len(self.layer_list) - 1
+        self._layer_list = validation.layer_sizes(layer_list)
+        count = len(self._layer_list) - 1
         if activations is None:
             activations = ["relu"] * (count - 1) + ["sigmoid"]
         self.activations = [
@@ -102,10 +102,12 @@ class NeuralNetwork:
         ]
         self.loss = validation.named("loss", loss, LOSSES, Loss)
         self.optimizer = validation.named("optimizer", optimizer, OPTIMIZERS, Optimizer)
-        self.initializer = validation.named("initializer", initializer, INITIALIZERS)
+        self.initializer = validation.named("initializer", initializer, INITIALIZERS, Callable)
         self.dtype = validation.precision(dtype)
-        self.seed, self._streams = random_streams(validation.random_seed(seed))
+        self.seed = new_seed() if seed is None else validation.seed(seed)
+        self._weights_stream = random_stream(self.seed, Stream.WEIGHTS)
         self._goes_to_data = device is None
+        self._trains = False
         self._start(get_backend("cpu" if device is None else device))
 
     def __repr__(self) -> str:
@@ -114,20 +116,39 @@ class NeuralNetwork:
             f"seed={self.seed})"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy that a callback takes in the middle of training is a network that does not train.
+        return {**self.__dict__, "_trains": False}
+
+    @property
+    def layer_list(self) -> list[int]:
+        """The sizes of the layers, inputs first."""
+        return list(self._layer_list)
+
     # ---- Parameters
 
     def _start(self, backend: Backend) -> None:
-        self._parameters = self._draw(backend, self.layer_list)
-        self._memory = self.optimizer.init(backend.xp, self.theta)
+        self._parameters = self._draw(backend, self._layer_list)
+        self._reset_memory()
         self.cache: Cache = []
         self._epoch_loss: list[float] = []
         self._unread: list[Array] = []  # the losses of the epochs since, still on the device
 
-    def _draw(self, backend: Backend, sizes: Sequence[int]) -> Parameters:
-        rng = self._streams.weights
-        drawn = [array for n_in, n_out in pairwise(sizes) for array in self.initializer(rng, n_out, n_in)]
-        theta = flatten(get_backend("cpu").xp, drawn)
-        return Parameters(backend, Layout(sizes), backend.asarray(theta, self.dtype))
+    def _draw(self, backend: Backend, sizes: list[int]) -> Parameters:
+        host, drawn = get_backend("cpu"), []
+        for n_in, n_out in pairwise(sizes):
+            W, b = self.initializer(self._weights_stream, n_out, n_in)
+            for name, array, shape in (("W", W, (n_out, n_in)), ("b", b, (n_out, 1))):
+                name = f"{name} of the initializer"
+                drawn.append(bring(name, array, host, "float64"))
+                validation.same_shape(name, drawn[-1], shape)
+                validation.finite_array(host.xp, name, drawn[-1])
+        theta = backend.asarray(flatten(host.xp, drawn), self.dtype)
+        return Parameters(backend, self.dtype, Layout(sizes), theta)
+
+    def _reset_memory(self) -> None:
+        with self.backend.on_device():
+            self._memory = self.optimizer.init(self.backend.xp, self.theta)
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> Parameters:
         """Draw parameters for these layer sizes, with the next numbers of the network's stream."""
@@ -135,22 +156,26 @@ class NeuralNetwork:
 
     def clear_weights(self) -> None:
         """Draw new parameters, with the next numbers of the network's stream, and forget all training."""
+        self._refuse_in_training("clear_weights")
         self._start(self.backend)
 
     @property
     def parameters(self) -> Parameters:
-        """The weights and biases by name, views into `theta`."""
+        """The weights and biases by name, views into `theta`; assigning all of them makes the optimizer start anew."""
         return self._parameters
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
-        if values.keys() != self._parameters.keys():
-            msg = f"parameters must be {', '.join(self._parameters)}, got {', '.join(map(str, values))}"
+        self._refuse_in_training("assigning parameters")
+        if not isinstance(values, Mapping) or values.keys() != self._parameters.keys():
+            came = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+            msg = f"parameters must be a mapping of {', '.join(self._parameters)}, got {came}"
             raise ValueError(msg)
-        changed = Parameters(self.backend, self._parameters.layout, self.backend.xp.asarray(self.theta, copy=True))
+        changed = Parameters(self.backend, self.dtype, self._parameters.layout, self.theta)
         for name, value in values.items():
             changed[name] = value
         self._parameters = changed
+        self._reset_memory()
 
     @property
     def theta(self) -> Array:
@@ -159,24 +184,25 @@ class NeuralNetwork:
 
     # ---- Where the data is, and where the network is
 
+    @property
+    def backend(self) -> Backend:
+        """Where the network is."""
+        return self._parameters.backend
+
     def _transfer(self, **data: Any) -> Transfer:
-        """Plan the way of these arguments: to the network's own device, or else the network is to go where they are."""
-        home = home_of(**data)
-        return Transfer(home, home if self._goes_to_data else self.backend, self.dtype)
+        """Plan the way of these arguments to the network, which goes to them if it has no device of its own."""
+        place = place_of(**data)
+        stays = place is None or self._trains or not self._goes_to_data
+        return Transfer(place or get_backend("cpu"), self.backend if stays else place, self.dtype)
 
     def _move(self, backend: Backend) -> None:
         """Go to a backend; what was kept for a backward pass stays behind."""
         if backend == self.backend:
             return
         self._read_losses()
-        state = [backend.asarray(self.backend.to_numpy(array), self.dtype) for array in (self.theta, *self._memory)]
-        self._parameters.backend, self._parameters.theta, self._memory = backend, state[0], tuple(state[1:])
+        theta, *memory = (bring("state", array, backend) for array in (self.theta, *self._memory))
+        self._parameters.backend, self._parameters.theta, self._memory = backend, theta, tuple(memory)
         self.cache = []
-
-    @property
-    def backend(self) -> Backend:
-        """Where the network is."""
-        return self._parameters.backend
 
     # ---- The document's steps, one at a time
 
@@ -193,37 +219,37 @@ class NeuralNetwork:
         AL : array of shape (..., n_L, m)
             What the last layer answers, where X is.
         """
-        way = self._transfer(X=X)
-        with way.backend.on_device():
-            X = way.bring("X", X)
-            if X.ndim < 2 or X.shape[-2] != self.layer_list[0] or 0 in X.shape:
-                msg = f"X must have the shape ({self.layer_list[0]}, m), one sample a column, got {tuple(X.shape)}"
+        data = self._transfer(X=X)
+        with data.backend.on_device():
+            X = data.to_network("X", X)
+            if X.ndim < 2 or X.shape[-2] != self._layer_list[0] or 0 in X.shape:
+                msg = f"X must have the shape ({self._layer_list[0]}, m), one sample a column, got {tuple(X.shape)}"
                 raise ValueError(msg)
-            self._move(way.backend)
+            self._move(data.backend)
             AL, self.cache = forward(self.backend.xp, X, self._parameters.layers(), self.activations)
-            return way.send(AL)
+            return data.to_caller(AL)
 
     def cost_function(self, Y: Array, AL: Array) -> Array:
         """Return the loss averaged over the samples, of shape (..., 1, 1).
 
         Parameters
         ----------
-        Y : array with as many elements as AL, or a number
+        Y : array of the shape of AL, or a number
             The targets.
         AL : array of shape (..., n_L, m)
             What the network answered.
         """
-        way = self._transfer(AL=AL, Y=Y)
-        with way.backend.on_device():
-            AL, Y = _answers_and_targets(way, AL, Y)
-            return way.send(mean_loss(way.backend.xp, self.loss, AL, Y)[..., None, None])
+        data = self._transfer(AL=AL, Y=Y)
+        with data.backend.on_device():
+            AL, Y = _answers_and_targets(data, AL, "Y", Y)
+            return data.to_caller(mean_loss(data.backend.xp, self.loss, AL, Y)[..., None, None])
 
     def backward_pass(self, Y_target: Array, AL: Array) -> dict[str, Array]:
         """Carry the gradient of the loss back through the layers that the last `deep_forward` went through.
 
         Parameters
         ----------
-        Y_target : array with as many elements as AL, or a number
+        Y_target : array of the shape of AL, or a number
             The targets.
         AL : array of shape (..., n_L, m)
             What `deep_forward` returned.
@@ -233,21 +259,18 @@ class NeuralNetwork:
         grads : dict of arrays
             From the last layer to the first, for two layers ``dA1, dW2, db2, dA0, dW1, db1``, where AL is.
         """
-        way = self._transfer(AL=AL, Y_target=Y_target)
-        if not self.cache or way.backend != self.backend:
+        data = self._transfer(AL=AL, Y_target=Y_target)
+        if not self.cache or data.backend != self.backend:
             msg = "backward_pass needs the cache of a forward pass: call deep_forward first"
             raise ValueError(msg)
-        with way.backend.on_device():
-            AL, Y = _answers_and_targets(way, AL, Y_target)
-            Z = self.cache[-1][0]
-            if AL.shape != Z.shape:
-                msg = f"AL has the shape {tuple(AL.shape)}, but the last deep_forward returned {tuple(Z.shape)}"
-                raise ValueError(msg)
+        with data.backend.on_device():
+            AL, Y = _answers_and_targets(data, AL, "Y_target", Y_target)
+            validation.same_shape("AL", AL, self.cache[-1][0].shape)
             xp = self.backend.xp
             dAL = mean_loss_gradient(xp, self.loss, AL, Y)
             gradients = backward(xp, dAL, AL, self.cache, self.activations)
             return {
-                name: way.send(array)
+                name: data.to_caller(array)
                 for l in reversed(range(len(gradients)))
                 for name, array in zip((f"dA{l}", f"dW{l + 1}", f"db{l + 1}"), gradients[l], strict=True)
             }
@@ -262,44 +285,44 @@ class NeuralNetwork:
         learning_rate : float
             The length of the step, above zero.
         """
-        learning_rate = validation.positive_number("learning_rate", learning_rate)
-        shapes = {f"d{name}": tuple(view.shape) for name, view in self._parameters.items()}
-        missing = [name for name in shapes if name not in grads]
+        self._refuse_in_training("update_parameters")
+        learning_rate = validation.positive_number("learning_rate", learning_rate, self.dtype)
+        if not isinstance(grads, Mapping):
+            msg = f"grads must be a mapping such as backward_pass returns, got {type(grads).__name__}"
+            raise TypeError(msg)
+        names = [f"d{name}" for name in self._parameters]
+        missing = [name for name in names if name not in grads]
         if missing:
             msg = f"grads lacks {', '.join(missing)}"
             raise ValueError(msg)
-        way = self._transfer(**{name: grads[name] for name in shapes})
-        with way.backend.on_device():
-            arrays = {name: way.bring(name, grads[name]) for name in shapes}
-            for name, array in arrays.items():
-                if tuple(array.shape) != shapes[name]:
-                    msg = f"{name} must have the shape {shapes[name]} of {name[1:]}, got {tuple(array.shape)}"
-                    raise ValueError(msg)
-            self._move(way.backend)
-            xp = self.backend.xp
-            dtheta = flatten(xp, list(arrays.values()))
+        data = self._transfer(**{name: grads[name] for name in names})
+        with data.backend.on_device():
+            xp, arrays = data.backend.xp, [data.to_network(name, grads[name]) for name in names]
+            for name, array in zip(names, arrays, strict=True):
+                validation.same_shape(name, array, self._parameters[name[1:]].shape)
+                validation.finite_array(xp, name, array)
+            self._move(data.backend)
             # On a copy: what the last forward pass kept are views of the vector as it was then.
-            theta = xp.asarray(self.theta, copy=True)
-            self._parameters.theta, self._memory = self.optimizer.update(xp, theta, dtheta, self._memory, learning_rate)
+            self._parameters.theta, self._memory = self.optimizer.update(
+                xp, xp.asarray(self.theta, copy=True), flatten(xp, arrays), self._memory, learning_rate
+            )
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(−x)), which does not overflow."""
-        home, x = self._numbers(x)
-        return sigmoid.forward(home.xp, x)
+        return self._elementwise(sigmoid.forward, x)
 
     def sigmoid_derivative(self, Z: Array) -> Array:
         """σ(Z) (1 − σ(Z))."""
-        home, Z = self._numbers(Z)
-        return sigmoid.backward(home.xp, 1.0, Z, sigmoid.forward(home.xp, Z))
+        return self._elementwise(lambda xp, Z: sigmoid.backward(xp, 1.0, Z, sigmoid.forward(xp, Z)), Z)
 
     def relu(self, x: Array) -> Array:
         """max(0, x)."""
-        home, x = self._numbers(x)
-        return relu.forward(home.xp, x)
+        return self._elementwise(relu.forward, x)
 
-    def _numbers(self, x: Any) -> tuple[Backend, Array]:
-        home = backend_of(x)
-        return home, home.asarray(x, self.dtype)
+    def _elementwise(self, function: Callable[..., Array], x: Any) -> Array:
+        backend = place_of(x=x) or get_backend("cpu")
+        with backend.on_device():
+            return function(backend.xp, bring("x", x, backend, self.dtype))
 
     # ---- Training
 
@@ -338,7 +361,8 @@ class NeuralNetwork:
         shuffle : bool
             Whether every epoch takes the samples in a new order.
         callback : callable, optional
-            Called with the network after every epoch. Reading `epoch_loss` there waits for the device.
+            Called with the network after every epoch. It may predict, copy the network, or raise to stop the training,
+            but not change it. Reading `epoch_loss` waits for the device.
 
         Raises
         ------
@@ -349,33 +373,34 @@ class NeuralNetwork:
         KeyboardInterrupt
             On Ctrl-C; the network is then as it was after the last complete epoch.
         """
-        rate = validation.positive_number("learning_rate", learning_rate)
+        self._refuse_in_training("train")
+        rate = validation.positive_number("learning_rate", learning_rate, self.dtype)
         epochs = validation.positive_integer("epochs", epochs)
         verbose_epoch = validation.positive_integer("verbose_epoch", verbose_epoch)
         size = None if batch_size is None else validation.positive_integer("batch_size", batch_size)
-        way = self._transfer(X=X, y=y)
-        with way.backend.on_device():
-            xp = way.backend.xp
-            X_rows = validation.sample_rows(xp, "X", way.bring("X", X), self.layer_list[0], "first layer")
-            Y_rows = validation.sample_rows(xp, "y", way.bring("y", y), self.layer_list[-1], "last layer")
+        if not (callback is None or callable(callback)):
+            msg = f"callback must be callable or None, got {callback!r}"
+            raise TypeError(msg)
+        data = self._transfer(X=X, y=y)
+        with data.backend.on_device():
+            xp = data.backend.xp
+            X_rows = validation.sample_rows(xp, "X", data.to_network("X", X), self._layer_list[0], "first layer")
+            Y_rows = validation.sample_rows(xp, "y", data.to_network("y", y), self._layer_list[-1], "last layer")
             N = X_rows.shape[0]
             if Y_rows.shape[0] != N:
                 msg = f"X has {N} samples, but y has {Y_rows.shape[0]}"
                 raise ValueError(msg)
             validation.within(xp, "y", Y_rows, self.activations[-1].bounds)
-            self._move(way.backend)
-            trained = train_epochs(
-                self.backend,
-                make_step(xp, self._parameters.layout, self.activations, self.loss, self.optimizer),
-                (self.theta, self._memory),
-                X_rows.mT,
-                Y_rows.mT,
-                self.backend.asarray(rate, self.dtype),
-                epochs=epochs,
-                batch_size=size or N,
-                orders=self._orders(N) if shuffle else None,
-            )
-            self._follow(trained, epochs, verbose_epoch if verbose else None, rate, callback)
+            self._move(data.backend)
+            step = make_step(xp, self._parameters.layout, self.activations, self.loss, self.optimizer)
+            rates = self.backend.asarray(rate, self.dtype)
+            state = (self.theta, self._memory)
+            rehearse(xp, step, state, (X_rows[:1, :].mT, Y_rows[:1, :].mT, rates))
+        orders = self._orders(N) if shuffle else None
+        trained = train_epochs(
+            self.backend, step, state, X_rows.mT, Y_rows.mT, rates, epochs=epochs, batch_size=size or N, orders=orders
+        )
+        self._follow(trained, epochs, verbose_epoch if verbose else None, rate, callback)
 
     def predict(self, X: Array) -> Array:
         """Answer samples as people have them.
@@ -390,19 +415,25 @@ class NeuralNetwork:
         y : array of shape (N, n_L), (N, n_L, 1), or (N,) where there is one output, as X is
             The answers, where X is.
         """
-        way = self._transfer(X=X)
-        with way.backend.on_device():
-            xp, n_L = way.backend.xp, self.layer_list[-1]
-            X = way.bring("X", X)
-            X_rows = validation.sample_rows(xp, "X", X, self.layer_list[0], "first layer")
-            self._move(way.backend)
+        data = self._transfer(X=X)
+        with data.backend.on_device():
+            xp, n_L = data.backend.xp, self._layer_list[-1]
+            X = data.to_network("X", X)
+            X_rows = validation.sample_rows(xp, "X", X, self._layer_list[0], "first layer")
+            self._move(data.backend)
             AL, _ = forward(xp, X_rows.mT, self._parameters.layers(), self.activations)
             shape = (-1, n_L, 1) if X.ndim == 3 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
-            return way.send(xp.reshape(AL.mT, shape))
+            return data.to_caller(xp.reshape(AL.mT, shape))
+
+    def _refuse_in_training(self, what: str) -> None:
+        if self._trains:
+            msg = f"{what} is refused while the network trains: a callback may look, copy or raise, but not change it"
+            raise RuntimeError(msg)
 
     def _orders(self, N: int) -> Iterator[Any]:
-        while True:
-            yield self._streams.shuffling.permutation(N)
+        """Draw the order of the samples for every epoch from here on, each from a stream of its own."""
+        for epoch in count(self.epochs_trained):
+            yield random_stream(self.seed, Stream.SHUFFLING, epoch).permutation(N)
 
     def _follow(
         self,
@@ -415,43 +446,57 @@ class NeuralNetwork:
         """Take over what every epoch brings, and look at the losses now and then."""
         first = self.epochs_trained
         last = first + epochs - 1
-        checked, looked = first, time.monotonic()
+        checked, checked_at = first, time.monotonic()
+        self._trains = True
         try:
             for epoch, (state, loss) in enumerate(trained, start=first):
                 self._parameters.theta, self._memory = state
                 self._unread.append(loss)
                 reports = report_every is not None and epoch % report_every == 0
-                if reports or epoch == last or time.monotonic() - looked > _LOOK_EVERY:
-                    self._check_losses(checked, learning_rate)
-                    checked, looked = epoch + 1, time.monotonic()
+                if reports or epoch == last or time.monotonic() - checked_at > _CHECK_SECONDS:
+                    if self._cut_bad_losses(checked):
+                        msg = (
+                            f"the loss became NaN or infinite in epoch {self.epochs_trained}: most likely the learning "
+                            f"rate of {learning_rate:g} is too high, or the data should be scaled; "
+                            "the weights are those after the last good epoch before"
+                        )
+                        raise FloatingPointError(msg)
+                    checked, checked_at = epoch + 1, time.monotonic()
                 if reports:
                     print(f"Epoch {epoch} Loss : {self._epoch_loss[epoch]}")
                 if callback is not None:
                     callback(self)
+                    if self._parameters.theta is not state[0]:
+                        self._refuse_in_training("assigning parameters")
         except KeyboardInterrupt:
+            self._cut_bad_losses(checked)
             msg = (
                 f"training was interrupted in epoch {self.epochs_trained} (of epochs {first} to {last}); "
-                "the weights are those after the epoch before"
+                "the weights are those after the last complete epoch before"
             )
             raise KeyboardInterrupt(msg) from None
+        finally:
+            self._trains = False
+            self._cut_bad_losses(checked)
 
     def _read_losses(self) -> None:
         if self._unread:
-            losses = self.backend.to_numpy(self.backend.xp.stack(self._unread))
+            with self.backend.on_device():
+                losses = self.backend.to_numpy(self.backend.xp.stack(self._unread))
             self._epoch_loss += losses.tolist()
             self._unread = []
 
-    def _check_losses(self, first: int, learning_rate: float) -> None:
+    def _cut_bad_losses(self, first: int) -> bool:
+        """Forget the losses from the first on, counted from `first`, that is not finite; say whether there was one.
+
+        The state has not followed them: see `train_epochs`.
+        """
         self._read_losses()
         for epoch in range(first, len(self._epoch_loss)):
             if not math.isfinite(self._epoch_loss[epoch]):
                 del self._epoch_loss[epoch:]
-                msg = (
-                    f"the loss became NaN or infinite in epoch {epoch}: most likely the learning rate of "
-                    f"{learning_rate:g} is too high, or the data should be scaled; "
-                    "the weights are those after the epoch before"
-                )
-                raise FloatingPointError(msg)
+                return True
+        return False
 
     @property
     def epochs_trained(self) -> int:
@@ -462,19 +507,25 @@ class NeuralNetwork:
     def epoch_loss(self) -> list[float]:
         """The loss of every epoch since the weights were drawn; reading it waits for the device."""
         self._read_losses()
-        return self._epoch_loss
+        return list(self._epoch_loss)
 
     def plot_epoch(self) -> None:
         """Show the loss over the epochs; needs matplotlib."""
         plotting.show_epoch_loss(self.epoch_loss)
 
 
-def _answers_and_targets(way: Transfer, AL: Any, Y: Any) -> tuple[Array, Array]:
-    """Bring both, and give the targets the shape of the answers; a single number is the target of every answer."""
-    AL, Y = way.bring("AL", AL), way.bring("Y", Y)
+def _answers_and_targets(data: Transfer, AL: Any, name: str, Y: Any) -> tuple[Array, Array]:
+    """Bring both, in the shape of the answers; a single number answers, or is the target of every answer."""
+    xp = data.backend.xp
+    AL, Y = data.to_network("AL", AL), data.to_network(name, Y)
+    if AL.ndim == 0:
+        AL = xp.reshape(AL, (1, 1))
+    if AL.ndim < 2 or 0 in AL.shape:
+        msg = f"AL must have the shape (n, m), one sample a column, got {tuple(AL.shape)}"
+        raise ValueError(msg)
     if Y.size == 1:
-        return AL, way.backend.xp.broadcast_to(way.backend.xp.reshape(Y, ()), AL.shape)
-    if Y.size == AL.size:
-        return AL, way.backend.xp.reshape(Y, AL.shape)
-    msg = f"Y has the shape {tuple(Y.shape)}, which does not fit AL of shape {tuple(AL.shape)}"
+        return AL, xp.broadcast_to(xp.reshape(Y, ()), AL.shape)
+    if [n for n in Y.shape if n > 1] == [n for n in AL.shape if n > 1]:
+        return AL, xp.reshape(Y, AL.shape)
+    msg = f"{name} has the shape {tuple(Y.shape)}, which does not fit AL of shape {tuple(AL.shape)}"
     raise ValueError(msg)

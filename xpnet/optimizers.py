@@ -6,7 +6,8 @@ An optimizer is a pair of pure functions over the flat parameter vector ``theta`
     theta, memory = update(xp, theta, dtheta, memory, learning_rate)      one step down the gradient dtheta
 
 `learning_rate` broadcasts against theta: a number, or an array of shape () or (..., 1). The update owns theta and the
-memory and may change them in place.
+memory and may change them in place; it keeps their shapes and types. The arrays of the memory have the leading axes of
+theta and any after those.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from typing import Any
 
 from xpnet._types import Array, Layer, Namespace
 from xpnet.backends import Backend
+from xpnet.transfer import bring
+from xpnet.validation import finite_array, same_shape
 
 
 class Layout:
@@ -59,20 +61,23 @@ def flatten(xp: Namespace, arrays: Sequence[Array]) -> Array:
 class Parameters(Mapping[str, Array]):
     """The parameters of a network by name: ``parameters["W1"]`` is a view into the vector `theta`.
 
-    Assigning writes into the vector.
+    Assigning makes a new vector with the value in its place.
 
     Parameters
     ----------
     backend : Backend
         Where the vector lives.
+    dtype : str
+        Its precision.
     layout : Layout
         Where the names lie in it.
     theta : array of shape (..., P)
         The vector.
     """
 
-    def __init__(self, backend: Backend, layout: Layout, theta: Array) -> None:
+    def __init__(self, backend: Backend, dtype: str, layout: Layout, theta: Array) -> None:
         self.backend = backend
+        self.dtype = dtype
         self.layout = layout
         self.theta = theta
 
@@ -87,12 +92,12 @@ class Parameters(Mapping[str, Array]):
         return self.layout.view(self.backend.xp, self.theta, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        view = self[name]
-        value = self.backend.asarray(value, dtype=str(view.dtype).rpartition(".")[2])
-        if value.shape != view.shape:
-            msg = f"{name} has the shape {tuple(view.shape)}, but what is assigned to it {tuple(value.shape)}"
-            raise ValueError(msg)
-        view[...] = value
+        with self.backend.on_device():
+            array = bring(name, value, self.backend, self.dtype)
+            same_shape(name, array, self[name].shape)
+            finite_array(self.backend.xp, name, array)
+            # Into a new vector, for what a forward pass has kept are views of this one.
+            self.theta = flatten(self.backend.xp, [array if other == name else self[other] for other in self])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layout.slots)

@@ -20,7 +20,9 @@ def draw_epoch_loss(axes: Any, epoch_loss: Sequence[float], *, log: bool = False
     """
     axes.plot(epoch_loss, color="tab:blue", label="Epoch Loss")
     if log:
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=[2, 5])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(title="Epoch Loss Over Time", xlabel="Epoch", ylabel="Loss")
     axes.legend()
     axes.grid(visible=True, alpha=0.4)

@@ -7,8 +7,8 @@ theta, and the tuple of arrays that the optimizer remembers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from xpnet._types import Array, Layers, Namespace
@@ -47,17 +47,18 @@ def make_step(
         ``step(state, (X, Y, learning_rate)) -> (state, loss)`` with X of shape (..., n_0, m), Y of shape (..., n_L, m),
         a learning rate that broadcasts against theta, and the loss before the update, of shape (...).
     """
-    viewed: Array = None
-    layers: Layers = []
+    viewed: tuple[Array, Layers] = (None, [])
 
     def step(state: State, batch: Sequence[Array]) -> tuple[State, Array]:
-        nonlocal viewed, layers
+        nonlocal viewed
         theta, memory = state
         X, Y, learning_rate = batch
         # An update in place hands the same vector on, with its views as good as before: making them anew at every
         # step would take a fifth of it. Where arrays are immutable, every step brings a new vector.
-        if theta is not viewed:
-            viewed, layers = theta, layout.layers(xp, theta)
+        views = viewed
+        if theta is not views[0]:
+            viewed = views = (theta, layout.layers(xp, theta))
+        layers = views[1]
         A, cache = forward(xp, X, layers, activations)
         dA = mean_loss_gradient(xp, loss, A, Y)
         gradients = backward(xp, dA, A, cache, activations, input_gradient=False)
@@ -94,10 +95,42 @@ def _inputs(xp: Namespace, X: Array, Y: Array, learning_rate: Array, batch_size:
     ]
 
 
-def _each(function: Callable[..., Array], *states: State) -> State:
-    """Apply a function to the arrays that stand in the same place of each state."""
-    thetas, memories = zip(*states, strict=True)
-    return function(*thetas), tuple(function(*arrays) for arrays in zip(*memories, strict=True))
+def rehearse(xp: Namespace, step: Step, state: State, batch: Sequence[Array]) -> None:
+    """Take a step and forget it, to find parts that break their contract before anything has changed.
+
+    Raises
+    ------
+    ValueError
+        If what the step answers has another shape or type than it should, as a user's own loss or optimizer may cause.
+    """
+    theta, memory = state
+    (new_theta, new_memory), loss = step(_copy(xp, state), batch)
+    if len(new_memory) != len(memory):
+        msg = f"the optimizer's update must answer a memory of {len(memory)} arrays as its init, not {len(new_memory)}"
+        raise ValueError(msg)
+    pairs = [("theta of the optimizer's update", new_theta, theta)]
+    pairs += [("memory of the optimizer's update", new, old) for new, old in zip(new_memory, memory, strict=True)]
+    pairs += [("mean of the loss's value, which is one number a sample,", loss, theta[..., 0])]
+    for what, came, expected in pairs:
+        if came.shape != expected.shape or came.dtype != expected.dtype:
+            msg = (
+                f"the {what} must have the shape {tuple(expected.shape)} and the type {expected.dtype}, "
+                f"got {tuple(came.shape)} and {came.dtype}"
+            )
+            raise ValueError(msg)
+
+
+def _copy(xp: Namespace, state: State) -> State:
+    return xp.asarray(state[0], copy=True), tuple(xp.asarray(array, copy=True) for array in state[1])
+
+
+def _keep_finite(xp: Namespace, finite: Array, new: State, old: State) -> State:
+    """Return the new state for the networks where `finite`, of shape (...), is true, and the old one for the others."""
+
+    def keep(new: Array, old: Array) -> Array:
+        return xp.where(xp.reshape(finite, finite.shape + (1,) * (new.ndim - finite.ndim)), new, old)
+
+    return keep(new[0], old[0]), tuple(keep(*arrays) for arrays in zip(new[1], old[1], strict=True))
 
 
 def train_epochs(
@@ -133,7 +166,8 @@ def train_epochs(
     batch_size : int
         The samples of a step; the last step of an epoch takes what is left.
     orders : iterable of host arrays, optional
-        For every epoch a permutation of the N samples; without it they are taken as they come.
+        For every epoch a permutation of the N samples, and training ends with the last of them; without it the samples
+        are taken as they come.
 
     Yields
     ------
@@ -145,26 +179,23 @@ def train_epochs(
         has ceased to be finite.
     """
     xp, N = backend.xp, X.shape[-1]
-    kept = state
-    state = _each(partial(xp.asarray, copy=True), state)
-    good: Array = True
-    inputs = _inputs(xp, X, Y, learning_rate, batch_size)
-    shuffled = iter(orders) if orders is not None else None
-    for _ in range(epochs):
-        if shuffled is not None:
-            order = backend.asarray(next(shuffled), "int32")
-            # Taken as rows, which lie together in memory when the samples came one a row.
-            inputs = _inputs(
-                xp,
-                xp.take(X.mT, order, axis=-2).mT,
-                xp.take(Y.mT, order, axis=-2).mT,
-                learning_rate,
-                batch_size,
-            )
-        loss: Array = 0.0
-        for stacks in inputs:
-            state, losses = backend.scan(step, state, stacks)
-            loss = loss + xp.sum(losses * (stacks[0].shape[-1] / N), axis=0)
-        good = good & xp.isfinite(loss) & xp.all(xp.isfinite(state[0]), axis=-1)
-        kept = _each(partial(xp.where, xp.expand_dims(good, axis=-1)), state, kept)
-        yield kept, xp.where(good, loss, xp.nan)
+    with backend.on_device():
+        last_finite = state
+        state = _copy(xp, state)
+        finite: Array = True
+        inputs = _inputs(xp, X, Y, learning_rate, batch_size)
+    for _, order in zip(range(epochs), repeat(None) if orders is None else orders, strict=False):
+        with backend.on_device():
+            if order is not None:
+                # Taken as rows, which lie together in memory when the samples came one a row.
+                indices = backend.asarray(order, "int32")
+                X_taken, Y_taken = (xp.take(array.mT, indices, axis=-2).mT for array in (X, Y))
+                inputs = _inputs(xp, X_taken, Y_taken, learning_rate, batch_size)
+            loss: Array = 0.0
+            for stacks in inputs:
+                state, losses = backend.scan(step, state, stacks)
+                loss = loss + xp.sum(losses * (stacks[0].shape[-1] / N), axis=0)
+            finite = finite & xp.isfinite(loss) & xp.all(xp.isfinite(state[0]), axis=-1)
+            last_finite = _keep_finite(xp, finite, state, last_finite)
+            loss = xp.where(finite, loss, xp.nan)
+        yield last_finite, loss

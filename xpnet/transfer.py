@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from xpnet import validation
 from xpnet._types import Array
-from xpnet.backends import Backend, backend_of, get_backend
+from xpnet.backends import Backend, backend_of
 
 
-def home_of(**data: Any) -> Backend:
-    """Return the one backend where all the arrays among these arguments live; numbers and lists go with the arrays.
+def place_of(**data: Any) -> Backend | None:
+    """Return the one backend where the arrays among these arguments live, or None where none of them is an array.
 
     Raises
     ------
@@ -19,7 +19,7 @@ def home_of(**data: Any) -> Backend:
     TypeError
         If one is an array of a library that has no backend.
     """
-    homes = {}
+    places = {}
     for name, x in data.items():
         try:
             backend = backend_of(x)
@@ -27,36 +27,44 @@ def home_of(**data: Any) -> Backend:
             msg = f"{name}: {error}"
             raise TypeError(msg) from None
         if getattr(x, "ndim", 0) > 0:
-            homes[name] = backend
-    for first, home in homes.items():
-        for name, other in homes.items():
-            if other != home:
-                msg = (
-                    f"{first} is an array of {home.name} on {home.device}, but {name} one of {other.name} on "
-                    f"{other.device}: bring one to the other"
-                )
-                raise ValueError(msg)
-    return next(iter(homes.values()), get_backend("cpu"))
+            places[name] = backend
+    for name, place in places.items():
+        first = next(iter(places))
+        if place != places[first]:
+            msg = (
+                f"{first} is an array of {places[first].name} on {places[first].device}, but {name} one of "
+                f"{place.name} on {place.device}: bring one to the other"
+            )
+            raise ValueError(msg)
+    return next(iter(places.values()), None)
+
+
+def bring(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Array:
+    """Return real data, which the caller calls `name`, as an array of a backend, and of a precision if one is given."""
+    source = backend_of(x)
+    try:
+        array = source.asarray(x)
+    except TypeError as error:
+        msg = f"{name} cannot be made an array: {error}"
+        raise TypeError(msg) from None
+    except ValueError as error:
+        msg = f"{name} cannot be made an array: {error}"
+        raise ValueError(msg) from None
+    validation.real_array(source.xp, name, array, x)
+    return backend.asarray(array if source.name == backend.name else source.to_numpy(array), dtype)
 
 
 class Transfer(NamedTuple):
-    """Between the backend where the data is at home and the one that computes, in its precision."""
+    """Between the backend where the data lives and the one that computes, in its precision."""
 
-    home: Backend
+    caller: Backend
     backend: Backend
     dtype: str
 
-    def bring(self, name: str, x: Any) -> Array:
-        """Return real data as an array where it is computed with; `name` is what the caller calls it."""
-        source = backend_of(x)
-        try:
-            array = source.asarray(x)
-        except (TypeError, ValueError) as error:
-            msg = f"{name} cannot be made an array: {error}"
-            raise type(error)(msg) from None
-        validation.real_array(source.xp, name, array)
-        return self.backend.asarray(array if source == self.backend else source.to_numpy(array), self.dtype)
+    def to_network(self, name: str, x: Any) -> Array:
+        """Return data of the caller's, who calls it `name`, as an array of the network's."""
+        return bring(name, x, self.backend, self.dtype)
 
-    def send(self, array: Array) -> Array:
-        """Return a result to where the data is at home."""
-        return array if self.home == self.backend else self.home.asarray(self.backend.to_numpy(array))
+    def to_caller(self, array: Array) -> Array:
+        """Return a result in the library and on the device of the caller's data."""
+        return array if self.caller == self.backend else self.caller.asarray(self.backend.to_numpy(array))

@@ -6,9 +6,10 @@ Every function returns its argument in the form that the rest of xpnet works wit
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence, Set
 from numbers import Integral, Real
+from reprlib import repr
 from typing import Any, TypeVar
 
 from xpnet._types import Array
@@ -19,7 +20,7 @@ T = TypeVar("T")
 def positive_integer(name: str, value: Any) -> int:
     """Return a positive integer as an `int`."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        msg = f"{name} must be a positive integer, got {value!r}"
+        msg = f"{name} must be a positive integer, got {repr(value)}"
         raise TypeError(msg)
     if value < 1:
         msg = f"{name} must be a positive integer, got {int(value)}"
@@ -27,47 +28,50 @@ def positive_integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def positive_number(name: str, value: Any) -> float:
-    """Return a finite number above zero as a `float`, which takes part in any precision without changing it."""
+def positive_number(name: str, value: Any, dtype: str) -> float:
+    """Return a number that is above zero and finite in a precision, as a `float`, which suits any precision."""
     if not isinstance(value, Real) or isinstance(value, bool):
-        msg = f"{name} must be a positive number, got {value!r}"
+        msg = f"{name} must be a positive number, got {repr(value)}"
         raise TypeError(msg)
-    number = float(value)
-    if not 0 < number < math.inf:
-        msg = f"{name} must be a positive, finite number, got {number}"
+    least, greatest = {"float32": (2.0**-149, 3.4e38), "float64": (2.0**-1074, sys.float_info.max)}[dtype]
+    if not least <= value <= greatest:
+        msg = f"{name} must be a positive, finite number in {dtype}, got {repr(value)}"
         raise ValueError(msg)
-    return number
+    return float(value)
 
 
 def layer_sizes(layer_list: Any) -> list[int]:
     """Return the sizes of the layers, inputs first, as a list of two or more positive integers."""
-    if isinstance(layer_list, (str, Mapping)) or not hasattr(layer_list, "__getitem__"):
-        msg = f"layer_list must be a list of layer sizes such as [1, 10, 10, 1], got {layer_list!r}"
-        raise TypeError(msg)
-    if len(layer_list) < 2:
-        msg = f"layer_list needs at least two sizes, that of the inputs and that of the outputs, got {list(layer_list)}"
+    try:
+        sizes = list(layer_list)
+        if isinstance(layer_list, (str, bytes, Mapping, Set)):
+            raise TypeError
+    except TypeError:
+        msg = f"layer_list must be a list of layer sizes such as [1, 10, 10, 1], got {repr(layer_list)}"
+        raise TypeError(msg) from None
+    if len(sizes) < 2:
+        msg = f"layer_list needs at least two sizes, that of the inputs and that of the outputs, got {sizes}"
         raise ValueError(msg)
-    return [positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(layer_list)]
+    return [positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes)]
 
 
-def named(kind: str, value: Any, known: Mapping[str, T], own: type | None = None) -> T:
+def named(kind: str, value: Any, known: Mapping[str, T], own: type) -> T:
     """Look a name up among the known ones; a value of the type `own`, a user's own, is returned as it is."""
-    if isinstance(value, str):
-        if value in known:
-            return known[value]
-        msg = f"unknown {kind} {value!r}; known are {', '.join(map(repr, known))}"
+    if isinstance(value, own):
+        return value  # type: ignore[return-value]
+    if not isinstance(value, str):
+        msg = f"{kind} must be one of {', '.join(map(repr, known))}, or a user's own {own.__name__}, got {repr(value)}"
+        raise TypeError(msg)
+    if value not in known:
+        msg = f"unknown {kind} {repr(value)}; known are {', '.join(map(repr, known))}"
         raise ValueError(msg)
-    if callable(value) if own is None else isinstance(value, own):
-        return value  # type: ignore[no-any-return]
-    one_of, another = ", ".join(map(repr, known)), own.__name__ if own else "function"
-    msg = f"{kind} must be one of {one_of}, or a {another} of your own, got {value!r}"
-    raise TypeError(msg)
+    return known[value]
 
 
 def one_per_layer(name: str, values: Any, count: int) -> list[Any]:
     """Return a sequence of one value for each layer that computes as a list."""
     if isinstance(values, str) or not isinstance(values, Sequence):
-        msg = f"{name} must be a list, one for each of the {count} layers after the inputs, got {values!r}"
+        msg = f"{name} must be a list, one for each of the {count} layers after the inputs, got {repr(values)}"
         raise TypeError(msg)
     if len(values) != count:
         msg = f"{name} must be {count}, one for each layer after the inputs, got {len(values)}"
@@ -75,10 +79,18 @@ def one_per_layer(name: str, values: Any, count: int) -> list[Any]:
     return list(values)
 
 
-def real_array(xp: Any, name: str, array: Array) -> None:
-    """Make sure that an array holds real numbers."""
+def same_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Make sure that an array has a shape."""
+    if tuple(array.shape) != tuple(shape):
+        msg = f"{name} must have the shape {tuple(shape)}, got {tuple(array.shape)}"
+        raise ValueError(msg)
+
+
+def real_array(xp: Any, name: str, array: Array, x: Any) -> None:
+    """Make sure that an array holds real numbers; `x` is what it was made of."""
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
-        msg = f"{name} must hold real numbers, got an array of {array.dtype}"
+        came = "an array" if x is array else f"a {type(x).__name__} that makes an array"
+        msg = f"{name} must hold real numbers, got {came} of {array.dtype}"
         raise TypeError(msg)
 
 
@@ -105,33 +117,34 @@ def sample_rows(xp: Any, name: str, array: Array, units: int, layer: str) -> Arr
     layer : str
         What to call that layer.
     """
-    shape = tuple(array.shape)
-    if array.ndim not in (1, 2, 3) or (array.ndim == 3 and shape[2] != 1):
-        msg = f"{name} must have the shape (N, {units}), (N, {units}, 1){' or (N,)' if units == 1 else ''}, got {shape}"
+    came = tuple(array.shape)
+    if array.ndim not in (1, 2, 3) or (array.ndim == 3 and came[2] != 1):
+        msg = f"{name} must have the shape (N, {units}), (N, {units}, 1){' or (N,)' if units == 1 else ''}, got {came}"
         raise ValueError(msg)
-    if 0 in shape:
-        msg = f"{name} is empty: its shape is {shape}"
+    if 0 in came:
+        msg = f"{name} is empty: its shape is {came}"
         raise ValueError(msg)
-    features = shape[1] if array.ndim > 1 else 1
+    features = came[1] if array.ndim > 1 else 1
     if features != units:
-        msg = f"{name} has the shape {shape}, that is {features} a sample, but the {layer} has size {units}"
+        msg = f"{name} has the shape {came}, that is {features} a sample, but the {layer} has size {units}"
         raise ValueError(msg)
     finite_array(xp, name, array)
-    return xp.reshape(array, (shape[0], units))
+    return xp.reshape(array, (came[0], units))
 
 
 def precision(dtype: Any) -> str:
     """Return the name of a floating-point type that networks compute in, given by name or as any library's own type."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
-    return named("dtype", name, {"float32": "float32", "float64": "float64"}, str)
+    if name not in ("float32", "float64"):
+        msg = f"dtype must be 'float32' or 'float64', got {repr(dtype)}"
+        raise ValueError(msg)
+    return name
 
 
-def random_seed(seed: Any) -> int | None:
-    """Return a seed for random numbers: None, or an integer that is not negative."""
-    if seed is None:
-        return None
+def seed(seed: Any) -> int:
+    """Return a seed for random numbers, an integer that is not negative."""
     if not isinstance(seed, Integral) or isinstance(seed, bool):
-        msg = f"seed must be an integer or None, got {seed!r}"
+        msg = f"seed must be an integer, got {repr(seed)}"
         raise TypeError(msg)
     if seed < 0:
         msg = f"seed must not be negative, got {int(seed)}"
@@ -144,7 +157,7 @@ def within(xp: Any, name: str, array: Array, bounds: tuple[float, float]) -> Non
     least, greatest = float(xp.min(array)), float(xp.max(array))
     if least < bounds[0] - 1e-6 or greatest > bounds[1] + 1e-6:
         msg = (
-            f"{name} reaches from {least:g} to {greatest:g}, but the activation of the last layer only from "
+            f"{name} reaches from {least} to {greatest}, but the activation of the last layer only from "
             f"{bounds[0]:g} to {bounds[1]:g}: scale the targets, or end activations with 'identity'"
         )
         raise ValueError(msg)
