@@ -16,6 +16,11 @@ FORMULAS = {
     "identity": lambda Z: Z,
     "relu": lambda Z: np.where(Z > 0, Z, 0),
     "sigmoid": lambda Z: 1 / (1 + np.exp(-Z)),
+    "leaky_relu": lambda Z: np.where(Z > 0, Z, 0.01 * Z),
+    "elu": lambda Z: np.where(Z > 0, Z, np.exp(Z) - 1),
+    "gelu": lambda Z: 0.5 * Z * (1 + np.tanh(np.sqrt(2 / np.pi) * (Z + 0.044715 * Z**3))),
+    "silu": lambda Z: Z / (1 + np.exp(-Z)),
+    "softplus": lambda Z: np.log(1 + np.exp(Z)),
     "tanh": lambda Z: (np.exp(2 * Z) - 1) / (np.exp(2 * Z) + 1),
     "softmax": lambda Z: np.exp(Z) / np.exp(Z).sum(axis=-2, keepdims=True),
 }
@@ -84,3 +89,11 @@ def test_nan_is_not_swept_under_the_carpet(xp, array, backend):
     for name, activation in ACTIVATIONS.items():
         A = activation.forward(xp, array([[math.nan]]))
         assert np.isnan(backend.to_numpy(A)).all(), name
+
+
+@pytest.mark.parametrize("name", [name for name, activation in ACTIVATIONS.items() if activation.bounds[0] < 0])
+def test_the_lower_bound_is_the_least_value_or_none(name):
+    Z = np.linspace(-50, 50, 1_000_001)[None, :]
+    low, _ = ACTIVATIONS[name].bounds
+    if low > -math.inf:
+        assert ACTIVATIONS[name].forward(np, Z).min() == pytest.approx(low, abs=1e-6)
