@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy
 
@@ -23,8 +23,8 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
 class NumpyBackend(Backend):
     """NumPy, used bare: it is complete from version 2.1 on, and a wrapper's calls cost as much as a small product."""
 
-    name = "numpy"
-    xp = numpy
+    name: ClassVar[str] = "numpy"
+    xp: ClassVar[Any] = numpy
 
     @classmethod
     def open(cls, device: str) -> Self:

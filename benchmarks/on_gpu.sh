@@ -30,6 +30,6 @@ run devices python3 -m xpnet
 run tests python3 -m pytest -q --backend "$backend" -p no:cacheprovider
 run sine python3 examples/sine.py --device "$device" --epochs 100 --verbose_epoch 20 --output "$results"
 run sine_in_batches python3 examples/sine.py --device "$device" --batch-size 50 --learning-rate 0.5 --no-plots
-run per_sample python3 benchmarks/per_sample.py --device "$device" --rounds 5 --output "$results/per_sample.json"
+run per_sample python3 benchmarks/per_sample.py --device "$device" --processes 2 --rounds 3 --output "$results/per_sample.json"
 run seeds python3 benchmarks/seeds.py --device "$device" --epochs 20 --output "$results/seeds.json"
 exit $failed

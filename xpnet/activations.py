@@ -46,8 +46,8 @@ def _relu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
 
 def _sigmoid(xp: Namespace, Z: Array) -> Array:
     """1 / (1 + exp(−Z)), with exp kept below its overflow: beyond it the answer is as good as 0 already."""
-    limit = math.floor(math.log(xp.finfo(Z.dtype).max))
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -limit)))
+    greatest = 709.0 if Z.dtype == xp.float64 else 88.0  # log of the greatest number in double and single precision
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -greatest)))
 
 
 def _sigmoid_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:

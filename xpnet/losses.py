@@ -5,7 +5,7 @@ A loss is a pair of pure functions of what the network answers, A, and what it s
     value(xp, A, Y)       the loss of every sample, of shape (..., m)
     gradient(xp, A, Y)    its gradient with respect to A, of shape (..., n, m)
 
-The loss of a batch is the mean over its samples; the two functions at the end take it of any such pair.
+The loss of a batch is the mean over its samples, which `mean_loss` takes of any such pair.
 """
 
 from __future__ import annotations
@@ -39,16 +39,9 @@ half_squared_error = Loss(_half_squared_error, _half_squared_error_gradient)
 LOSSES = {"half_squared_error": half_squared_error}
 
 
-# Sample by sample the mean of one number is that number: taking it would cost a tenth of the step.
-
-
-def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array) -> Array:
-    """Return the loss averaged over the samples, of shape (...)."""
-    values = loss.value(xp, A, Y)
-    return values[..., 0] if values.shape[-1] == 1 else xp.mean(values, axis=-1)
-
-
-def mean_loss_gradient(xp: Namespace, loss: Loss, A: Array, Y: Array) -> Array:
-    """Return the gradient of the averaged loss with respect to A, of shape (..., n, m)."""
-    dA, m = loss.gradient(xp, A, Y), A.shape[-1]
-    return dA if m == 1 else dA / m
+def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array) -> tuple[Array, Array]:
+    """Return the loss averaged over the samples, of shape (...), and its gradient with respect to A, (..., n, m)."""
+    values, dA, m = loss.value(xp, A, Y), loss.gradient(xp, A, Y), A.shape[-1]
+    if m == 1:  # the mean of one number is that number, and taking it would cost a tenth of a per-sample step
+        return values[..., 0], dA
+    return xp.mean(values, axis=-1), dA / m

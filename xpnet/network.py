@@ -18,7 +18,7 @@ from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
 from xpnet.backends import Backend, Stream, get_backend, new_seed, random_stream
 from xpnet.backends.base import State
 from xpnet.initializers import INITIALIZERS, Initializer
-from xpnet.losses import LOSSES, Loss, mean_loss, mean_loss_gradient
+from xpnet.losses import LOSSES, Loss, mean_loss
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
@@ -192,8 +192,8 @@ class NeuralNetwork:
     def _transfer(self, **data: Any) -> Transfer:
         """Plan the way of these arguments to the network, which goes to them if it has no device of its own."""
         place = place_of(**data)
-        stays = place is None or self._trains or not self._goes_to_data
-        return Transfer(place or get_backend("cpu"), self.backend if stays else place, self.dtype)
+        goes = place if self._goes_to_data and not self._trains else None
+        return Transfer(place or get_backend("cpu"), goes or self.backend, self.dtype)
 
     def _move(self, backend: Backend) -> None:
         """Go to a backend; what was kept for a backward pass stays behind."""
@@ -242,7 +242,8 @@ class NeuralNetwork:
         data = self._transfer(AL=AL, Y=Y)
         with data.backend.on_device():
             AL, Y = _answers_and_targets(data, AL, "Y", Y)
-            return data.to_caller(mean_loss(data.backend.xp, self.loss, AL, Y)[..., None, None])
+            cost, _ = mean_loss(data.backend.xp, self.loss, AL, Y)
+            return data.to_caller(cost[..., None, None])
 
     def backward_pass(self, Y_target: Array, AL: Array) -> dict[str, Array]:
         """Carry the gradient of the loss back through the layers that the last `deep_forward` went through.
@@ -267,7 +268,7 @@ class NeuralNetwork:
             AL, Y = _answers_and_targets(data, AL, "Y_target", Y_target)
             validation.same_shape("AL", AL, self.cache[-1][0].shape)
             xp = self.backend.xp
-            dAL = mean_loss_gradient(xp, self.loss, AL, Y)
+            _, dAL = mean_loss(xp, self.loss, AL, Y)
             gradients = backward(xp, dAL, AL, self.cache, self.activations)
             return {
                 name: data.to_caller(array)

@@ -83,7 +83,7 @@ def backward(
         The first layer first; its dA_prev is the gradient with respect to the samples, or None where not asked for.
     """
     gradients: Gradients = []
-    for l in reversed(range(len(cache))):
+    for l in range(len(cache) - 1, -1, -1):
         Z, W, _, A_prev = cache[l]
         dZ = activations[l].backward(xp, dA, Z, A)
         dW = dZ @ A_prev.mT

@@ -15,7 +15,7 @@ from xpnet._types import Array, Layers, Namespace
 from xpnet.activations import Activation
 from xpnet.backends import Backend
 from xpnet.backends.base import State, Step
-from xpnet.losses import Loss, mean_loss, mean_loss_gradient
+from xpnet.losses import Loss, mean_loss
 from xpnet.optimizers import Optimizer
 from xpnet.parameters import Layout, flatten
 from xpnet.propagation import backward, forward
@@ -60,10 +60,9 @@ def make_step(
             viewed = views = (theta, layout.layers(xp, theta))
         layers = views[1]
         A, cache = forward(xp, X, layers, activations)
-        dA = mean_loss_gradient(xp, loss, A, Y)
+        value, dA = mean_loss(xp, loss, A, Y)
         gradients = backward(xp, dA, A, cache, activations, input_gradient=False)
         dtheta = flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
-        value = mean_loss(xp, loss, A, Y)
         return optimizer.update(xp, theta, dtheta, memory, learning_rate), value
 
     return step

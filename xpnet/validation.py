@@ -6,6 +6,7 @@ Every function returns its argument in the form that the rest of xpnet works wit
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence, Set
 from numbers import Integral, Real
@@ -34,10 +35,14 @@ def positive_number(name: str, value: Any, dtype: str) -> float:
         msg = f"{name} must be a positive number, got {repr(value)}"
         raise TypeError(msg)
     least, greatest = {"float32": (2.0**-149, 3.4e38), "float64": (2.0**-1074, sys.float_info.max)}[dtype]
-    if not least <= value <= greatest:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not least <= number <= greatest:
         msg = f"{name} must be a positive, finite number in {dtype}, got {repr(value)}"
         raise ValueError(msg)
-    return float(value)
+    return number
 
 
 def layer_sizes(layer_list: Any) -> list[int]:
@@ -55,10 +60,10 @@ def layer_sizes(layer_list: Any) -> list[int]:
     return [positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes)]
 
 
-def named(kind: str, value: Any, known: Mapping[str, T], own: type) -> T:
+def named(kind: str, value: Any, known: Mapping[str, T], own: Any) -> T:
     """Look a name up among the known ones; a value of the type `own`, a user's own, is returned as it is."""
     if isinstance(value, own):
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
     if not isinstance(value, str):
         msg = f"{kind} must be one of {', '.join(map(repr, known))}, or a user's own {own.__name__}, got {repr(value)}"
         raise TypeError(msg)
