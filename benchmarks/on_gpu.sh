@@ -3,10 +3,10 @@
 #
 #     bash benchmarks/on_gpu.sh RESULTS [WHEELS]
 #
-# The Python in use needs CuPy, NumPy, pytest, hypothesis and matplotlib; a folder of wheels brings what else is missing
-# (array-api-compat, array-api-strict). Installs the checkout, lists the devices, runs the tests on CuPy, the sine with
-# --device cuda, and the benchmarks, and leaves in the folder RESULTS what they printed and drew. DEVICE=cpu in the
-# environment tries the script itself where there is no GPU.
+# The Python in use needs CuPy, NumPy, pytest, hypothesis, matplotlib, tqdm and setuptools 77 or later; a folder of wheels
+# brings what is missing (such as array-api-compat, array-api-strict). Installs the checkout, lists the devices, runs the
+# tests on CuPy, the sine with --device cuda, and the benchmarks, and leaves in the folder RESULTS what they printed and
+# drew. DEVICE=cpu in the environment tries the script itself where there is no GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 results=${1:?a folder for the results}
@@ -24,7 +24,9 @@ run() { # run NAME COMMAND...: its output goes to the terminal and to RESULTS/NA
     [ "$code" -eq 0 ] || { failed=1; echo "== $name FAILED with exit code $code"; }
 }
 
-python3 -m pip install --no-index --no-deps --no-build-isolation --quiet ${2:+"$2"/*.whl} . || exit 1
+install() { python3 -m pip install --no-index --no-deps --no-build-isolation --quiet "$@" || exit 1; }
+[ -z "${2:-}" ] || install --upgrade "$2"/*.whl
+install .
 
 run devices python3 -m xpnet
 run tests python3 -m pytest -q --backend "$backend" -p no:cacheprovider

@@ -15,7 +15,8 @@ ROOMS = sorted(path.stem for path in (ROOT / "xpnet").glob("*.py"))
 # A room imports only from floors below its own. `backends` stands on the ground too and imports nothing of xpnet.
 FLOORS = [
     {"_types"},
-    {"activations", "losses", "initializers", "optimizers", "plotting", "validation"},
+    {"plotting", "validation"},
+    {"activations", "losses", "initializers", "optimizers"},
     {"propagation", "transfer"},
     {"parameters"},
     {"training"},

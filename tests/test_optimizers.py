@@ -1,22 +1,90 @@
-"""Optimizers follow their formula on the flat vector, with one learning rate for all or one a network."""
+"""Optimizers take PyTorch's way, on the flat vector, for one network or many with learning rates of their own."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+import pytest
 
-from xpnet.optimizers import OPTIMIZERS
+from xpnet import NeuralNetwork
+from xpnet.optimizers import OPTIMIZERS, adam, rmsprop, sgd
 
-
-def test_sgd_is_the_documents_update(xp, array, assert_close, rng):
-    theta, dtheta = rng.standard_normal(7), rng.standard_normal(7)
-    sgd = OPTIMIZERS["sgd"]
-    assert sgd.init(xp, array(theta)) == ()
-    updated, memory = sgd.update(xp, array(theta), array(dtheta), (), 0.1)
-    assert_close(updated, theta - 0.1 * dtheta)
-    assert memory == ()
+# Written by make_oracles.py, which says how.
+ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text(encoding="utf-8"))["optimizers"]
+RATE = 0.05
+every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
-def test_every_network_may_have_its_own_learning_rate(xp, array, assert_close, rng):
-    theta, dtheta, rates = rng.standard_normal((3, 7)), rng.standard_normal((3, 7)), np.array([[0.1], [0.2], [0.0]])
-    updated, _ = OPTIMIZERS["sgd"].update(xp, array(theta), array(dtheta), (), array(rates))
-    assert_close(updated, theta - rates * dtheta)
+def gradient(theta, step):
+    i = np.arange(5)
+    return (0.1 + i) * (theta - np.cos(i)) + 0.3 * np.sin(step + i)
+
+
+def test_every_optimizer_has_an_oracle():
+    assert ORACLES.keys() == OPTIMIZERS.keys()
+
+
+@every_optimizer
+def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
+    """Given the gradients where PyTorch was, so that in single precision rounding does not lead elsewhere."""
+    optimizer, path = OPTIMIZERS[name], np.asarray(ORACLES[name])
+    theta = array(np.ones(5))
+    memory = optimizer.init(xp, theta)
+    before = np.ones(5)
+    for step, expected in enumerate(path):
+        dtheta = array(gradient(before, step))
+        theta, memory = optimizer.update(xp, theta, dtheta, memory, array(RATE))
+        tolerance = 1e-10 if dtype == "float64" else 1e-6
+        np.testing.assert_allclose(backend.to_numpy(theta), expected, rtol=tolerance, atol=tolerance)
+        before = expected
+
+
+@every_optimizer
+def test_every_network_may_have_its_own_learning_rate(name, xp, array, backend, assert_close, rng):
+    optimizer = OPTIMIZERS[name]
+    thetas, rates = rng.standard_normal((3, 7)), np.array([[0.1], [0.2], [0.01]])
+    gradients = rng.standard_normal((4, 3, 7))
+
+    def run(theta, gradients, rate):
+        theta, memory = array(theta), optimizer.init(xp, array(theta))
+        for dtheta in gradients:
+            theta, memory = optimizer.update(xp, theta, array(dtheta), memory, array(rate))
+        return theta
+
+    together = run(thetas, gradients, rates)
+    alone = [backend.to_numpy(run(thetas[e], gradients[:, e], rates[e, 0])) for e in range(3)]
+    assert_close(together, np.stack(alone))
+
+
+@every_optimizer
+def test_every_optimizer_trains_a_network(name, backend, dtype, rng):
+    X = rng.standard_normal((30, 2))
+    y = 1 / (1 + np.exp(-X.sum(axis=1)))
+    network = NeuralNetwork([2, 8, 1], optimizer=name, device=backend, dtype=dtype, seed=0)
+    rate = {"sgd": 2.0, "momentum": 0.2, "nesterov": 0.2}.get(name, 0.02)
+    network.train(X, y, learning_rate=rate, epochs=30, batch_size=10, verbose=False)
+    assert network.epoch_loss[-1] < 0.5 * network.epoch_loss[0]
+
+
+def test_the_memory_is_carried_from_call_to_call(rng):
+    X, y = rng.standard_normal((30, 2)), rng.random(30)
+    at_once, in_parts = (NeuralNetwork([2, 8, 1], optimizer="adam", seed=0) for _ in range(2))
+    at_once.train(X, y, 0.01, epochs=6, verbose=False)
+    for epochs in (1, 2, 3):
+        in_parts.train(X, y, 0.01, epochs=epochs, verbose=False)
+    np.testing.assert_array_equal(at_once.theta, in_parts.theta)
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: sgd(momentum=1.0), "momentum must be below 1, got 1.0"),
+    (lambda: sgd(momentum=-0.1), "momentum must be a positive, finite number in float64, got -0.1"),
+    (lambda: sgd(nesterov=True), "nesterov needs a momentum above 0"),
+    (lambda: rmsprop(alpha=1.5), "alpha must be below 1"),
+    (lambda: rmsprop(eps=0.0), "eps must be a positive"),
+    (lambda: adam(betas=(0.0, 0.9)), "betas must be a positive"),
+])  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from xpnet.activations import identity, relu, sigmoid
 from xpnet.losses import half_squared_error
-from xpnet.optimizers import Optimizer, sgd
+from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.parameters import Layout
 from xpnet.training import make_step, split, train_epochs
 
+sgd = OPTIMIZERS["sgd"]
 LAYERS = [2, 4, 1]
 LAYOUT = Layout(LAYERS)
 N = 7

@@ -8,14 +8,19 @@ An optimizer is a pair of pure functions over the flat parameter vector ``theta`
 `learning_rate` broadcasts against theta: a number, or an array of shape () or (..., 1). The update owns theta and the
 memory and may change them in place; it keeps their shapes and types. The arrays of the memory have the leading axes of
 theta and any after those.
+
+Names, formulas and defaults are PyTorch's, https://docs.pytorch.org/docs/stable/optim.html.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from xpnet._types import Array, Namespace
+from xpnet.validation import positive_number
 
 Memory: TypeAlias = tuple[Array, ...]
 
@@ -39,6 +44,156 @@ def _sgd_update(
     return theta, memory
 
 
-sgd = Optimizer(_sgd_init, _sgd_update)
+def _momentum_init(xp: Namespace, theta: Array) -> Memory:
+    return (xp.zeros_like(theta),)
 
-OPTIMIZERS = {"sgd": sgd}
+
+def _momentum_update(
+    xp: Namespace,
+    theta: Array,
+    dtheta: Array,
+    memory: Memory,
+    learning_rate: float | Array,
+    *,
+    momentum: float,
+    nesterov: bool,
+) -> tuple[Array, Memory]:
+    """v ← μ v + dθ; θ ← θ − α v, or with Nesterov's look ahead θ ← θ − α (dθ + μ v)."""
+    (v,) = memory
+    v *= momentum
+    v += dtheta
+    theta -= learning_rate * (dtheta + momentum * v if nesterov else v)
+    return theta, (v,)
+
+
+def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
+    """Step down the gradient, with a momentum from the steps before.
+
+    Parameters
+    ----------
+    momentum : float
+        How much of the last step lives on in the next, from 0 to below 1; Polyak, 1964.
+    nesterov : bool
+        Whether to look ahead to where the momentum leads; Sutskever et al.,
+        https://proceedings.mlr.press/v28/sutskever13.html.
+    """
+    momentum = _fraction("momentum", momentum)
+    if nesterov and momentum == 0.0:
+        msg = "nesterov needs a momentum above 0"
+        raise ValueError(msg)
+    if momentum == 0.0:
+        return Optimizer(_sgd_init, _sgd_update)
+    return Optimizer(_momentum_init, partial(_momentum_update, momentum=momentum, nesterov=nesterov))
+
+
+def _rmsprop_update(
+    xp: Namespace,
+    theta: Array,
+    dtheta: Array,
+    memory: Memory,
+    learning_rate: float | Array,
+    *,
+    alpha: float,
+    eps: float,
+) -> tuple[Array, Memory]:
+    """s ← ρ s + (1 − ρ) dθ²; θ ← θ − α dθ / (√s + ε)."""
+    (s,) = memory
+    s *= alpha
+    s += (1.0 - alpha) * dtheta * dtheta
+    theta -= learning_rate * dtheta / (xp.sqrt(s) + eps)
+    return theta, (s,)
+
+
+def rmsprop(*, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
+    """Divide the gradient by a running mean of its size; Hinton, lecture 6e of "Neural Networks", 2012.
+
+    Parameters
+    ----------
+    alpha : float
+        How slowly the mean forgets, from 0 to below 1.
+    eps : float
+        What keeps the division from zero.
+    """
+    alpha, eps = _fraction("alpha", alpha), positive_number("eps", eps, "float64")
+    return Optimizer(_momentum_init, partial(_rmsprop_update, alpha=alpha, eps=eps))
+
+
+def _adagrad_update(
+    xp: Namespace, theta: Array, dtheta: Array, memory: Memory, learning_rate: float | Array, *, eps: float
+) -> tuple[Array, Memory]:
+    """s ← s + dθ²; θ ← θ − α dθ / (√s + ε)."""
+    (s,) = memory
+    s += dtheta * dtheta
+    theta -= learning_rate * dtheta / (xp.sqrt(s) + eps)
+    return theta, (s,)
+
+
+def adagrad(*, eps: float = 1e-10) -> Optimizer:
+    """Divide the gradient by the root of all its squares; Duchi et al., https://jmlr.org/papers/v12/duchi11a.html."""
+    return Optimizer(_momentum_init, partial(_adagrad_update, eps=positive_number("eps", eps, "float64")))
+
+
+def _adam_init(xp: Namespace, theta: Array) -> Memory:
+    zeros = xp.zeros_like(theta)
+    return zeros, xp.zeros_like(theta), xp.zeros_like(theta[..., :1])
+
+
+def _adam_update(
+    xp: Namespace,
+    theta: Array,
+    dtheta: Array,
+    memory: Memory,
+    learning_rate: float | Array,
+    *,
+    betas: tuple[float, float],
+    eps: float,
+) -> tuple[Array, Memory]:
+    """m ← β₁ m + (1 − β₁) dθ; v ← β₂ v + (1 − β₂) dθ²; θ ← θ − α m̂ / (√v̂ + ε).
+
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) in the t-th step, where 1 − βᵗ is −expm1(t log β), exact in single precision
+    too.
+    """
+    m, v, t = memory
+    m *= betas[0]
+    m += (1.0 - betas[0]) * dtheta
+    v *= betas[1]
+    v += (1.0 - betas[1]) * dtheta * dtheta
+    t += 1.0
+    first, second = (-xp.expm1(t * math.log(beta)) for beta in betas)
+    theta -= learning_rate * (m / first) / (xp.sqrt(v / second) + eps)
+    return theta, (m, v, t)
+
+
+def adam(*, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
+    """Follow a running mean of the gradient, divided by one of its size; Kingma and Ba, https://arxiv.org/abs/1412.6980.
+
+    Parameters
+    ----------
+    betas : (float, float)
+        How slowly the two means forget, above 0 and below 1.
+    eps : float
+        What keeps the division from zero.
+    """
+    first, second = (_fraction("betas", beta, above_zero=True) for beta in betas)
+    eps = positive_number("eps", eps, "float64")
+    return Optimizer(_adam_init, partial(_adam_update, betas=(first, second), eps=eps))
+
+
+def _fraction(name: str, value: float, *, above_zero: bool = False) -> float:
+    if value == 0.0 and not above_zero:
+        return 0.0
+    number = positive_number(name, value, "float64")
+    if number >= 1.0:
+        msg = f"{name} must be below 1, got {number}"
+        raise ValueError(msg)
+    return number
+
+
+OPTIMIZERS = {
+    "sgd": sgd(),
+    "momentum": sgd(momentum=0.9),
+    "nesterov": sgd(momentum=0.9, nesterov=True),
+    "rmsprop": rmsprop(),
+    "adagrad": adagrad(),
+    "adam": adam(),
+}
