@@ -6,13 +6,10 @@ pip install torch && python tests/make_oracles.py
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import numpy as np
 import torch
+from oracles import FILE, RATE, STEPS, gradient
 
-FILE = Path(__file__).parent / "oracles.json"
-STEPS, RATE = 100, 0.05
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=RATE),
     "momentum": lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.9),
@@ -21,26 +18,33 @@ OPTIMIZERS = {
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=RATE),
     "adam": lambda p: torch.optim.Adam(p, lr=RATE),
 }
+REGULARIZED = {
+    "adam, weight_decay": lambda p: torch.optim.AdamW(p, lr=RATE, weight_decay=0.1),
+    "adam, l2": lambda p: torch.optim.Adam(p, lr=RATE, weight_decay=0.1),
+    "momentum, l2": lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.9, weight_decay=0.1),
+    "sgd, clip_norm": lambda p: torch.optim.SGD(p, lr=RATE),
+}
 
 
-def gradient(theta, step: int):
-    """Return the gradient of a bowl that sways: every optimizer takes another way down it."""
-    i = np.arange(5)
-    return (0.1 + i) * (theta - np.cos(i)) + 0.3 * np.sin(step + i)
-
-
-def optimizers() -> dict[str, list[list[float]]]:
+def paths_of(optimizers) -> dict[str, list[list[float]]]:
     """Return for every optimizer theta after each step, in double precision."""
     paths = {}
-    for name, make in OPTIMIZERS.items():
+    for name, make in optimizers.items():
         theta = torch.ones(5, dtype=torch.float64, requires_grad=True)
         optimizer, paths[name] = make([theta]), []
         for step in range(STEPS):
             theta.grad = torch.as_tensor(gradient(theta.detach().numpy(), step))
+            if "clip_norm" in name:
+                torch.nn.utils.clip_grad_norm_([theta], 0.5)
             optimizer.step()
             paths[name].append(theta.tolist())
     return paths
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({"torch": torch.__version__, "optimizers": optimizers()}) + "\n", encoding="utf-8")
+    oracles = {
+        "torch": torch.__version__,
+        "optimizers": paths_of(OPTIMIZERS),
+        "regularized": paths_of(REGULARIZED),
+    }
+    FILE.write_text(json.dumps(oracles) + "\n", encoding="utf-8")

@@ -65,6 +65,7 @@ BAD_TRAINING = [
     ("a rate that is 0 in the precision", {"learning_rate": 1e-330}, ValueError, "learning_rate must be .* got 0"),
     ("a rate beyond all floats", {"learning_rate": 10**400}, ValueError, "learning_rate must be .*, got 10000"),
     ("a callback that is none", {"callback": 5}, TypeError, "callback must be callable or None, got 5"),
+    ("a schedule that is none", {"schedule": "cosine"}, TypeError, "schedule must be callable or None, got 'cosine'"),
     ("reports every 0 epochs", {"verbose_epoch": 0}, ValueError, "verbose_epoch must be a positive integer, got 0"),
 ]
 
@@ -211,7 +212,7 @@ def test_arrays_of_a_foreign_library_are_refused():
     ({"activations": "relu"}, TypeError, "activations must be a list, one for each of the 2 layers"),
     ({"activations": ["relu", "soft"]}, ValueError, "unknown activation 'soft'; known are 'identity', 'relu'"),
     ({"activations": ["relu", max]}, TypeError, "activation must be one of .*, or a user's own Activation, got"),
-    ({"loss": "mse"}, ValueError, "unknown loss 'mse'; known are 'half_squared_error'"),
+    ({"loss": "mse"}, ValueError, "unknown loss 'mse'; known are 'half_squared_error', 'mean_absolute_error'"),
     ({"optimizer": "adamm"}, ValueError, "unknown optimizer 'adamm'; known are 'sgd', 'momentum', .*'adam'"),
     ({"initializer": "zeros"}, ValueError, "unknown initializer 'zeros'; known are 'normal'"),
     ({"initializer": 3}, TypeError, "initializer must be one of 'normal', .*, or a user's own Callable, got 3"),

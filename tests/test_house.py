@@ -16,11 +16,12 @@ ROOMS = sorted(path.stem for path in (ROOT / "xpnet").glob("*.py"))
 FLOORS = [
     {"_types"},
     {"plotting", "validation"},
-    {"activations", "losses", "initializers", "optimizers"},
-    {"propagation", "transfer"},
-    {"parameters"},
+    {"activations", "initializers", "optimizers", "schedules"},
+    {"losses", "propagation", "transfer"},
+    {"parameters", "regularization"},
     {"training"},
     {"network"},
+    {"gradient_check"},
     {"__init__", "__main__"},
 ]
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+from oracles import ORACLES, RATE, gradient
 
 from xpnet import NeuralNetwork
 from xpnet.optimizers import OPTIMIZERS, adam, rmsprop, sgd
 
-# Written by make_oracles.py, which says how.
-ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text(encoding="utf-8"))["optimizers"]
-RATE = 0.05
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
-def gradient(theta, step):
-    i = np.arange(5)
-    return (0.1 + i) * (theta - np.cos(i)) + 0.3 * np.sin(step + i)
-
-
 def test_every_optimizer_has_an_oracle():
-    assert ORACLES.keys() == OPTIMIZERS.keys()
+    assert ORACLES["optimizers"].keys() == OPTIMIZERS.keys()
 
 
 @every_optimizer
 def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
     """Given the gradients where PyTorch was, so that in single precision rounding does not lead elsewhere."""
-    optimizer, path = OPTIMIZERS[name], np.asarray(ORACLES[name])
+    optimizer, path = OPTIMIZERS[name], np.asarray(ORACLES["optimizers"][name])
     theta = array(np.ones(5))
     memory = optimizer.init(xp, theta)
     before = np.ones(5)

@@ -9,6 +9,7 @@ if not (Path(__file__).parent / "backends").is_dir():
 
 from xpnet.activations import Activation
 from xpnet.backends import DeviceUnavailable, backend_of, get_backend
+from xpnet.gradient_check import gradient_check
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import Optimizer
@@ -21,5 +22,6 @@ __all__ = [
     "Optimizer",
     "backend_of",
     "get_backend",
+    "gradient_check",
 ]
 __version__ = version("xpnet")

@@ -5,26 +5,36 @@ A loss is a pair of pure functions of what the network answers, A, and what it s
     value(xp, A, Y)       the loss of every sample, of shape (..., m)
     gradient(xp, A, Y)    its gradient with respect to A, of shape (..., n, m)
 
-The loss of a batch is the mean over its samples, which `mean_loss` takes of any such pair.
+The loss of a sample is the sum over its outputs; that of a batch is the mean over its samples, which `mean_loss` takes
+of any such pair.
+
+Where a last activation belongs to a loss, as the sigmoid does to the binary cross-entropy, the loss names it together
+with the loss as a function of Z, before that activation: `fuse` then lets training skip the activation, which is exact
+where A rounds to 0 or 1, and makes the gradient with respect to Z simply A − Y.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from xpnet._types import Array, Namespace
+from xpnet.activations import Activation, identity, sigmoid, softmax, softplus
+from xpnet.validation import positive_number
 
 
 class Loss(NamedTuple):
-    """The loss of each sample, with its gradient."""
+    """The loss of each sample, with its gradient, and the last activation that it belongs to with the loss of Z."""
 
     value: Callable[[Namespace, Array, Array], Array]
     gradient: Callable[[Namespace, Array, Array], Array]
+    canonical: tuple[Activation, Loss] | None = None
 
 
 def _half_squared_error(xp: Namespace, A: Array, Y: Array) -> Array:
-    """½ ‖Y − A‖²."""
+    """½ ‖A − Y‖²."""
     error = A - Y
     return 0.5 * xp.vecdot(error, error, axis=-2)
 
@@ -34,9 +44,132 @@ def _half_squared_error_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
     return A - Y
 
 
-half_squared_error = Loss(_half_squared_error, _half_squared_error_gradient)
+def _mean_absolute_error(xp: Namespace, A: Array, Y: Array) -> Array:
+    """Σ |A − Y|."""
+    return xp.sum(xp.abs(A - Y), axis=-2)
 
-LOSSES = {"half_squared_error": half_squared_error}
+
+def _mean_absolute_error_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
+    """The sign of A − Y."""
+    return xp.sign(A - Y)
+
+
+def _huber(xp: Namespace, A: Array, Y: Array, *, delta: float) -> Array:
+    """Σ ½ e² where |e| ≤ δ, else Σ δ (|e| − ½ δ), with e = A − Y: c (|e| − ½ c) where c is |e| or at most δ."""
+    size = xp.abs(A - Y)
+    cut = xp.minimum(size, delta)
+    return xp.sum(cut * (size - 0.5 * cut), axis=-2)
+
+
+def _huber_gradient(xp: Namespace, A: Array, Y: Array, *, delta: float) -> Array:
+    """A − Y, cut at ±δ."""
+    return xp.minimum(xp.maximum(A - Y, -delta), delta)
+
+
+def _log_cosh(xp: Namespace, A: Array, Y: Array) -> Array:
+    """Σ log cosh(A − Y), as |e| + log(1 + exp(−2 |e|)) − log 2 so that no cosh overflows."""
+    size = xp.abs(A - Y)
+    return xp.sum(size + xp.log1p(xp.exp(-2.0 * size)) - math.log(2.0), axis=-2)
+
+
+def _log_cosh_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
+    """tanh(A − Y)."""
+    return xp.tanh(A - Y)
+
+
+def _above_zero(xp: Namespace, A: Array) -> Array:
+    """Return A, and the rounding of 1 where it is less, of which there is a logarithm to take and to divide by."""
+    return xp.maximum(A, float(xp.finfo(A.dtype).eps))
+
+
+def _poisson(xp: Namespace, A: Array, Y: Array) -> Array:
+    """Σ A − Y log A."""
+    return xp.sum(A - Y * xp.log(_above_zero(xp, A)), axis=-2)
+
+
+def _poisson_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
+    """1 − Y / A."""
+    return 1.0 - Y / _above_zero(xp, A)
+
+
+def _binary_crossentropy(xp: Namespace, A: Array, Y: Array) -> Array:
+    """−Σ Y log A + (1 − Y) log(1 − A)."""
+    return -xp.sum(Y * xp.log(_above_zero(xp, A)) + (1.0 - Y) * xp.log(_above_zero(xp, 1.0 - A)), axis=-2)
+
+
+def _binary_crossentropy_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
+    """(1 − Y) / (1 − A) − Y / A."""
+    return (1.0 - Y) / _above_zero(xp, 1.0 - A) - Y / _above_zero(xp, A)
+
+
+def _binary_crossentropy_of_logits(xp: Namespace, Z: Array, Y: Array) -> Array:
+    """Σ log(1 + exp(Z)) − Y Z, which is the binary cross-entropy of A = σ(Z)."""
+    return xp.sum(softplus.forward(xp, Z) - Y * Z, axis=-2)
+
+
+def _binary_crossentropy_of_logits_gradient(xp: Namespace, Z: Array, Y: Array) -> Array:
+    """σ(Z) − Y."""
+    return sigmoid.forward(xp, Z) - Y
+
+
+def _categorical_crossentropy(xp: Namespace, A: Array, Y: Array) -> Array:
+    """−Σ Y log A."""
+    return -xp.sum(Y * xp.log(_above_zero(xp, A)), axis=-2)
+
+
+def _categorical_crossentropy_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
+    """−Y / A."""
+    return -Y / _above_zero(xp, A)
+
+
+def _categorical_crossentropy_of_logits(xp: Namespace, Z: Array, Y: Array) -> Array:
+    """Σᵢ Yᵢ (log Σⱼ exp(Zⱼ) − Zᵢ), shifted by the greatest Z: the categorical cross-entropy of A = softmax(Z)."""
+    shifted = Z - xp.max(Z, axis=-2, keepdims=True)
+    return xp.sum(Y * (xp.log(xp.sum(xp.exp(shifted), axis=-2, keepdims=True)) - shifted), axis=-2)
+
+
+def _categorical_crossentropy_of_logits_gradient(xp: Namespace, Z: Array, Y: Array) -> Array:
+    """softmax(Z) Σ Y − Y, and Σ Y is 1 as a rule."""
+    return softmax.forward(xp, Z) * xp.sum(Y, axis=-2, keepdims=True) - Y
+
+
+def huber(*, delta: float = 1.0) -> Loss:
+    """Half the squared error up to `delta`, and linear beyond; Huber, 1964, https://doi.org/10.1214/aoms/1177703732."""
+    delta = positive_number("delta", delta, "float32")
+    return Loss(partial(_huber, delta=delta), partial(_huber_gradient, delta=delta))
+
+
+half_squared_error = Loss(_half_squared_error, _half_squared_error_gradient)
+mean_absolute_error = Loss(_mean_absolute_error, _mean_absolute_error_gradient)
+log_cosh = Loss(_log_cosh, _log_cosh_gradient)
+poisson = Loss(_poisson, _poisson_gradient)
+binary_crossentropy = Loss(
+    _binary_crossentropy,
+    _binary_crossentropy_gradient,
+    canonical=(sigmoid, Loss(_binary_crossentropy_of_logits, _binary_crossentropy_of_logits_gradient)),
+)
+categorical_crossentropy = Loss(
+    _categorical_crossentropy,
+    _categorical_crossentropy_gradient,
+    canonical=(softmax, Loss(_categorical_crossentropy_of_logits, _categorical_crossentropy_of_logits_gradient)),
+)
+
+LOSSES = {
+    "half_squared_error": half_squared_error,
+    "mean_absolute_error": mean_absolute_error,
+    "huber": huber(),
+    "log_cosh": log_cosh,
+    "poisson": poisson,
+    "binary_crossentropy": binary_crossentropy,
+    "categorical_crossentropy": categorical_crossentropy,
+}
+
+
+def fuse(activations: Sequence[Activation], loss: Loss) -> tuple[list[Activation], Loss]:
+    """Return activations and a loss that come to the same; exactly so where the last activation belongs to the loss."""
+    if loss.canonical and activations[-1] == loss.canonical[0]:
+        return [*activations[:-1], identity], loss.canonical[1]
+    return list(activations), loss
 
 
 def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array) -> tuple[Array, Array]:

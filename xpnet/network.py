@@ -18,10 +18,12 @@ from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
 from xpnet.backends import Backend, Stream, get_backend, new_seed, random_stream
 from xpnet.backends.base import State
 from xpnet.initializers import INITIALIZERS, Initializer
-from xpnet.losses import LOSSES, Loss, mean_loss
+from xpnet.losses import LOSSES, Loss, fuse, mean_loss
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
+from xpnet.regularization import regularized
+from xpnet.schedules import Schedule
 from xpnet.training import make_step, rehearse, train_epochs
 from xpnet.transfer import Transfer, bring, place_of
 
@@ -44,6 +46,11 @@ class NeuralNetwork:
         How the parameters follow their gradient.
     initializer : str or callable
         How initial weights are drawn.
+    weight_decay, l2, l1 : float
+        How strongly the weights, not the biases, are drawn to zero: by a decay beside the optimizer, or by penalties
+        ½ λ ‖W‖² and λ ‖W‖₁ through it. The losses that are reported are without the penalties.
+    clip_norm : float, optional
+        The greatest length that the gradient keeps.
     device : str or Backend, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is brought there. Without it the network
         goes wherever the data is. Either way results come back in the library and on the device of the data.
@@ -88,6 +95,10 @@ class NeuralNetwork:
         loss: str | Loss = "half_squared_error",
         optimizer: str | Optimizer = "sgd",
         initializer: str | Initializer = "normal",
+        weight_decay: float = 0.0,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        clip_norm: float | None = None,
         device: str | Backend | None = None,
         dtype: Any = "float64",
         seed: int | None = None,
@@ -104,6 +115,13 @@ class NeuralNetwork:
         self.optimizer = validation.named("optimizer", optimizer, OPTIMIZERS, Optimizer)
         self.initializer = validation.named("initializer", initializer, INITIALIZERS, Callable)
         self.dtype = validation.precision(dtype)
+        self._regularization = {
+            name: validation.positive_number(name, value, self.dtype) if value else value
+            for name, value in {"weight_decay": weight_decay, "l2": l2, "l1": l1}.items()
+        }
+        self._regularization["clip_norm"] = (
+            None if clip_norm is None else validation.positive_number("clip_norm", clip_norm, self.dtype)
+        )
         self.seed = new_seed() if seed is None else validation.seed(seed)
         self._weights_stream = random_stream(self.seed, Stream.WEIGHTS)
         self._goes_to_data = device is None
@@ -268,8 +286,11 @@ class NeuralNetwork:
             AL, Y = _answers_and_targets(data, AL, "Y_target", Y_target)
             validation.same_shape("AL", AL, self.cache[-1][0].shape)
             xp = self.backend.xp
-            _, dAL = mean_loss(xp, self.loss, AL, Y)
-            gradients = backward(xp, dAL, AL, self.cache, self.activations)
+            activations, loss = fuse(self.activations, self.loss)
+            if loss is not self.loss:
+                AL = self.cache[-1][0]
+            _, dAL = mean_loss(xp, loss, AL, Y)
+            gradients = backward(xp, dAL, AL, self.cache, activations)
             return {
                 name: data.to_caller(array)
                 for l in reversed(range(len(gradients)))
@@ -304,7 +325,7 @@ class NeuralNetwork:
                 validation.finite_array(xp, name, array)
             self._move(data.backend)
             # On a copy: what the last forward pass kept are views of the vector as it was then.
-            self._parameters.theta, self._memory = self.optimizer.update(
+            self._parameters.theta, self._memory = self._regularized_optimizer().update(
                 xp, xp.asarray(self.theta, copy=True), flatten(xp, arrays), self._memory, learning_rate
             )
 
@@ -338,6 +359,7 @@ class NeuralNetwork:
         *,
         batch_size: int | None = 1,
         shuffle: bool = False,
+        schedule: Schedule | None = None,
         callback: Callable[[Self], object] | None = None,
     ) -> None:
         """Train the network, going on from where it is.
@@ -346,8 +368,9 @@ class NeuralNetwork:
         ----------
         X : array of shape (N, n_0), (N, n_0, 1), or (N,) where there is one input
             The samples, one a row.
-        y : array of shape (N, n_L), (N, n_L, 1), or (N,) where there is one output
-            The targets.
+        y : array of shape (N, n_L), (N, n_L, 1), or (N,)
+            The targets. Where there are several outputs, an array of shape (N,) holds labels, whole numbers from 0 to
+            n_L − 1: the output of that number should be 1, and the others 0.
         learning_rate : float
             The length of a step, above zero.
         epochs : int
@@ -361,6 +384,8 @@ class NeuralNetwork:
             what is left; or None for all.
         shuffle : bool
             Whether every epoch takes the samples in a new order.
+        schedule : callable, optional
+            How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own.
         callback : callable, optional
             Called with the network after every epoch. It may predict, copy the network, or raise to stop the training,
             but not change it. Reading `epoch_loss` waits for the device.
@@ -379,27 +404,34 @@ class NeuralNetwork:
         epochs = validation.positive_integer("epochs", epochs)
         verbose_epoch = validation.positive_integer("verbose_epoch", verbose_epoch)
         size = None if batch_size is None else validation.positive_integer("batch_size", batch_size)
-        if not (callback is None or callable(callback)):
-            msg = f"callback must be callable or None, got {callback!r}"
-            raise TypeError(msg)
+        for name, function in (("callback", callback), ("schedule", schedule)):
+            if not (function is None or callable(function)):
+                msg = f"{name} must be callable or None, got {function!r}"
+                raise TypeError(msg)
         data = self._transfer(X=X, y=y)
         with data.backend.on_device():
             xp = data.backend.xp
-            X_rows = validation.sample_rows(xp, "X", data.to_network("X", X), self._layer_list[0], "first layer")
-            Y_rows = validation.sample_rows(xp, "y", data.to_network("y", y), self._layer_list[-1], "last layer")
+            X_rows, Y_rows = data.samples_and_targets(X, y, self._layer_list, self.activations[-1].bounds)
             N = X_rows.shape[0]
-            if Y_rows.shape[0] != N:
-                msg = f"X has {N} samples, but y has {Y_rows.shape[0]}"
-                raise ValueError(msg)
-            validation.within(xp, "y", Y_rows, self.activations[-1].bounds)
             self._move(data.backend)
-            step = make_step(xp, self._parameters.layout, self.activations, self.loss, self.optimizer)
+            optimizer = self._regularized_optimizer()
+            step = make_step(xp, self._parameters.layout, self.activations, self.loss, optimizer)
             rates = self.backend.asarray(rate, self.dtype)
             state = (self.theta, self._memory)
             rehearse(xp, step, state, (X_rows[:1, :].mT, Y_rows[:1, :].mT, rates))
         orders = self._orders(N) if shuffle else None
+        factors = self._factors(schedule, -(-N // (size or N))) if schedule else None
         trained = train_epochs(
-            self.backend, step, state, X_rows.mT, Y_rows.mT, rates, epochs=epochs, batch_size=size or N, orders=orders
+            self.backend,
+            step,
+            state,
+            X_rows.mT,
+            Y_rows.mT,
+            rates,
+            epochs=epochs,
+            batch_size=size or N,
+            orders=orders,
+            factors=factors,
         )
         self._follow(trained, epochs, verbose_epoch if verbose else None, rate, callback)
 
@@ -426,6 +458,12 @@ class NeuralNetwork:
             shape = (-1, n_L, 1) if X.ndim == 3 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
             return data.to_caller(xp.reshape(AL.mT, shape))
 
+    def _regularized_optimizer(self) -> Optimizer:
+        if not any(self._regularization.values()):
+            return self.optimizer
+        mask = self._parameters.layout.weights_mask(get_backend("cpu").xp)
+        return regularized(self.optimizer, self.backend.asarray(mask, self.dtype), **self._regularization)
+
     def _refuse_in_training(self, what: str) -> None:
         if self._trains:
             msg = f"{what} is refused while the network trains: a callback may look, copy or raise, but not change it"
@@ -435,6 +473,19 @@ class NeuralNetwork:
         """Draw the order of the samples for every epoch from here on, each from a stream of its own."""
         for epoch in count(self.epochs_trained):
             yield random_stream(self.seed, Stream.SHUFFLING, epoch).permutation(N)
+
+    def _factors(self, schedule: Schedule, steps: int) -> Iterator[Any]:
+        """Ask the schedule for the factors of every epoch from here on, each of shape (steps,)."""
+        host = get_backend("cpu")
+        for epoch in count(self.epochs_trained):
+            t = epoch + host.asarray(range(steps), "float64") / steps
+            factors = host.asarray(schedule(host.xp, t), self.dtype)
+            validation.same_shape("the schedule's answer", factors, (steps,))
+            validation.finite_array(host.xp, "the schedule's answer", factors)
+            if float(host.xp.min(factors)) < 0.0:
+                msg = f"the schedule's answer must not be negative, got {float(host.xp.min(factors))} in epoch {epoch}"
+                raise ValueError(msg)
+            yield factors
 
     def _follow(
         self,

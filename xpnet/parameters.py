@@ -45,6 +45,14 @@ class Layout:
         start, stop, shape = self.slots[name]
         return xp.reshape(theta[..., start:stop], theta.shape[:-1] + shape)
 
+    def weights_mask(self, xp: Namespace) -> Array:
+        """Return an array of shape (P,), 1 where the vector holds a weight and 0 where it holds a bias."""
+        parts = [
+            xp.full((stop - start,), 1.0 if name.startswith("W") else 0.0)
+            for name, (start, stop, _) in self.slots.items()
+        ]
+        return xp.concat(parts)
+
     def layers(self, xp: Namespace, theta: Array) -> list[Layer]:
         """Return ``[(W1, b1), (W2, b2), …]``, views into theta."""
         views = [self.view(xp, theta, name) for name in self.slots]

@@ -15,7 +15,7 @@ from xpnet._types import Array, Layers, Namespace
 from xpnet.activations import Activation
 from xpnet.backends import Backend
 from xpnet.backends.base import State, Step
-from xpnet.losses import Loss, mean_loss
+from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.optimizers import Optimizer
 from xpnet.parameters import Layout, flatten
 from xpnet.propagation import backward, forward
@@ -47,6 +47,7 @@ def make_step(
         ``step(state, (X, Y, learning_rate)) -> (state, loss)`` with X of shape (..., n_0, m), Y of shape (..., n_L, m),
         a learning rate that broadcasts against theta, and the loss before the update, of shape (...).
     """
+    activations, loss = fuse(activations, loss)
     viewed: tuple[Array, Layers] = (None, [])
 
     def step(state: State, batch: Sequence[Array]) -> tuple[State, Array]:
@@ -87,11 +88,11 @@ def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:
     return stacks
 
 
-def _inputs(xp: Namespace, X: Array, Y: Array, learning_rate: Array, batch_size: int) -> Batches:
-    return [
-        (X_stack, Y_stack, xp.broadcast_to(learning_rate, (X_stack.shape[0], *learning_rate.shape)))
-        for X_stack, Y_stack in zip(split(xp, X, batch_size), split(xp, Y, batch_size), strict=True)
-    ]
+def _inputs(xp: Namespace, X: Array, Y: Array, rates: Array, batch_size: int) -> Batches:
+    """Return X, Y and the learning rates for each stack of batches; the rates have the shape (steps, ...)."""
+    X_stacks, Y_stacks = split(xp, X, batch_size), split(xp, Y, batch_size)
+    full = X_stacks[0].shape[0]
+    return list(zip(X_stacks, Y_stacks, (rates[:full, ...], rates[full:, ...]), strict=False))
 
 
 def rehearse(xp: Namespace, step: Step, state: State, batch: Sequence[Array]) -> None:
@@ -143,6 +144,7 @@ def train_epochs(
     epochs: int,
     batch_size: int = 1,
     orders: Iterable[Any] | None = None,
+    factors: Iterable[Any] | None = None,
 ) -> Iterator[tuple[State, Array]]:
     """Train for a number of epochs, without waiting for the device.
 
@@ -167,6 +169,9 @@ def train_epochs(
     orders : iterable of host arrays, optional
         For every epoch a permutation of the N samples, and training ends with the last of them; without it the samples
         are taken as they come.
+    factors : iterable of host arrays of shape (steps,), optional
+        For every epoch what to multiply the learning rate with in each of its N / batch_size steps, rounded up, and in
+        its precision; training ends with the last of them.
 
     Yields
     ------
@@ -182,14 +187,20 @@ def train_epochs(
         last_finite = state
         state = _copy(xp, state)
         finite: Array = True
-        inputs = _inputs(xp, X, Y, learning_rate, batch_size)
-    for _, order in zip(range(epochs), repeat(None) if orders is None else orders, strict=False):
+        X_taken, Y_taken = X, Y
+        rates = xp.broadcast_to(learning_rate, (-(-N // batch_size), *learning_rate.shape))
+        inputs = _inputs(xp, X, Y, rates, batch_size)
+    orders, factors = (repeat(None) if each is None else each for each in (orders, factors))
+    for _, order, factor in zip(range(epochs), orders, factors, strict=False):
         with backend.on_device():
             if order is not None:
                 # Taken as rows, which lie together in memory when the samples came one a row.
                 indices = backend.asarray(order, "int32")
                 X_taken, Y_taken = (xp.take(array.mT, indices, axis=-2).mT for array in (X, Y))
-                inputs = _inputs(xp, X_taken, Y_taken, learning_rate, batch_size)
+            if factor is not None:
+                rates = learning_rate * xp.reshape(backend.asarray(factor), (-1, *[1] * learning_rate.ndim))
+            if order is not None or factor is not None:
+                inputs = _inputs(xp, X_taken, Y_taken, rates, batch_size)
             loss: Array = 0.0
             for stacks in inputs:
                 state, losses = backend.scan(step, state, stacks)

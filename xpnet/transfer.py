@@ -68,3 +68,24 @@ class Transfer(NamedTuple):
     def to_caller(self, array: Array) -> Array:
         """Return a result in the library and on the device of the caller's data."""
         return array if self.caller == self.backend else self.caller.asarray(self.backend.to_numpy(array))
+
+    def samples_and_targets(
+        self, X: Any, y: Any, layer_list: list[int], bounds: tuple[float, float]
+    ) -> tuple[Array, Array]:
+        """Return what to learn from as rows, of shape (N, n_0) and (N, n_L), the targets within the given bounds.
+
+        Targets of shape (N,) for several outputs are labels, and become rows of a 1 and zeros.
+        """
+        xp, n_0, n_L = self.backend.xp, layer_list[0], layer_list[-1]
+        samples = validation.sample_rows(xp, "X", self.to_network("X", X), n_0, "first layer")
+        targets = self.to_network("y", y)
+        if targets.ndim == 1 and n_L > 1 and targets.shape[0] > 0:
+            validation.labels(xp, "y", targets, n_L)
+            classes = self.backend.asarray(range(n_L), self.dtype)
+            targets = xp.astype(targets[:, None] == classes[None, :], targets.dtype)
+        targets = validation.sample_rows(xp, "y", targets, n_L, "last layer")
+        if targets.shape[0] != samples.shape[0]:
+            msg = f"X has {samples.shape[0]} samples, but y has {targets.shape[0]}"
+            raise ValueError(msg)
+        validation.within(xp, "y", targets, bounds)
+        return samples, targets

@@ -157,6 +157,18 @@ def seed(seed: Any) -> int:
     return int(seed)
 
 
+def labels(xp: Any, name: str, array: Array, classes: int) -> None:
+    """Make sure that an array holds the numbers of classes, counted from 0."""
+    finite_array(xp, name, array)
+    least, greatest = float(xp.min(array)), float(xp.max(array))
+    if least < 0 or greatest > classes - 1 or not bool(xp.all(xp.round(array) == array)):
+        msg = (
+            f"{name} of shape {tuple(array.shape)} holds labels of {classes} classes, whole numbers from 0 to "
+            f"{classes - 1}, but it reaches from {least:g} to {greatest:g} or holds fractions"
+        )
+        raise ValueError(msg)
+
+
 def within(xp: Any, name: str, array: Array, bounds: tuple[float, float]) -> None:
     """Make sure that targets lie where the last activation can reach, rounding aside."""
     least, greatest = float(xp.min(array)), float(xp.max(array))

@@ -1,0 +1,108 @@
+"""Is the backward pass the derivative of the forward pass? For a user's own activation or loss, mainly."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from xpnet import validation
+from xpnet._types import Array
+from xpnet.backends import random_stream
+from xpnet.losses import fuse, mean_loss
+from xpnet.network import NeuralNetwork
+from xpnet.parameters import flatten
+from xpnet.propagation import backward, forward
+from xpnet.transfer import Transfer, place_of
+
+
+class Slope(NamedTuple):
+    """How steep the loss is along one random direction: as the backward pass has it, and as differences show it."""
+
+    name: str
+    backward: float
+    differences: float
+
+    @property
+    def error(self) -> float:
+        """Their distance, relative to the greater of them, or to 1 where both are small."""
+        return abs(self.backward - self.differences) / max(abs(self.backward), abs(self.differences), 1.0)
+
+
+class GradientReport(NamedTuple):
+    """The slopes for the parameters and the samples; printed, it is a table."""
+
+    slopes: list[Slope]
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether all errors are within the tolerance; NaN is not."""
+        return all(slope.error <= self.tolerance for slope in self.slopes)
+
+    def __str__(self) -> str:
+        lines = [f"{'along':<8}{'backward':>16}{'differences':>16}{'error':>12}"]
+        for slope in self.slopes:
+            verdict = "" if slope.error <= self.tolerance else "  WRONG"
+            row = f"{slope.name:<8}{slope.backward:>16.8g}{slope.differences:>16.8g}{slope.error:>12.2g}{verdict}"
+            lines.append(row)
+        lines.append(f"{'passed' if self.passed else 'FAILED'}, at a tolerance of {self.tolerance:g}")
+        return "\n".join(lines)
+
+
+def gradient_check(
+    network: NeuralNetwork, X: Any, y: Any, *, step: float = 1e-6, tolerance: float = 1e-6, seed: int = 0
+) -> GradientReport:
+    """Compare the backward pass with finite differences of the loss.
+
+    For each of W1, b1, W2, … and for the samples X one random direction v is drawn, and the slope dθ · v that the
+    backward pass gives is set against (L(θ + h v) − L(θ − h v)) / 2h. That costs the same whatever the size of the
+    layer. All is computed in double precision where the network is, and the network is not changed.
+
+    Parameters
+    ----------
+    network : NeuralNetwork
+        The network whose activations and loss are in question, at its present parameters.
+    X, y : arrays
+        Samples and targets, as for `NeuralNetwork.train`; a few will do.
+    step : float
+        The length h of the steps.
+    tolerance : float
+        The greatest relative error that passes. Where a relu has its kink within a step, a right gradient may fail too:
+        other samples or another seed tell.
+    seed : int
+        Of the directions.
+
+    Returns
+    -------
+    report : GradientReport
+        ``report.passed``, and ``print(report)`` for a table.
+    """
+    step = validation.positive_number("step", step, "float64")
+    tolerance = validation.positive_number("tolerance", tolerance, "float64")
+    backend, layout = network.backend, network.parameters.layout
+    rng = random_stream(validation.seed(seed))
+    activations, loss = fuse(network.activations, network.loss)
+    with backend.on_device():
+        xp = backend.xp
+        data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
+        X_rows, Y_rows = data.samples_and_targets(X, y, network.layer_list, network.activations[-1].bounds)
+        theta, columns, Y = data.to_network("theta", network.theta), X_rows.mT, Y_rows.mT
+
+        def value(theta: Array, X: Array) -> float:
+            A, _ = forward(xp, X, layout.layers(xp, theta), activations)
+            return float(mean_loss(xp, loss, A, Y)[0])
+
+        A, cache = forward(xp, columns, layout.layers(xp, theta), activations)
+        gradients = backward(xp, mean_loss(xp, loss, A, Y)[1], A, cache, activations)
+        dtheta = flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
+
+        slopes = []
+        for name, (start, stop, _) in layout.slots.items():
+            v = rng.standard_normal(layout.size)
+            v[:start] = v[stop:] = 0.0
+            v = backend.asarray(v)
+            rise = value(theta + step * v, columns) - value(theta - step * v, columns)
+            slopes.append(Slope(name, float(xp.sum(dtheta * v)), rise / (2 * step)))
+        v = backend.asarray(rng.standard_normal(tuple(columns.shape)))
+        rise = value(theta, columns + step * v) - value(theta, columns - step * v)
+        slopes.append(Slope("X", float(xp.sum(gradients[0][0] * v)), rise / (2 * step)))
+    return GradientReport(slopes, tolerance)
