@@ -55,9 +55,11 @@ def tests(session: nox.Session, backend: str) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run the document's example as it stands; arguments after -- go to it."""
-    session.install(".[examples]")
-    session.run("python", "examples/sine.py", "--output", f"{session.create_tmp()}/pictures", *session.posargs)
+    """Run the examples as they stand; arguments after -- go to each."""
+    session.install(".[examples,sklearn]")
+    for example in ("sine", "spirals", "digits"):
+        pictures = f"{session.create_tmp()}/pictures"
+        session.run("python", f"examples/{example}.py", "--output", pictures, *session.posargs)
 
 
 @nox.session

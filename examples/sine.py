@@ -10,53 +10,40 @@ fits as well; then the times can be compared.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
+from common import add_option, parser_of, print_device, progress, run_example, save
 
-from xpnet import DeviceUnavailable, NeuralNetwork
+from xpnet import NeuralNetwork
+from xpnet.optimizers import OPTIMIZERS
 from xpnet.plotting import draw_epoch_loss, draw_fit
-
-try:
-    from tqdm import tqdm
-    from tqdm.contrib import DummyTqdmFile
-except ImportError:
-    tqdm = None
 
 SEED = 94
 GALLERY = (10, 50, 100, 500, 1000)
-BAR_AFTER = 1  # seconds
 
 # In batches: a step that averages over 50 samples can be 50 times as long, as in https://arxiv.org/abs/1706.02677.
 BATCH_SIZE = 50
 MOST_EPOCHS = 10  # for each epoch of the run sample by sample
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Read the command line; the options of several words take dashes as well as the document's underscores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def add(name: str, text: str, **settings: object) -> None:
-        parser.add_argument(*dict.fromkeys((name, name.replace("_", "-"))), help=text, **settings)
-
-    add("--layers", "layer sizes, inputs first (default: 1 10 10 1)", type=int, nargs="+", default=[1, 10, 10, 1])
-    add("--learning_rate", "length of a step down the gradient (default: %(default)s)", type=float, default=0.01)
-    add("--epochs", "how many times to go through the samples (default: %(default)s)", type=int, default=1000)
-    add("--verbose_epoch", "epochs from report to report (default: %(default)s)", type=int, default=200)
-    add("--batch_size", "samples a step learns from: 1 (default), more, or 'all'", type=batch_size, default=1)
-    add("--device", "cpu (default), cuda, cuda:N, or auto: a GPU if there is one", default="cpu")
-    add("--dtype", "float64 (default) or float32", default="float64")
-    chosen = "of the initial weights (default: %(default)s, one that fits well; most seeds do not)"
-    add("--seed", chosen, type=int, default=SEED)
-    add("--samples", "points on the sine (default: %(default)s)", type=int, default=500)
-    add("--output", "folder for the pictures (default: %(default)s)", type=Path, default=Path("output"))
-    add("--show", "show the pictures in windows too", action="store_true")
-    add("--no_plots", "draw no pictures", action="store_true")
-    return parser, parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = parser_of(__doc__, "of the initial weights; the default is one that fits well, most seeds do not", SEED)
+    layers = "layer sizes, inputs first (default: 1 10 10 1)"
+    add_option(parser, "--layers", layers, type=int, nargs="+", default=[1, 10, 10, 1])
+    rate = "length of a step down the gradient (default: %(default)s)"
+    add_option(parser, "--learning_rate", rate, type=float, default=0.01)
+    add_option(parser, "--epochs", "times to go through the samples (default: %(default)s)", type=int, default=1000)
+    reports = "epochs from report to report (default: %(default)s)"
+    add_option(parser, "--verbose_epoch", reports, type=int, default=200)
+    size = "samples that a step learns from: 1 (default), more, or 'all'"
+    add_option(parser, "--batch_size", size, type=batch_size, default=1)
+    add_option(parser, "--optimizer", f"{', '.join(OPTIMIZERS)} (default: %(default)s)", default="sgd")
+    add_option(parser, "--samples", "points on the sine (default: %(default)s)", type=int, default=500)
+    return parser
 
 
 def batch_size(text: str) -> int | None:
@@ -75,22 +62,9 @@ def sine(samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def build(options: argparse.Namespace) -> NeuralNetwork:
     """Return the untrained network."""
-    return NeuralNetwork(options.layers, device=options.device, dtype=options.dtype, seed=options.seed)
-
-
-@contextlib.contextmanager
-def progress(epochs: int) -> Iterator[Callable[[], object]]:
-    """Give a function that counts epochs: on a progress bar where someone looks at a terminal, else nowhere."""
-    terminal = sys.stdout
-    if tqdm is None or not terminal.isatty():
-        yield lambda: None
-        return
-    # Reports then go above the bar, not through it.
-    with (
-        contextlib.redirect_stdout(DummyTqdmFile(terminal)),
-        tqdm(total=epochs, unit="epoch", delay=BAR_AFTER, leave=False, file=terminal) as bar,
-    ):
-        yield bar.update
+    return NeuralNetwork(
+        options.layers, optimizer=options.optimizer, device=options.device, dtype=options.dtype, seed=options.seed
+    )
 
 
 def train(
@@ -119,7 +93,7 @@ def compare(X: np.ndarray, y: np.ndarray, loss: float, options: argparse.Namespa
     """Train a second network in shuffled batches until it fits as well or has had its time, and report how it went."""
     network = build(options)
     size = min(BATCH_SIZE, len(X))
-    rate = size * options.learning_rate
+    rate = options.learning_rate * (size if options.optimizer in ("sgd", "momentum", "nesterov") else 1)
     start = time.perf_counter()
     while network.epochs_trained < MOST_EPOCHS * options.epochs:
         network.train(X, y, rate, epochs=10, verbose=False, batch_size=size, shuffle=True)
@@ -136,18 +110,6 @@ def report(batch_size: int | None, network: NeuralNetwork, seconds: float, remar
     print(f"{how} : {network.epochs_trained} epochs in {seconds:.1f} s, final loss {loss}{remark}")
 
 
-def prepare_plots(output: Path, *, show: bool) -> None:
-    """Make sure before a long training that pictures can be drawn and kept after it."""
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        msg = 'pictures need matplotlib: pip install "xpnet[plot]", or --no-plots'
-        raise ImportError(msg) from error
-    if not show:
-        mpl.use("agg")
-    output.mkdir(parents=True, exist_ok=True)
-
-
 def draw(
     network: NeuralNetwork,
     x: np.ndarray,
@@ -156,7 +118,7 @@ def draw(
     gallery: dict[int, np.ndarray],
     options: argparse.Namespace,
 ) -> None:
-    """Draw the document's pictures into the output folder."""
+    """Draw the document's pictures."""
     from matplotlib import pyplot as plt
 
     gallery[network.epochs_trained] = network.predict(X)
@@ -181,23 +143,13 @@ def draw(
     draw_epoch_loss(grid.flat[len(gallery)], network.epoch_loss, log=True)
     for axes in grid.flat[len(gallery) + 1 :]:
         axes.set_visible(False)
-
-    for name, figure in {"data": data, "loss": loss, "fit": fit, "epochs": epochs}.items():
-        file = options.output / f"sine_{name}.png"
-        figure.savefig(file, dpi=120)
-        print(f"Picture : {file}")
-    if options.show:
-        if plt.get_backend().lower() == "agg":
-            print("There is no display to show the pictures on.")
-        else:
-            plt.show()
-    plt.close("all")
+    save({"sine_data": data, "sine_loss": loss, "sine_fit": fit, "sine_epochs": epochs}, options)
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, draw, compare; return the exit code."""
     network = build(options)
-    print(f"Device : {network.backend.device} ({network.backend.name}, {network.backend.describe()})")
+    print_device(network)
     x, X, y = sine(options.samples)
     gallery: dict[int, np.ndarray] = {}
     code = 0
@@ -216,19 +168,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the example; return the exit code: 2 for a bad command line or device, 1 where training went wrong."""
-    parser, options = parse(arguments)
-    try:
-        if not options.no_plots:
-            prepare_plots(options.output, show=options.show)
-        # Every message of the library names the argument that is at fault.
-        return run(options)
-    except (DeviceUnavailable, ImportError, OSError, TypeError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-    except FloatingPointError as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, f"{parser.prog}: interrupted\n")
+    """Run the example from the command line."""
+    return run_example(parser(), arguments, run)
 
 
 if __name__ == "__main__":

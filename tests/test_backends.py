@@ -324,7 +324,7 @@ def test_the_code_uses_a_namespace_at_all():
 
 
 # What array-api-compat does itself on CuPy, each read to be free of waiting for the device.
-COMPAT = {"astype", "asarray", "finfo", "isdtype", "reshape", "zeros_like", "ones_like", "floor", "float32"}
+COMPAT = {"astype", "asarray", "finfo", "isdtype", "reshape", "zeros_like", "ones_like", "full", "floor", "float32"}
 OURS = {"sign", "vecdot"}
 
 

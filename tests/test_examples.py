@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import common
+import digits
 import numpy as np
 import pytest
 import sine
+import spirals
 from matplotlib.image import imread
 
 SCRIPT = Path(sine.__file__)
@@ -60,9 +63,7 @@ def test_options_take_underscores_and_dashes(spelled, capsys, tmp_path, monkeypa
 
 
 def test_it_runs_on_the_device_asked_for(backend, dtype, capsys, tmp_path):
-    if backend.name == "array_api_strict":
-        pytest.skip("the command line names devices, and this library's are made up")
-    assert sine.main([*SHORT, "--device", backend.device, "--dtype", dtype, "--no-plots", "--batch-size", "8"]) == 0
+    assert sine.main([*SHORT, *on_device(backend, dtype), "--no-plots", "--batch-size", "8"]) == 0
     assert f"Device : {backend.device} ({backend.name}" in capsys.readouterr().out
 
 
@@ -77,7 +78,7 @@ def test_the_same_seed_repeats_the_run(capsys):
 def test_the_help_text_says_that_the_seed_was_chosen(capsys):
     with pytest.raises(SystemExit):
         sine.main(["--help"])
-    assert "one that fits well; most seeds do not" in " ".join(capsys.readouterr().out.split())
+    assert "one that fits well, most seeds do not" in " ".join(capsys.readouterr().out.split())
 
 
 def test_batches_reach_the_loss_of_the_run_sample_by_sample(capsys):
@@ -150,7 +151,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_a_progress_bar_and_reports_above_it(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(sine, "BAR_AFTER", 0)
+    monkeypatch.setattr(common, "BAR_AFTER", 0)
     assert sine.main([*SHORT, "--no-plots", "--batch-size", "all"]) == 0
     assert "12/12" in terminal.getvalue() or "/12 [" in terminal.getvalue()
     reports = [line for line in terminal.lines() if "Loss" in line]
@@ -158,7 +159,7 @@ def test_a_terminal_gets_a_progress_bar_and_reports_above_it(monkeypatch):
 
 
 def test_a_pipe_gets_no_progress_bar(monkeypatch, capsys):
-    monkeypatch.setattr(sine, "BAR_AFTER", 0)
+    monkeypatch.setattr(common, "BAR_AFTER", 0)
     sine.main([*SHORT, "--no-plots", "--batch-size", "all"])
     assert "/12 [" not in "".join(capsys.readouterr())
 
@@ -176,7 +177,7 @@ def test_ctrl_c_in_the_comparison_leaves_the_pictures_of_the_run(capsys, tmp_pat
 
 def test_a_comparison_that_gives_up_says_so(capsys):
     _, X, y = sine.sine(20)
-    sine.compare(X, y, loss=0.0, options=sine.parse(["--epochs", "2"])[1])
+    sine.compare(X, y, loss=0.0, options=sine.parser().parse_args(["--epochs", "2"]))
     assert re.fullmatch(r"In batches of 20 : 20 epochs in .* \(not as well yet\)\n", capsys.readouterr().out)
 
 
@@ -188,3 +189,39 @@ def test_a_folder_that_cannot_be_made_is_said_before_training(capsys, tmp_path):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "sine.py: error:" in printed.err or "error: [Errno" in printed.err
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
+def test_the_optimizer_can_be_chosen(optimizer, capsys):
+    assert sine.main([*SHORT, "--no-plots", "--batch-size", "8", "--optimizer", optimizer]) == 0
+    losses = [float(loss) for loss in re.findall(r"Loss : (\S+)", capsys.readouterr().out)]
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("example", [sine, spirals, digits])
+def test_every_example_says_when_a_device_cannot_be_had(example, capsys):
+    with pytest.raises(SystemExit) as ended:
+        example.main(["--device", "gpu", "--no-plots"])
+    assert ended.value.code == 2
+    assert "unknown device 'gpu'" in capsys.readouterr().err
+
+
+def on_device(backend, dtype):
+    if backend.name == "array_api_strict":
+        pytest.skip("the command line names devices, and this library's are made up")
+    return ["--device", backend.device, "--dtype", dtype]
+
+
+def test_the_spirals_are_told_apart(backend, dtype, capsys, tmp_path):
+    assert spirals.main([*on_device(backend, dtype), "--epochs", "150", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    (share,) = re.findall(r"([\d.]+)% of the samples on the right side", printed)
+    assert float(share) >= 99
+    assert imread(tmp_path / "spirals.png").std() > 0.1
+
+
+def test_the_digits_are_read(backend, dtype, capsys, tmp_path):
+    assert digits.main([*on_device(backend, dtype), "--output", str(tmp_path)]) == 0
+    (accuracy,) = re.findall(r"accuracy ([\d.]+) on 359 digits held out", capsys.readouterr().out)
+    assert float(accuracy) >= 0.97
+    assert imread(tmp_path / "digits.png").std() > 0.1

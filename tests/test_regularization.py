@@ -36,8 +36,8 @@ def test_l1_draws_with_the_same_force_from_afar_and_near(xp, array, assert_close
 
 def test_a_short_gradient_is_not_cut_and_one_of_zero_stays_zero(xp, array, assert_close):
     optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]), clip_norm=5.0)
-    for gradient, kept in (([3.0, 3.9], [3.0, 3.9]), ([0.0, 0.0], [0.0, 0.0]), ([30.0, 40.0], [3.0, 4.0])):
-        theta, _ = optimizer.update(xp, array([0.0, 0.0]), array(gradient), (), array(-1.0))
+    for dtheta, kept in (([3.0, 3.9], [3.0, 3.9]), ([0.0, 0.0], [0.0, 0.0]), ([30.0, 40.0], [3.0, 4.0])):
+        theta, _ = optimizer.update(xp, array([0.0, 0.0]), array(dtheta), (), array(-1.0))
         assert_close(theta, kept)
 
 

@@ -1,0 +1,103 @@
+"""What the examples share: how they are called, how they end, and a progress bar."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from xpnet import DeviceUnavailable, NeuralNetwork
+
+try:
+    from tqdm import tqdm
+    from tqdm.contrib import DummyTqdmFile
+except ImportError:
+    tqdm = None
+
+BAR_AFTER = 1  # seconds
+
+
+def parser_of(description: str, seed_help: str, seed: int) -> argparse.ArgumentParser:
+    """Return a parser with the options that every example has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_option(parser, "--device", "cpu (default), cuda, cuda:N, or auto: a GPU if there is one", default="cpu")
+    add_option(parser, "--dtype", "float64 (default) or float32", default="float64")
+    add_option(parser, "--seed", f"{seed_help} (default: %(default)s)", type=int, default=seed)
+    add_option(parser, "--output", "folder for the pictures (default: %(default)s)", type=Path, default=Path("output"))
+    add_option(parser, "--show", "show the pictures in windows too", action="store_true")
+    add_option(parser, "--no_plots", "draw no pictures", action="store_true")
+    return parser
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, text: str, **settings: Any) -> None:
+    """Add an option that takes dashes as well as underscores."""
+    parser.add_argument(*dict.fromkeys((name, name.replace("_", "-"))), help=text, **settings)
+
+
+def run_example(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, run: Callable[[argparse.Namespace], int]
+) -> int:
+    """Run an example; return the exit code: 2 for a bad command line or device, 1 where training went wrong."""
+    options = parser.parse_args(arguments)
+    try:
+        if not options.no_plots:
+            _prepare_plots(options.output, show=options.show)
+        # Every message of the library names the argument that is at fault.
+        return run(options)
+    except (DeviceUnavailable, ImportError, OSError, TypeError, ValueError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except FloatingPointError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: interrupted\n")
+
+
+def _prepare_plots(output: Path, *, show: bool) -> None:
+    """Make sure before a long training that pictures can be drawn and kept after it."""
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        msg = 'pictures need matplotlib: pip install "xpnet[plot]", or --no-plots'
+        raise ImportError(msg) from error
+    if not show:
+        mpl.use("agg")
+    output.mkdir(parents=True, exist_ok=True)
+
+
+def save(figures: dict[str, Any], options: argparse.Namespace) -> None:
+    """Save figures under their names into the output folder, and show them if asked to."""
+    from matplotlib import pyplot as plt
+
+    for name, figure in figures.items():
+        file = options.output / f"{name}.png"
+        figure.savefig(file, dpi=120)
+        print(f"Picture : {file}")
+    if options.show:
+        if plt.get_backend().lower() == "agg":
+            print("There is no display to show the pictures on.")
+        else:
+            plt.show()
+    plt.close("all")
+
+
+def print_device(network: NeuralNetwork) -> None:
+    """Print where a network is."""
+    print(f"Device : {network.backend.device} ({network.backend.name}, {network.backend.describe()})")
+
+
+@contextlib.contextmanager
+def progress(epochs: int) -> Iterator[Callable[..., object]]:
+    """Give a function that counts epochs: on a progress bar where someone looks at a terminal, else nowhere."""
+    terminal = sys.stdout
+    if tqdm is None or not terminal.isatty():
+        yield lambda *_: None
+        return
+    # Reports then go above the bar, not through it.
+    with (
+        contextlib.redirect_stdout(DummyTqdmFile(terminal)),
+        tqdm(total=epochs, unit="epoch", delay=BAR_AFTER, leave=False, file=terminal) as bar,
+    ):
+        yield lambda *_: bar.update()

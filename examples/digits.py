@@ -1,0 +1,109 @@
+"""Handwritten digits: scikit-learn's 1,797 pictures of 8 × 8 pixels, a fifth of them held out to see what was learned.
+
+    python examples/digits.py --device cpu
+
+Needs scikit-learn for the data: pip install "xpnet[sklearn]".
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from common import add_option, parser_of, print_device, progress, run_example, save
+
+from xpnet import NeuralNetwork
+from xpnet.schedules import cosine
+
+
+def digits(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return pixels between 0 and 1 and labels, four fifths to learn from and then a fifth to be asked about."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        msg = 'the digits come with scikit-learn: pip install "xpnet[sklearn]"'
+        raise ImportError(msg) from error
+    X, y = load_digits(return_X_y=True)
+    order = rng.permutation(len(X))
+    learned, held_out = order[len(X) // 5 :], order[: len(X) // 5]
+    return X[learned] / 16, y[learned], X[held_out] / 16, y[held_out]
+
+
+def draw(X: np.ndarray, y: np.ndarray, y_pred: np.ndarray, options: argparse.Namespace) -> None:
+    """Draw how often each digit was taken for which, and the pictures that were misread."""
+    from matplotlib import pyplot as plt
+
+    confusion = np.zeros((10, 10), dtype=int)
+    np.add.at(confusion, (y, y_pred), 1)
+    figure, (matrix, gallery) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    matrix.imshow(np.sqrt(confusion), cmap="Blues")  # the root lets single mistakes be seen
+    for i, j in np.argwhere(confusion):
+        matrix.text(j, i, confusion[i, j], ha="center", va="center", color="white" if i == j else "black")
+    ticks = range(10)
+    matrix.set(title="Confusion Matrix", xlabel="Predicted", ylabel="Actual", xticks=ticks, yticks=ticks)
+
+    wrong = np.flatnonzero(y != y_pred)[:25]
+    side = math.ceil(math.sqrt(len(wrong)))
+    gallery.set(title=f"Misread: {np.count_nonzero(y != y_pred)} of {len(y)}", xticks=[], yticks=[])
+    gallery.set_frame_on(False)
+    for place, i in enumerate(wrong):
+        row, column = divmod(place, side)
+        tile = gallery.inset_axes((column / side, 1 - (row + 1) / side, 0.8 / side, 0.8 / side))
+        tile.imshow(X[i].reshape(8, 8), cmap="gray_r")
+        tile.set(xticks=[], yticks=[])
+        tile.set_title(f"{y[i]}, read as {y_pred[i]}", fontsize=8, pad=2)
+    save({"digits": figure}, options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Learn the digits; return the exit code."""
+    X, y, X_held_out, y_held_out = digits(np.random.default_rng(options.seed))
+    network = NeuralNetwork(
+        [64, 128, 10],
+        activations=["relu", "softmax"],
+        loss="categorical_crossentropy",
+        optimizer="adam",
+        initializer="he_normal",
+        weight_decay=0.01,
+        device=options.device,
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    print_device(network)
+    start = time.perf_counter()
+    with progress(options.epochs) as count:
+        network.train(
+            X,
+            y,
+            learning_rate=0.005,
+            epochs=options.epochs,
+            verbose_epoch=10,
+            batch_size=32,
+            shuffle=True,
+            schedule=cosine(options.epochs, least=0.01),
+            callback=count,
+        )
+    seconds = time.perf_counter() - start
+    y_pred = np.argmax(network.predict(X_held_out), axis=1)
+    accuracy = np.mean(y_pred == y_held_out)
+    print(
+        f"{network.epochs_trained} epochs in {seconds:.1f} s, accuracy {accuracy:.3f} on {len(y_pred)} digits held out"
+    )
+    if not options.no_plots:
+        draw(X_held_out, y_held_out, y_pred, options)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the example from the command line."""
+    parser = parser_of(__doc__, "of what is held out, and of the initial weights", 0)
+    add_option(parser, "--epochs", "times to go through the samples (default: %(default)s)", type=int, default=60)
+    return run_example(parser, arguments, run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
