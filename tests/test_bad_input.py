@@ -247,16 +247,17 @@ def broken(**functions):
     (broken(update=lambda xp, theta, d, memory, rate: (xp.astype(theta, xp.int32), memory)), "got .* and .*int32"),
     (broken(update=lambda xp, theta, d, memory, rate: (theta, (d,))), "a memory of 0 arrays as its init, not 1"),
 ])  # fmt: skip
-def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(parts, says, backend, dtype):
-    network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1, **parts)
-    before = backend.to_numpy(network.theta).tolist()
+def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(parts, says, array, dtype):
+    network = NeuralNetwork(LAYERS, dtype=dtype, seed=1, **parts)
+    before, place = network.theta.tolist(), network.backend
     if says is None:
-        network.train(GOOD_X, GOOD_Y, 0.1, epochs=1, verbose=False)
+        network.train(array(GOOD_X), array(GOOD_Y), 0.1, epochs=1, verbose=False)
     else:
         with pytest.raises(ValueError, match=says):
-            network.train(GOOD_X, GOOD_Y, 0.1, epochs=1, verbose=False)
-        assert backend.to_numpy(network.theta).tolist() == before
+            network.train(array(GOOD_X), array(GOOD_Y), 0.1, epochs=1, verbose=False)
+        assert network.theta.tolist() == before
         assert network.epoch_loss == []
+        assert network.backend == place
 
 
 def test_targets_anywhere_suit_a_users_own_last_activation():

@@ -213,13 +213,17 @@ class NeuralNetwork:
         goes = place if self._goes_to_data and not self._trains else None
         return Transfer(place or get_backend("cpu"), goes or self.backend, self.dtype)
 
+    def _state_on(self, backend: Backend) -> State:
+        """Return the parameters and the optimizer's memory as arrays of a backend."""
+        return bring("theta", self.theta, backend), tuple(bring("memory", array, backend) for array in self._memory)
+
     def _move(self, backend: Backend) -> None:
         """Go to a backend; what was kept for a backward pass stays behind."""
         if backend == self.backend:
             return
         self._read_losses()
-        theta, *memory = (bring("state", array, backend) for array in (self.theta, *self._memory))
-        self._parameters.backend, self._parameters.theta, self._memory = backend, theta, tuple(memory)
+        (theta, self._memory), self._parameters.backend = self._state_on(backend), backend
+        self._parameters.theta = theta
         self.cache = []
 
     # ---- The document's steps, one at a time
@@ -325,7 +329,7 @@ class NeuralNetwork:
                 validation.finite_array(xp, name, array)
             self._move(data.backend)
             # On a copy: what the last forward pass kept are views of the vector as it was then.
-            self._parameters.theta, self._memory = self._regularized_optimizer().update(
+            self._parameters.theta, self._memory = self._regularized_optimizer(data.backend).update(
                 xp, xp.asarray(self.theta, copy=True), flatten(xp, arrays), self._memory, learning_rate
             )
 
@@ -413,12 +417,12 @@ class NeuralNetwork:
             xp = data.backend.xp
             X_rows, Y_rows = data.samples_and_targets(X, y, self._layer_list, self.activations[-1].bounds)
             N = X_rows.shape[0]
-            self._move(data.backend)
-            optimizer = self._regularized_optimizer()
+            optimizer = self._regularized_optimizer(data.backend)
             step = make_step(xp, self._parameters.layout, self.activations, self.loss, optimizer)
-            rates = self.backend.asarray(rate, self.dtype)
-            state = (self.theta, self._memory)
-            rehearse(xp, step, state, (X_rows[:1, :].mT, Y_rows[:1, :].mT, rates))
+            rates = data.backend.asarray(rate, self.dtype)
+            rehearse(xp, step, self._state_on(data.backend), (X_rows[:1, :].mT, Y_rows[:1, :].mT, rates))
+            self._move(data.backend)
+        state = (self.theta, self._memory)
         orders = self._orders(N) if shuffle else None
         factors = self._factors(schedule, -(-N // (size or N))) if schedule else None
         trained = train_epochs(
@@ -458,11 +462,11 @@ class NeuralNetwork:
             shape = (-1, n_L, 1) if X.ndim == 3 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
             return data.to_caller(xp.reshape(AL.mT, shape))
 
-    def _regularized_optimizer(self) -> Optimizer:
+    def _regularized_optimizer(self, backend: Backend) -> Optimizer:
         if not any(self._regularization.values()):
             return self.optimizer
         mask = self._parameters.layout.weights_mask(get_backend("cpu").xp)
-        return regularized(self.optimizer, self.backend.asarray(mask, self.dtype), **self._regularization)
+        return regularized(self.optimizer, backend.asarray(mask, self.dtype), **self._regularization)
 
     def _refuse_in_training(self, what: str) -> None:
         if self._trains:
@@ -519,6 +523,7 @@ class NeuralNetwork:
                 if callback is not None:
                     callback(self)
                     if self._parameters.theta is not state[0]:
+                        self._parameters.theta = state[0]
                         self._refuse_in_training("assigning parameters")
         except KeyboardInterrupt:
             self._cut_bad_losses(checked)
