@@ -115,13 +115,13 @@ class NeuralNetwork:
         self.optimizer = validation.named("optimizer", optimizer, OPTIMIZERS, Optimizer)
         self.initializer = validation.named("initializer", initializer, INITIALIZERS, Callable)
         self.dtype = validation.precision(dtype)
+        off = {"weight_decay": 0, "l2": 0, "l1": 0, "clip_norm": None}
+        asked = {"weight_decay": weight_decay, "l2": l2, "l1": l1, "clip_norm": clip_norm}
         self._regularization = {
-            name: validation.positive_number(name, value, self.dtype) if value else value
-            for name, value in {"weight_decay": weight_decay, "l2": l2, "l1": l1}.items()
+            name: validation.positive_number(name, value, self.dtype)
+            for name, value in asked.items()
+            if value != off[name]
         }
-        self._regularization["clip_norm"] = (
-            None if clip_norm is None else validation.positive_number("clip_norm", clip_norm, self.dtype)
-        )
         self.seed = new_seed() if seed is None else validation.seed(seed)
         self._weights_stream = random_stream(self.seed, Stream.WEIGHTS)
         self._goes_to_data = device is None
@@ -463,7 +463,7 @@ class NeuralNetwork:
             return data.to_caller(xp.reshape(AL.mT, shape))
 
     def _regularized_optimizer(self, backend: Backend) -> Optimizer:
-        if not any(self._regularization.values()):
+        if not self._regularization:
             return self.optimizer
         mask = self._parameters.layout.weights_mask(get_backend("cpu").xp)
         return regularized(self.optimizer, backend.asarray(mask, self.dtype), **self._regularization)
