@@ -9,6 +9,7 @@ if not (Path(__file__).parent / "backends").is_dir():
 
 from xpnet.activations import Activation
 from xpnet.backends import DeviceUnavailable, backend_of, get_backend
+from xpnet.checkpoints import load_checkpoint, save_checkpoint
 from xpnet.gradient_check import gradient_check
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
@@ -23,5 +24,7 @@ __all__ = [
     "backend_of",
     "get_backend",
     "gradient_check",
+    "load_checkpoint",
+    "save_checkpoint",
 ]
 __version__ = version("xpnet")

@@ -75,6 +75,8 @@ class NeuralNetwork:
         Where the network is.
     seed : int
         The seed in use, also where none was given.
+    regularization : dict
+        What was asked for of `weight_decay`, `l2`, `l1` and `clip_norm`.
 
     Examples
     --------
@@ -117,7 +119,7 @@ class NeuralNetwork:
         self.dtype = validation.precision(dtype)
         off = {"weight_decay": 0, "l2": 0, "l1": 0, "clip_norm": None}
         asked = {"weight_decay": weight_decay, "l2": l2, "l1": l1, "clip_norm": clip_norm}
-        self._regularization = {
+        self.regularization = {
             name: validation.positive_number(name, value, self.dtype)
             for name, value in asked.items()
             if value != off[name]
@@ -199,6 +201,50 @@ class NeuralNetwork:
     def theta(self) -> Array:
         """All parameters in one vector of shape (P,)."""
         return self._parameters.theta
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training has made of the network, on the host.
+
+        Returns
+        -------
+        state : dict
+            ``theta``, an array; ``memory``, a list of arrays, the optimizer's; ``epoch_loss``, a list of float; and
+            ``weights_stream``, where the stream of random numbers is that weights are drawn from.
+        """
+        with self.backend.on_device():
+            theta, *memory = (self.backend.to_numpy(array).copy() for array in (self.theta, *self._memory))
+        return {
+            "theta": theta,
+            "memory": memory,
+            "epoch_loss": self.epoch_loss,
+            "weights_stream": self._weights_stream.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another network of the same layers and optimizer was; `state` is from its `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If the state is of other layers or of another optimizer; the network is then unchanged.
+        """
+        self._refuse_in_training("load_state_dict")
+        backend = self.backend
+        with backend.on_device():
+            # Copies, for an optimizer may change its memory in place.
+            theta = bring("theta", state["theta"], backend, self.dtype)
+            memory = tuple(backend.xp.asarray(bring("memory", a, backend), copy=True) for a in state["memory"])
+            validation.same_shape("theta", theta, self.theta.shape)
+            validation.finite_array(backend.xp, "theta", theta)
+            if [array.shape for array in memory] != [array.shape for array in self._memory]:
+                msg = "the memory is of another optimizer: {}, but this network's is {}".format(
+                    *([tuple(array.shape) for array in arrays] for arrays in (memory, self._memory))
+                )
+                raise ValueError(msg)
+        self._weights_stream.bit_generator.state = state["weights_stream"]
+        self._parameters.theta, self._memory = theta, memory
+        self._epoch_loss, self._unread = list(state["epoch_loss"]), []
+        self.cache = []
 
     # ---- Where the data is, and where the network is
 
@@ -463,10 +509,10 @@ class NeuralNetwork:
             return data.to_caller(xp.reshape(AL.mT, shape))
 
     def _regularized_optimizer(self, backend: Backend) -> Optimizer:
-        if not self._regularization:
+        if not self.regularization:
             return self.optimizer
         mask = self._parameters.layout.weights_mask(get_backend("cpu").xp)
-        return regularized(self.optimizer, backend.asarray(mask, self.dtype), **self._regularization)
+        return regularized(self.optimizer, backend.asarray(mask, self.dtype), **self.regularization)
 
     def _refuse_in_training(self, what: str) -> None:
         if self._trains:

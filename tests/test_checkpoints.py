@@ -1,0 +1,201 @@
+"""A checkpoint is the network: it answers alike, trains on alike to the bit, and a bad file is told from a good one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from xpnet import Activation, NeuralNetwork, load_checkpoint, save_checkpoint
+
+LAYERS = [2, 4, 1]
+X = np.linspace(-1, 1, 14).reshape(7, 2)
+Y = np.linspace(0, 1, 7)
+OPTIONS = {"batch_size": 3, "shuffle": True, "verbose": False}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "network.safetensors"
+
+
+def network(**options):
+    made = NeuralNetwork(
+        LAYERS, **{"optimizer": "adam", "activations": ["tanh", "sigmoid"], "weight_decay": 0.01, "seed": 1, **options}
+    )
+    made.train(X, Y, 0.05, epochs=3, **OPTIONS)
+    return made
+
+
+def test_a_network_goes_on_to_the_bit_where_it_was_saved(backend, dtype, path):
+    saved = network(device=backend, dtype=dtype)
+    save_checkpoint(saved, path)
+    loaded = load_checkpoint(path, device=backend)
+    assert loaded.layer_list == LAYERS
+    assert (loaded.dtype, loaded.seed, loaded.regularization) == (saved.dtype, saved.seed, saved.regularization)
+    for each in (saved, loaded):
+        each.train(X, Y, 0.05, epochs=2, **OPTIONS)
+    np.testing.assert_array_equal(backend.to_numpy(loaded.theta), backend.to_numpy(saved.theta))
+    assert loaded.epoch_loss == saved.epoch_loss
+    for each in (saved, loaded):
+        each.clear_weights()
+    np.testing.assert_array_equal(backend.to_numpy(loaded.theta), backend.to_numpy(saved.theta))
+
+
+def test_what_was_trained_elsewhere_answers_here(backend, dtype, path):
+    saved = network(device=backend, dtype=dtype)
+    save_checkpoint(saved, path)
+    loaded = load_checkpoint(path)
+    assert isinstance(loaded.theta, np.ndarray)
+    np.testing.assert_allclose(loaded.predict(X), saved.predict(X), rtol=1e-5)
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(path, tmp_path):
+    """Killed at any moment, in the middle of a write too: every epoch is saved, and nothing can be tidied up."""
+    program = f"""
+import numpy as np
+from xpnet import NeuralNetwork, save_checkpoint
+X, Y = np.linspace(-1, 1, 14).reshape(7, 2), np.linspace(0, 1, 7)
+network = NeuralNetwork([2, 4, 1], optimizer="adam", seed=1)
+print("started", flush=True)
+network.train(X, Y, 0.05, epochs=100000, batch_size=3, shuffle=True, verbose=False,
+              callback=lambda n: save_checkpoint(n, {str(path)!r}))
+"""
+    for delay in (0.05, 0.11):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path) as process:
+            process.stdout.readline()
+            while not path.exists():
+                time.sleep(0.01)
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        resumed = load_checkpoint(path)
+        epochs = resumed.epochs_trained
+        resumed.train(X, Y, 0.05, epochs=5, **OPTIONS)
+        whole = NeuralNetwork(LAYERS, optimizer="adam", seed=1)
+        whole.train(X, Y, 0.05, epochs=epochs + 5, **OPTIONS)
+        np.testing.assert_array_equal(resumed.theta, whole.theta)
+        assert resumed.epoch_loss == whole.epoch_loss
+        path.unlink()
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
+    save_checkpoint(network(), path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(network(seed=2), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def own():
+    return Activation(lambda xp, Z: xp.tanh(Z), lambda xp, dA, Z, A: dA * (1 - A * A))
+
+
+def test_parts_of_a_users_own_are_handed_in_again(path):
+    activations = [own(), "sigmoid"]
+    saved = network(activations=activations)
+    save_checkpoint(saved, path)
+    with pytest.raises(ValueError, match="activations of a user's own: load_checkpoint"):
+        load_checkpoint(path)
+    loaded = load_checkpoint(path, activations=activations)
+    np.testing.assert_array_equal(loaded.predict(X), saved.predict(X))
+
+
+def rewritten(path, **changes):
+    """Write a checkpoint again with other text, and a checksum that fits it."""
+    import xpnet.checkpoints as module
+
+    with module._safetensors()[0](path, framework="numpy") as file:
+        text = json.dumps({**json.loads(file.metadata()["xpnet"]), **changes})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata={"xpnet": text, "sha256": module._digest(tensors, text)})
+
+
+def test_a_newer_file_is_refused(path):
+    save_checkpoint(network(), path)
+    rewritten(path, format=2)
+    with pytest.raises(ValueError, match="has the format 2, but this version of xpnet reads up to 1: update xpnet"):
+        load_checkpoint(path)
+
+
+def test_a_file_of_another_architecture_is_refused(path):
+    save_checkpoint(network(), path)
+    rewritten(path, layer_list=[2, 5, 1])
+    with pytest.raises(ValueError, match=r"theta must have the shape \(21,\), got \(17,\)"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused(kept, path):
+    save_checkpoint(network(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(ValueError, match="is no safetensors file, or it is truncated"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("where", [-1, -100, 200])
+def test_an_altered_file_is_refused(where, path):
+    save_checkpoint(network(), path)
+    content = bytearray(path.read_bytes())
+    content[where] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"was altered since|is no safetensors file"):
+        load_checkpoint(path)
+
+
+def test_a_foreign_file_is_refused(path):
+    save_file({"weights": np.ones(3)}, path)
+    with pytest.raises(ValueError, match="is a safetensors file, but no checkpoint of xpnet's"):
+        load_checkpoint(path)
+
+
+def test_a_missing_file_is_said_so(path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(("state", "says"), [
+    ({"theta": np.ones(3)}, r"theta must have the shape \(17,\), got \(3,\)"),
+    ({"theta": np.full(17, np.nan)}, "theta must be finite"),
+    ({"memory": []}, "the memory is of another optimizer"),
+])  # fmt: skip
+def test_a_state_that_does_not_fit_leaves_the_network_unchanged(state, says):
+    kept = network()
+    before, losses = kept.theta.copy(), kept.epoch_loss
+    with pytest.raises(ValueError, match=says):
+        kept.load_state_dict({**network(seed=2).state_dict(), **state})
+    np.testing.assert_array_equal(kept.theta, before)
+    assert kept.epoch_loss == losses
+
+
+def test_a_state_is_a_copy():
+    one, other, third = network(), network(seed=2), network(seed=3)
+    state = one.state_dict()
+    before = [array.copy() for array in (state["theta"], *state["memory"])]
+    for each in (other, third):
+        each.load_state_dict(state)
+        each.update_parameters(each.backward_pass(Y, each.deep_forward(X.T)), 0.1)
+    np.testing.assert_array_equal(other.theta, third.theta)
+    for array, expected in zip((state["theta"], *state["memory"]), before, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_a_state_moves_from_network_to_network():
+    one, other = network(), network(seed=2)
+    other.load_state_dict(one.state_dict())
+    np.testing.assert_array_equal(other.theta, one.theta)
+    other.train(X, Y, 0.05, epochs=1, **OPTIONS)
+    assert not np.array_equal(other.theta, one.theta)
+    assert one.epochs_trained == 3
