@@ -1,9 +1,9 @@
 """Checkpoints: a network in a file, to be used elsewhere or trained on as if nothing had happened.
 
 The file is of the safetensors format [1]_, which holds arrays and text and can execute nothing. It holds the
-parameters, what the optimizer remembers, how the network was built, its record, and the stream that its weights are drawn
-from; the order of an epoch's samples depends on seed and epoch alone, so there is nothing else to keep. What was trained
-on a GPU loads on a machine without one.
+parameters, what the optimizer remembers, how the network was built, its record, and the stream that its weights are
+drawn from; the order of an epoch's samples depends on seed and epoch alone, so there is nothing else to keep. What was
+trained on a GPU loads on a machine without one.
 
 References
 ----------
@@ -126,7 +126,7 @@ def load_checkpoint(
         raise ValueError(msg)
 
     given = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
-    parts = {name: built[name] if value is None else value for name, value in given.items()}
+    parts: dict[str, Any] = {name: built[name] if value is None else value for name, value in given.items()}
     for name, value in parts.items():
         if value is None or (name == "activations" and None in value):
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
