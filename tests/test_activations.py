@@ -97,3 +97,17 @@ def test_the_lower_bound_is_the_least_value_or_none(name):
     low, _ = ACTIVATIONS[name].bounds
     if low > -math.inf:
         assert ACTIVATIONS[name].forward(np, Z).min() == pytest.approx(low, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e20, 3e38])
+@every_activation
+def test_even_absurd_input_stays_finite(name, size, backend, xp, array):
+    Z = array([[-size, size]])
+    activation = ACTIVATIONS[name]
+    with backend.on_device():
+        A = activation.forward(xp, Z)
+        dZ = activation.backward(xp, xp.ones_like(A), Z, A)
+    low, high = activation.bounds
+    values = backend.to_numpy(A)
+    assert np.all((low <= values) & (values <= high))
+    assert np.all(np.isfinite(backend.to_numpy(dZ)))

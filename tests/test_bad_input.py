@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from xpnet import Activation, Loss, NeuralNetwork, Optimizer
+from xpnet.initializers import normal
 from xpnet.validation import positive_integer
 
 LAYERS = [2, 4, 1]
@@ -242,7 +243,9 @@ def broken(**functions):
 
 @pytest.mark.parametrize(("parts", "says"), [
     (broken(), None),
-    (broken(value=lambda xp, A, Y: (A - Y) ** 2), r"the mean of the loss's value, .* \(\) .*, got \(1,\)"),
+    (broken(value=lambda xp, A, Y: (A - Y) ** 2), r"a loss must have a value of shape \(1,\), one number per sample"),
+    (broken(value=lambda xp, A, Y: xp.sum((A - Y) ** 2)), r"a loss must have a value of shape \(1,\)"),
+    (broken(gradient=lambda xp, A, Y: xp.sum(A - Y, axis=-2)), r"a gradient of their shape, got \(1,\) and \(1,\)"),
     (broken(update=lambda xp, theta, d, memory, rate: (theta[:3], memory)), r"theta of the .* \(17,\) .* \(3,\)"),
     (broken(update=lambda xp, theta, d, memory, rate: (xp.astype(theta, xp.int32), memory)), "got .* and .*int32"),
     (broken(update=lambda xp, theta, d, memory, rate: (theta, (d,))), "a memory of 0 arrays as its init, not 1"),
@@ -258,6 +261,27 @@ def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(pa
         assert network.theta.tolist() == before
         assert network.epoch_loss == []
         assert network.backend == place
+
+
+@pytest.mark.parametrize(("arguments", "error", "says"), [
+    ({"loss": "binary_crossentropy", "activations": ["relu", "identity"]}, ValueError,
+     "the loss is defined for answers from 0 to 1, but the last activation reaches from -inf to inf"),
+    ({"loss": "poisson", "activations": ["relu", "tanh"]}, ValueError, "from 0 to inf, but .* from -1 to 1"),
+    ({"weight_decay": "much"}, TypeError, "weight_decay must be a positive number, got 'much'"),
+    ({"l2": np.array([0.1, 0.2])}, TypeError, "l2 must be a positive number"),
+    ({"l1": False}, TypeError, "l1 must be a positive number, got False"),
+    ({"optimizer": Optimizer(lambda xp, theta: theta, None)}, TypeError, "init must answer a tuple of arrays"),
+    ({"initializer": normal(3e38), "dtype": "float32"}, ValueError, "what the initializer draws must be finite"),
+])  # fmt: skip
+def test_parts_that_do_not_go_together_are_refused(arguments, error, says):
+    with pytest.raises(error, match=says):
+        NeuralNetwork(**{"layer_list": LAYERS, "seed": 3, **arguments})
+
+
+@pytest.mark.parametrize("name", ["activations", "loss", "optimizer", "initializer", "regularization", "theta"])
+def test_what_a_network_was_built_with_stays(name):
+    with pytest.raises(AttributeError):
+        setattr(NeuralNetwork(LAYERS), name, "adam")
 
 
 def test_targets_anywhere_suit_a_users_own_last_activation():

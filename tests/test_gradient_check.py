@@ -78,3 +78,22 @@ def test_bad_input_is_refused(arguments, error, says, data):
     X, y = data
     with pytest.raises(error, match=says):
         gradient_check(NeuralNetwork([3, 2]), **{"X": X, "y": y, **arguments})
+
+
+def test_a_wrong_derivative_is_found_however_small_the_gradient(data):
+    X, y = data[0], data[1][:, :1]
+    wrong = Activation(lambda xp, Z: xp.tanh(Z), lambda xp, dA, Z, A: -5.0 * dA)
+    deep = NeuralNetwork([3, *[10] * 6, 1], activations=[wrong, *["sigmoid"] * 6], seed=0)
+    assert not gradient_check(deep, X, y).passed
+
+
+def test_a_right_derivative_passes_however_great_the_loss(data):
+    network = NeuralNetwork([3, 4, 1], activations=["tanh", "identity"], seed=0)
+    assert gradient_check(network, data[0], 1e8 + data[1][:, 0]).passed
+
+
+def test_where_all_is_flat_nothing_is_told(data):
+    network = NeuralNetwork([3, 4, 2], activations=["tanh", "sigmoid"], seed=0)
+    report = gradient_check(network, data[0], network.predict(data[0]))
+    assert report.passed
+    assert "too flat to tell" in str(report)

@@ -175,3 +175,38 @@ def test_the_documents_cost_of_one_sample(xp, array, assert_close):
     cost, dA = mean_loss(xp, LOSSES["half_squared_error"], array([[0.5]]), array([[1.0]]))
     assert_close(cost, 0.125)
     assert_close(dA, [[-0.5]])
+
+
+def test_log_cosh_is_exact_for_small_errors_too(xp, backend, dtype, array):
+    error = np.logspace(-8, 2, 101).astype(dtype)
+    value = backend.to_numpy(LOSSES["log_cosh"].value(xp, array(error[None, :]), array(np.zeros((1, 101)))))
+    exact = error.astype(float)
+    expected = np.where(exact < 1e-3, exact**2 / 2 - exact**4 / 12, np.logaddexp(exact, -exact) - np.log(2))
+    np.testing.assert_allclose(value, expected, rtol=1e-6 if dtype == "float32" else 1e-9)
+
+
+def test_binary_crossentropy_is_exact_where_it_is_small(xp, backend, dtype, array):
+    Z = np.array([[1.0, 5.0, 15.0, 20.0, 50.0]])
+    _, of_logits = CANONICAL["binary_crossentropy"]
+    value = backend.to_numpy(of_logits.value(xp, array(Z), array(np.ones_like(Z))))
+    np.testing.assert_allclose(value, np.log1p(np.exp(-Z))[0], rtol=1e-6 if dtype == "float32" else 1e-14)
+
+
+def test_a_small_probability_still_has_its_gradient(xp, backend, array):
+    """PyTorch's, for a single precision of −20 and a target of 1: dL/dZ is −1."""
+    A, Y = array([[np.exp(-20.0)]]), array([[1.0]])
+    dA = LOSSES["categorical_crossentropy"].gradient(xp, A, Y)
+    assert backend.to_numpy(dA * A)[0, 0] == pytest.approx(-1.0, rel=1e-5)
+
+
+def test_the_default_last_activation_is_the_one_of_the_loss():
+    for name, last in (("categorical_crossentropy", softmax), ("binary_crossentropy", sigmoid), ("huber", sigmoid)):
+        assert NeuralNetwork([2, 3, 3], loss=name).activations == [relu, last]
+
+
+def test_labels_may_be_a_column(rng):
+    X, labels = rng.standard_normal((20, 2)), rng.integers(0, 3, 20)
+    flat, column = (NeuralNetwork([2, 5, 3], loss="categorical_crossentropy", seed=0) for _ in range(2))
+    flat.train(X, labels, 0.1, epochs=2, verbose=False)
+    column.train(X, labels[:, None], 0.1, epochs=2, verbose=False)
+    np.testing.assert_array_equal(flat.theta, column.theta)

@@ -73,8 +73,22 @@ def test_the_memory_is_carried_from_call_to_call(rng):
     (lambda: sgd(nesterov=True), "nesterov needs a momentum above 0"),
     (lambda: rmsprop(alpha=1.5), "alpha must be below 1"),
     (lambda: rmsprop(eps=0.0), "eps must be a positive"),
-    (lambda: adam(betas=(0.0, 0.9)), "betas must be a positive"),
+    (lambda: adam(betas=(0.5, -0.9)), "betas must be a positive"),
+    (lambda: adam(eps=1e-60), "eps must be a positive, finite number in float32"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize("betas", [0.9, (0.9,), (0.9, 0.99, 0.999)])
+def test_betas_are_two(betas):
+    with pytest.raises(TypeError, match="betas must be two numbers"):
+        adam(betas=betas)
+
+
+def test_adam_without_a_memory_of_the_gradient_follows_the_gradient(xp, array, assert_close):
+    optimizer = adam(betas=(0.0, 0.999))
+    theta = array([1.0, 1.0])
+    theta, _ = optimizer.update(xp, theta, array([3.0, -0.5]), optimizer.init(xp, theta), array(0.1))
+    assert_close(theta, [0.9, 1.1], atol=1e-5)

@@ -91,3 +91,10 @@ def test_settings_that_make_no_sense_are_refused(name, value):
 def test_a_bound_of_zero_for_the_gradient_is_refused():
     with pytest.raises(ValueError, match="clip_norm must be a positive"):
         NeuralNetwork([1, 1], clip_norm=0.0)
+
+
+def test_a_gradient_whose_square_overflows_is_cut_too(xp, backend, dtype, array, assert_close):
+    great = 1e30 if dtype == "float32" else 1e200
+    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]), clip_norm=5.0)
+    theta, _ = optimizer.update(xp, array([0.0, 0.0]), array([3 * great, 4 * great]), (), array(-1.0))
+    assert_close(theta, [3.0, 4.0])

@@ -104,13 +104,14 @@ def _gelu(xp: Namespace, Z: Array) -> Array:
 
 def _gelu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
     """dA (½ (1 + t) + ½ Z (1 − t²) √(2/π) (1 + 3 · 0.044715 Z²))."""
+    Z = xp.minimum(xp.maximum(Z, -30.0), 30.0)  # beyond that t is ±1, and the powers of Z might overflow
     t = xp.tanh(_GELU_SCALE * (Z + _GELU_CUBE * Z * Z * Z))
     return dA * 0.5 * (1.0 + t + Z * (1.0 - t * t) * _GELU_SCALE * (1.0 + 3.0 * _GELU_CUBE * Z * Z))
 
 
 def _silu(xp: Namespace, Z: Array) -> Array:
-    """Z σ(Z); https://arxiv.org/abs/1702.03118."""
-    return Z * _sigmoid(xp, Z)
+    """Z σ(Z), where Z is kept above −88 as in the sigmoid itself; https://arxiv.org/abs/1702.03118."""
+    return xp.maximum(Z, -88.0) * _sigmoid(xp, Z)
 
 
 def _silu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:

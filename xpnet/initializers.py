@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from xpnet._types import Layer
+from xpnet.validation import positive_number
 
 Initializer: TypeAlias = Callable[[Any, int, int], Layer]
 
@@ -25,7 +26,7 @@ def _normal(rng: Any, n_out: int, n_in: int, *, scale: float) -> Layer:
 
 def normal(scale: float = 0.1) -> Initializer:
     """Draw weights and biases from a normal distribution of mean 0 and standard deviation `scale`."""
-    return partial(_normal, scale=scale)
+    return partial(_normal, scale=positive_number("scale", scale, "float32"))
 
 
 def _scaled(rng: Any, n_out: int, n_in: int, *, gain: float, fan: Callable[[int, int], float], uniform: bool) -> Layer:

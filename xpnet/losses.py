@@ -21,16 +21,21 @@ from functools import partial
 from typing import NamedTuple
 
 from xpnet._types import Array, Namespace
-from xpnet.activations import Activation, identity, sigmoid, softmax, softplus
+from xpnet.activations import Activation, identity, sigmoid, softmax
 from xpnet.validation import positive_number
 
 
 class Loss(NamedTuple):
-    """The loss of each sample, with its gradient, and the last activation that it belongs to with the loss of Z."""
+    """The loss of each sample, with its gradient.
+
+    It may also name the last activation that it belongs to, with the loss of Z, and the bounds between which A has to
+    lie.
+    """
 
     value: Callable[[Namespace, Array, Array], Array]
     gradient: Callable[[Namespace, Array, Array], Array]
     canonical: tuple[Activation, Loss] | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 def _half_squared_error(xp: Namespace, A: Array, Y: Array) -> Array:
@@ -67,9 +72,14 @@ def _huber_gradient(xp: Namespace, A: Array, Y: Array, *, delta: float) -> Array
 
 
 def _log_cosh(xp: Namespace, A: Array, Y: Array) -> Array:
-    """Σ log cosh(A − Y), as |e| + log(1 + exp(−2 |e|)) − log 2 so that no cosh overflows."""
+    """Σ log cosh(A − Y), as |e| + log(1 + exp(−2 |e|)) − log 2, for cosh overflows.
+
+    Where |e| is small that cancels, and it is −½ log(1 − tanh² e).
+    """
     size = xp.abs(A - Y)
-    return xp.sum(size + xp.log1p(xp.exp(-2.0 * size)) - math.log(2.0), axis=-2)
+    t = xp.tanh(xp.minimum(size, 1.0))
+    far = size + xp.log1p(xp.exp(-2.0 * size)) - math.log(2.0)
+    return xp.sum(xp.where(size < 1.0, -0.5 * xp.log1p(-t * t), far), axis=-2)
 
 
 def _log_cosh_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
@@ -78,8 +88,13 @@ def _log_cosh_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
 
 
 def _above_zero(xp: Namespace, A: Array) -> Array:
-    """Return A, and the rounding of 1 where it is less, of which there is a logarithm to take and to divide by."""
-    return xp.maximum(A, float(xp.finfo(A.dtype).eps))
+    """Return A, or where it is less a number so small that its logarithm and its inverse are just finite enough."""
+    return xp.maximum(A, float(xp.finfo(A.dtype).smallest_normal) ** 0.5)
+
+
+def _below_one(xp: Namespace, A: Array) -> Array:
+    """Return 1 − A, but no less than the distance from 1 to the next greater number."""
+    return xp.maximum(1.0 - A, float(xp.finfo(A.dtype).eps))
 
 
 def _poisson(xp: Namespace, A: Array, Y: Array) -> Array:
@@ -94,17 +109,17 @@ def _poisson_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
 
 def _binary_crossentropy(xp: Namespace, A: Array, Y: Array) -> Array:
     """−Σ Y log A + (1 − Y) log(1 − A)."""
-    return -xp.sum(Y * xp.log(_above_zero(xp, A)) + (1.0 - Y) * xp.log(_above_zero(xp, 1.0 - A)), axis=-2)
+    return -xp.sum(Y * xp.log(_above_zero(xp, A)) + (1.0 - Y) * xp.log(_below_one(xp, A)), axis=-2)
 
 
 def _binary_crossentropy_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
     """(1 − Y) / (1 − A) − Y / A."""
-    return (1.0 - Y) / _above_zero(xp, 1.0 - A) - Y / _above_zero(xp, A)
+    return (1.0 - Y) / _below_one(xp, A) - Y / _above_zero(xp, A)
 
 
 def _binary_crossentropy_of_logits(xp: Namespace, Z: Array, Y: Array) -> Array:
-    """Σ log(1 + exp(Z)) − Y Z, which is the binary cross-entropy of A = σ(Z)."""
-    return xp.sum(softplus.forward(xp, Z) - Y * Z, axis=-2)
+    """Σ log(1 + exp(Z)) − Y Z, which is the binary cross-entropy of A = σ(Z); what is great cancels first."""
+    return xp.sum((xp.maximum(Z, 0.0) - Y * Z) + xp.log1p(xp.exp(-xp.abs(Z))), axis=-2)
 
 
 def _binary_crossentropy_of_logits_gradient(xp: Namespace, Z: Array, Y: Array) -> Array:
@@ -142,16 +157,18 @@ def huber(*, delta: float = 1.0) -> Loss:
 half_squared_error = Loss(_half_squared_error, _half_squared_error_gradient)
 mean_absolute_error = Loss(_mean_absolute_error, _mean_absolute_error_gradient)
 log_cosh = Loss(_log_cosh, _log_cosh_gradient)
-poisson = Loss(_poisson, _poisson_gradient)
+poisson = Loss(_poisson, _poisson_gradient, bounds=(0.0, math.inf))
 binary_crossentropy = Loss(
     _binary_crossentropy,
     _binary_crossentropy_gradient,
     canonical=(sigmoid, Loss(_binary_crossentropy_of_logits, _binary_crossentropy_of_logits_gradient)),
+    bounds=(0.0, 1.0),
 )
 categorical_crossentropy = Loss(
     _categorical_crossentropy,
     _categorical_crossentropy_gradient,
     canonical=(softmax, Loss(_categorical_crossentropy_of_logits, _categorical_crossentropy_of_logits_gradient)),
+    bounds=(0.0, 1.0),
 )
 
 LOSSES = {
@@ -175,6 +192,12 @@ def fuse(activations: Sequence[Activation], loss: Loss) -> tuple[list[Activation
 def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array) -> tuple[Array, Array]:
     """Return the loss averaged over the samples, of shape (...), and its gradient with respect to A, (..., n, m)."""
     values, dA, m = loss.value(xp, A, Y), loss.gradient(xp, A, Y), A.shape[-1]
+    if values.shape != (*A.shape[:-2], m) or dA.shape != A.shape:
+        msg = (
+            f"for answers of shape {tuple(A.shape)} a loss must have a value of shape {(*A.shape[:-2], m)}, one number "
+            f"per sample, and a gradient of their shape, got {tuple(values.shape)} and {tuple(dA.shape)}"
+        )
+        raise ValueError(msg)
     if m == 1:  # the mean of one number is that number, and taking it would cost a tenth of a per-sample step
         return values[..., 0], dA
     return xp.mean(values, axis=-1), dA / m

@@ -24,7 +24,7 @@ from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
 from xpnet.regularization import regularized
 from xpnet.schedules import Schedule
-from xpnet.training import make_step, rehearse, train_epochs
+from xpnet.training import copy_state, make_step, rehearse, train_epochs
 from xpnet.transfer import Transfer, bring, place_of
 
 # How many seconds training may run before it looks whether the loss is still finite: looking waits for the device.
@@ -75,8 +75,6 @@ class NeuralNetwork:
         Where the network is.
     seed : int
         The seed in use, also where none was given.
-    regularization : dict
-        What was asked for of `weight_decay`, `l2`, `l1` and `clip_norm`.
 
     Examples
     --------
@@ -107,23 +105,23 @@ class NeuralNetwork:
     ) -> None:
         self._layer_list = validation.layer_sizes(layer_list)
         count = len(self._layer_list) - 1
+        self._loss = validation.named("loss", loss, LOSSES, Loss)
         if activations is None:
-            activations = ["relu"] * (count - 1) + ["sigmoid"]
-        self.activations = [
+            activations = [relu] * (count - 1) + [self._loss.canonical[0] if self._loss.canonical else sigmoid]
+        self._activations = [
             validation.named("activation", value, ACTIVATIONS, Activation)
             for value in validation.one_per_layer("activations", activations, count)
         ]
-        self.loss = validation.named("loss", loss, LOSSES, Loss)
-        self.optimizer = validation.named("optimizer", optimizer, OPTIMIZERS, Optimizer)
-        self.initializer = validation.named("initializer", initializer, INITIALIZERS, Callable)
+        validation.last_activation(self._activations[-1].bounds, self._loss.bounds)
+        self._optimizer = validation.named("optimizer", optimizer, OPTIMIZERS, Optimizer)
+        self._initializer = validation.named("initializer", initializer, INITIALIZERS, Callable)
         self.dtype = validation.precision(dtype)
-        off = {"weight_decay": 0, "l2": 0, "l1": 0, "clip_norm": None}
-        asked = {"weight_decay": weight_decay, "l2": l2, "l1": l1, "clip_norm": clip_norm}
-        self.regularization = {
-            name: validation.positive_number(name, value, self.dtype)
-            for name, value in asked.items()
-            if value != off[name]
+        self._regularization = {
+            name: validation.number_from_zero(name, value, self.dtype)
+            for name, value in {"weight_decay": weight_decay, "l2": l2, "l1": l1}.items()
         }
+        if clip_norm is not None:
+            self._regularization["clip_norm"] = validation.positive_number("clip_norm", clip_norm, self.dtype)
         self.seed = new_seed() if seed is None else validation.seed(seed)
         self._weights_stream = random_stream(self.seed, Stream.WEIGHTS)
         self._goes_to_data = device is None
@@ -145,6 +143,31 @@ class NeuralNetwork:
         """The sizes of the layers, inputs first."""
         return list(self._layer_list)
 
+    @property
+    def activations(self) -> list[Activation]:
+        """The activations of the layers after the inputs."""
+        return list(self._activations)
+
+    @property
+    def loss(self) -> Loss:
+        """What training makes small."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How the parameters follow their gradient."""
+        return self._optimizer
+
+    @property
+    def initializer(self) -> Initializer:
+        """How initial weights are drawn."""
+        return self._initializer
+
+    @property
+    def regularization(self) -> dict[str, float]:
+        """The strengths of `weight_decay`, `l2` and `l1`, and `clip_norm` where there is one."""
+        return dict(self._regularization)
+
     # ---- Parameters
 
     def _start(self, backend: Backend) -> None:
@@ -157,18 +180,24 @@ class NeuralNetwork:
     def _draw(self, backend: Backend, sizes: list[int]) -> Parameters:
         host, drawn = get_backend("cpu"), []
         for n_in, n_out in pairwise(sizes):
-            W, b = self.initializer(self._weights_stream, n_out, n_in)
+            W, b = self._initializer(self._weights_stream, n_out, n_in)
             for name, array, shape in (("W", W, (n_out, n_in)), ("b", b, (n_out, 1))):
                 name = f"{name} of the initializer"
                 drawn.append(bring(name, array, host, "float64"))
                 validation.same_shape(name, drawn[-1], shape)
                 validation.finite_array(host.xp, name, drawn[-1])
         theta = backend.asarray(flatten(host.xp, drawn), self.dtype)
+        with backend.on_device():
+            validation.finite_array(backend.xp, "what the initializer draws", theta)
         return Parameters(backend, self.dtype, Layout(sizes), theta)
 
     def _reset_memory(self) -> None:
         with self.backend.on_device():
-            self._memory = self.optimizer.init(self.backend.xp, self.theta)
+            memory = self._optimizer.init(self.backend.xp, self.theta)
+        if not isinstance(memory, tuple):
+            msg = f"the optimizer's init must answer a tuple of arrays, got {type(memory).__name__}"
+            raise TypeError(msg)
+        self._memory = memory
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> Parameters:
         """Draw parameters for these layer sizes, with the next numbers of the network's stream."""
@@ -294,7 +323,7 @@ class NeuralNetwork:
                 msg = f"X must have the shape ({self._layer_list[0]}, m), one sample a column, got {tuple(X.shape)}"
                 raise ValueError(msg)
             self._move(data.backend)
-            AL, self.cache = forward(self.backend.xp, X, self._parameters.layers(), self.activations)
+            AL, self.cache = forward(self.backend.xp, X, self._parameters.layers(), self._activations)
             return data.to_caller(AL)
 
     def cost_function(self, Y: Array, AL: Array) -> Array:
@@ -310,7 +339,7 @@ class NeuralNetwork:
         data = self._transfer(AL=AL, Y=Y)
         with data.backend.on_device():
             AL, Y = _answers_and_targets(data, AL, "Y", Y)
-            cost, _ = mean_loss(data.backend.xp, self.loss, AL, Y)
+            cost, _ = mean_loss(data.backend.xp, self._loss, AL, Y)
             return data.to_caller(cost[..., None, None])
 
     def backward_pass(self, Y_target: Array, AL: Array) -> dict[str, Array]:
@@ -336,8 +365,8 @@ class NeuralNetwork:
             AL, Y = _answers_and_targets(data, AL, "Y_target", Y_target)
             validation.same_shape("AL", AL, self.cache[-1][0].shape)
             xp = self.backend.xp
-            activations, loss = fuse(self.activations, self.loss)
-            if loss is not self.loss:
+            activations, loss = fuse(self._activations, self._loss)
+            if loss is not self._loss:
                 AL = self.cache[-1][0]
             _, dAL = mean_loss(xp, loss, AL, Y)
             gradients = backward(xp, dAL, AL, self.cache, activations)
@@ -374,10 +403,13 @@ class NeuralNetwork:
                 validation.same_shape(name, array, self._parameters[name[1:]].shape)
                 validation.finite_array(xp, name, array)
             self._move(data.backend)
-            # On a copy: what the last forward pass kept are views of the vector as it was then.
-            self._parameters.theta, self._memory = self._regularized_optimizer(data.backend).update(
-                xp, xp.asarray(self.theta, copy=True), flatten(xp, arrays), self._memory, learning_rate
-            )
+            # On a copy, which a step that goes wrong may spoil.
+            theta, memory = copy_state(xp, (self.theta, self._memory))
+            optimizer = self._regularized_optimizer(data.backend)
+            theta, memory = optimizer.update(xp, theta, flatten(xp, arrays), memory, learning_rate)
+            validation.same_shape("theta of the optimizer's update", theta, self.theta.shape)
+            validation.finite_array(xp, "what the update makes of theta", theta)
+            self._parameters.theta, self._memory = theta, memory
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(−x)), which does not overflow."""
@@ -435,7 +467,8 @@ class NeuralNetwork:
         shuffle : bool
             Whether every epoch takes the samples in a new order.
         schedule : callable, optional
-            How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own.
+            How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own. It counts epochs
+            since the weights were drawn, not since this call.
         callback : callable, optional
             Called with the network after every epoch. It may predict, copy the network, or raise to stop the training,
             but not change it. Reading `epoch_loss` waits for the device.
@@ -461,16 +494,20 @@ class NeuralNetwork:
         data = self._transfer(X=X, y=y)
         with data.backend.on_device():
             xp = data.backend.xp
-            X_rows, Y_rows = data.samples_and_targets(X, y, self._layer_list, self.activations[-1].bounds)
+            X_rows, Y_rows = data.samples_and_targets(X, y, self._layer_list, self._activations[-1].bounds)
             N = X_rows.shape[0]
+            steps = -(-N // (size or N))
+            if schedule:
+                for epoch in (self.epochs_trained, self.epochs_trained + epochs - 1):
+                    self._factors_of(schedule, epoch, steps)
             optimizer = self._regularized_optimizer(data.backend)
-            step = make_step(xp, self._parameters.layout, self.activations, self.loss, optimizer)
+            step = make_step(xp, self._parameters.layout, self._activations, self._loss, optimizer)
             rates = data.backend.asarray(rate, self.dtype)
             rehearse(xp, step, self._state_on(data.backend), (X_rows[:1, :].mT, Y_rows[:1, :].mT, rates))
             self._move(data.backend)
         state = (self.theta, self._memory)
         orders = self._orders(N) if shuffle else None
-        factors = self._factors(schedule, -(-N // (size or N))) if schedule else None
+        factors = self._factors(schedule, steps) if schedule else None
         trained = train_epochs(
             self.backend,
             step,
@@ -504,15 +541,15 @@ class NeuralNetwork:
             X = data.to_network("X", X)
             X_rows = validation.sample_rows(xp, "X", X, self._layer_list[0], "first layer")
             self._move(data.backend)
-            AL, _ = forward(xp, X_rows.mT, self._parameters.layers(), self.activations)
+            AL, _ = forward(xp, X_rows.mT, self._parameters.layers(), self._activations)
             shape = (-1, n_L, 1) if X.ndim == 3 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
             return data.to_caller(xp.reshape(AL.mT, shape))
 
     def _regularized_optimizer(self, backend: Backend) -> Optimizer:
-        if not self.regularization:
-            return self.optimizer
+        if not any(self._regularization.values()):
+            return self._optimizer
         mask = self._parameters.layout.weights_mask(get_backend("cpu").xp)
-        return regularized(self.optimizer, backend.asarray(mask, self.dtype), **self.regularization)
+        return regularized(self._optimizer, backend.asarray(mask, self.dtype), **self._regularization)
 
     def _refuse_in_training(self, what: str) -> None:
         if self._trains:
@@ -526,16 +563,21 @@ class NeuralNetwork:
 
     def _factors(self, schedule: Schedule, steps: int) -> Iterator[Any]:
         """Ask the schedule for the factors of every epoch from here on, each of shape (steps,)."""
-        host = get_backend("cpu")
         for epoch in count(self.epochs_trained):
+            yield self._factors_of(schedule, epoch, steps)
+
+    def _factors_of(self, schedule: Schedule, epoch: int, steps: int) -> Any:
+        host, what = get_backend("cpu"), f"what the schedule answers for epoch {epoch}"
+        with host.on_device():
             t = epoch + host.asarray(range(steps), "float64") / steps
-            factors = host.asarray(schedule(host.xp, t), self.dtype)
-            validation.same_shape("the schedule's answer", factors, (steps,))
-            validation.finite_array(host.xp, "the schedule's answer", factors)
-            if float(host.xp.min(factors)) < 0.0:
-                msg = f"the schedule's answer must not be negative, got {float(host.xp.min(factors))} in epoch {epoch}"
-                raise ValueError(msg)
-            yield factors
+            factors = bring(what, schedule(host.xp, t), host, self.dtype)
+            validation.same_shape(what, factors, (steps,))
+            validation.finite_array(host.xp, what, factors)
+            least, greatest = float(host.xp.min(factors)), float(host.xp.max(factors))
+        if least < 0.0 or greatest == 0.0:
+            msg = f"{what} must not be negative, nor 0 throughout, but reaches from {least} to {greatest}"
+            raise ValueError(msg)
+        return factors
 
     def _follow(
         self,

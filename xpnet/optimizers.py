@@ -15,12 +15,12 @@ Names, formulas and defaults are PyTorch's, https://docs.pytorch.org/docs/stable
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from xpnet._types import Array, Namespace
-from xpnet.validation import positive_number
+from xpnet.validation import number_from_zero, positive_number
 
 Memory: TypeAlias = tuple[Array, ...]
 
@@ -44,7 +44,7 @@ def _sgd_update(
     return theta, memory
 
 
-def _momentum_init(xp: Namespace, theta: Array) -> Memory:
+def _zeros(xp: Namespace, theta: Array) -> Memory:
     return (xp.zeros_like(theta),)
 
 
@@ -83,7 +83,7 @@ def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
         raise ValueError(msg)
     if momentum == 0.0:
         return Optimizer(_sgd_init, _sgd_update)
-    return Optimizer(_momentum_init, partial(_momentum_update, momentum=momentum, nesterov=nesterov))
+    return Optimizer(_zeros, partial(_momentum_update, momentum=momentum, nesterov=nesterov))
 
 
 def _rmsprop_update(
@@ -96,7 +96,7 @@ def _rmsprop_update(
     alpha: float,
     eps: float,
 ) -> tuple[Array, Memory]:
-    """s ← ρ s + (1 − ρ) dθ²; θ ← θ − α dθ / (√s + ε)."""
+    """s ← ρ s + (1 − ρ) dθ², where ρ is `alpha`; θ ← θ − α dθ / (√s + ε), where α is the learning rate."""
     (s,) = memory
     s *= alpha
     s += (1.0 - alpha) * dtheta * dtheta
@@ -114,8 +114,8 @@ def rmsprop(*, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     eps : float
         What keeps the division from zero.
     """
-    alpha, eps = _fraction("alpha", alpha), positive_number("eps", eps, "float64")
-    return Optimizer(_momentum_init, partial(_rmsprop_update, alpha=alpha, eps=eps))
+    alpha, eps = _fraction("alpha", alpha), positive_number("eps", eps, "float32")
+    return Optimizer(_zeros, partial(_rmsprop_update, alpha=alpha, eps=eps))
 
 
 def _adagrad_update(
@@ -130,12 +130,11 @@ def _adagrad_update(
 
 def adagrad(*, eps: float = 1e-10) -> Optimizer:
     """Divide the gradient by the root of all its squares; Duchi et al., https://jmlr.org/papers/v12/duchi11a.html."""
-    return Optimizer(_momentum_init, partial(_adagrad_update, eps=positive_number("eps", eps, "float64")))
+    return Optimizer(_zeros, partial(_adagrad_update, eps=positive_number("eps", eps, "float32")))
 
 
 def _adam_init(xp: Namespace, theta: Array) -> Memory:
-    zeros = xp.zeros_like(theta)
-    return zeros, xp.zeros_like(theta), xp.zeros_like(theta[..., :1])
+    return xp.zeros_like(theta), xp.zeros_like(theta), xp.zeros_like(theta[..., :1])
 
 
 def _adam_update(
@@ -159,7 +158,7 @@ def _adam_update(
     v *= betas[1]
     v += (1.0 - betas[1]) * dtheta * dtheta
     t += 1.0
-    first, second = (-xp.expm1(t * math.log(beta)) for beta in betas)
+    first, second = (-xp.expm1(t * math.log(beta)) if beta else 1.0 for beta in betas)
     theta -= learning_rate * (m / first) / (xp.sqrt(v / second) + eps)
     return theta, (m, v, t)
 
@@ -170,19 +169,20 @@ def adam(*, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Opt
     Parameters
     ----------
     betas : (float, float)
-        How slowly the two means forget, above 0 and below 1.
+        How slowly the two means forget, from 0 to below 1.
     eps : float
         What keeps the division from zero.
     """
-    first, second = (_fraction("betas", beta, above_zero=True) for beta in betas)
-    eps = positive_number("eps", eps, "float64")
+    if not isinstance(betas, Sequence) or len(betas) != 2:
+        msg = f"betas must be two numbers, got {betas!r}"
+        raise TypeError(msg)
+    first, second = (_fraction("betas", beta) for beta in betas)
+    eps = positive_number("eps", eps, "float32")
     return Optimizer(_adam_init, partial(_adam_update, betas=(first, second), eps=eps))
 
 
-def _fraction(name: str, value: float, *, above_zero: bool = False) -> float:
-    if value == 0.0 and not above_zero:
-        return 0.0
-    number = positive_number(name, value, "float64")
+def _fraction(name: str, value: float) -> float:
+    number = number_from_zero(name, value, "float64")
     if number >= 1.0:
         msg = f"{name} must be below 1, got {number}"
         raise ValueError(msg)

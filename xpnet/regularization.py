@@ -10,6 +10,7 @@ from functools import partial
 
 from xpnet._types import Array, Namespace
 from xpnet.optimizers import Memory, Optimizer
+from xpnet.validation import number_from_zero, positive_number
 
 
 def regularized(
@@ -28,7 +29,7 @@ def regularized(
     optimizer : Optimizer
         What to go around.
     mask : array of shape (P,)
-        1 for weights, 0 for biases.
+        1 for weights, 0 for biases, in the type of theta.
     weight_decay : float
         Decoupled decay, W ← W − α λ W before the step; Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
     l2 : float
@@ -39,9 +40,14 @@ def regularized(
         The greatest length that the gradient of all parameters of a network, penalties included, keeps; a longer one is
         shortened to it. Pascanu et al., https://arxiv.org/abs/1211.5063.
     """
-    update = partial(
-        _update, optimizer=optimizer, mask=mask, weight_decay=weight_decay, l2=l2, l1=l1, clip_norm=clip_norm
+    weight_decay, l2, l1 = (
+        number_from_zero(name, value, "float64")
+        for name, value in (("weight_decay", weight_decay), ("l2", l2), ("l1", l1))
     )
+    if clip_norm is not None:
+        clip_norm = positive_number("clip_norm", clip_norm, "float64")
+    decay, l2_mask, l1_mask = (value * mask if value else None for value in (weight_decay, l2, l1))
+    update = partial(_update, optimizer=optimizer, decay=decay, l2=l2_mask, l1=l1_mask, clip_norm=clip_norm)
     return Optimizer(optimizer.init, update)
 
 
@@ -53,20 +59,25 @@ def _update(
     learning_rate: float | Array,
     *,
     optimizer: Optimizer,
-    mask: Array,
-    weight_decay: float,
-    l2: float,
-    l1: float,
+    decay: Array,
+    l2: Array,
+    l1: Array,
     clip_norm: float | None,
 ) -> tuple[Array, Memory]:
-    if l2:
-        dtheta = dtheta + (l2 * mask) * theta
-    if l1:
-        dtheta = dtheta + (l1 * mask) * xp.sign(theta)
-    if clip_norm:
-        norm = xp.sqrt(xp.sum(dtheta * dtheta, axis=-1, keepdims=True))
-        # What is divided by is not less than the bound, so that a gradient of zero stays one.
-        dtheta = dtheta * (clip_norm / xp.maximum(norm, clip_norm))
-    if weight_decay:
-        theta = theta - (learning_rate * weight_decay) * (mask * theta)
+    if l2 is not None:
+        dtheta = dtheta + l2 * theta
+    if l1 is not None:
+        dtheta = dtheta + l1 * xp.sign(theta)
+    if clip_norm is not None:
+        dtheta = dtheta * (clip_norm / xp.maximum(_norm(xp, dtheta), clip_norm))
+    if decay is not None:
+        theta -= learning_rate * (decay * theta)
     return optimizer.update(xp, theta, dtheta, memory, learning_rate)
+
+
+def _norm(xp: Namespace, dtheta: Array) -> Array:
+    """‖dθ‖ of shape (..., 1), measured in its greatest entry so that no square overflows."""
+    greatest = xp.max(xp.abs(dtheta), axis=-1, keepdims=True)
+    unit = xp.where(greatest > 0.0, greatest, 1.0)
+    relative = dtheta / unit
+    return unit * xp.sqrt(xp.sum(relative * relative, axis=-1, keepdims=True))

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from xpnet._types import Array, Namespace
-from xpnet.validation import positive_number
+from xpnet.validation import number_from_zero, positive_number
 
 Schedule: TypeAlias = Callable[[Namespace, Array], Array]
 
@@ -50,7 +50,7 @@ def _cosine(xp: Namespace, t: Array, *, epochs: float, least: float) -> Array:
 
 def cosine(epochs: float, *, least: float = 0.0) -> Schedule:
     """Fall along half a cosine from 1 to `least` in so many epochs, and stay there; https://arxiv.org/abs/1608.03983."""
-    least = 0.0 if least == 0.0 else _positive("least", least)
+    least = number_from_zero("least", least, "float64")
     return partial(_cosine, epochs=_positive("epochs", epochs), least=least)
 
 
@@ -70,6 +70,9 @@ def _warm_up(xp: Namespace, t: Array, *, epochs: float, start: float, after: Sch
 
 def warm_up(epochs: float, after: Schedule = constant, *, start: float = 0.1) -> Schedule:
     """Rise in a straight line from `start` to 1 in so many epochs, then begin another schedule."""
+    if not callable(after):
+        msg = f"after must be a schedule, got {after!r}"
+        raise TypeError(msg)
     return partial(_warm_up, epochs=_positive("epochs", epochs), start=_positive("start", start), after=after)
 
 

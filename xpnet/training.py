@@ -104,7 +104,7 @@ def rehearse(xp: Namespace, step: Step, state: State, batch: Sequence[Array]) ->
         If what the step answers has another shape or type than it should, as a user's own loss or optimizer may cause.
     """
     theta, memory = state
-    (new_theta, new_memory), loss = step(_copy(xp, state), batch)
+    (new_theta, new_memory), loss = step(copy_state(xp, state), batch)
     if len(new_memory) != len(memory):
         msg = f"the optimizer's update must answer a memory of {len(memory)} arrays as its init, not {len(new_memory)}"
         raise ValueError(msg)
@@ -120,8 +120,15 @@ def rehearse(xp: Namespace, step: Step, state: State, batch: Sequence[Array]) ->
             raise ValueError(msg)
 
 
-def _copy(xp: Namespace, state: State) -> State:
+def copy_state(xp: Namespace, state: State) -> State:
+    """Return a state of its own arrays, which a step may change in place."""
     return xp.asarray(state[0], copy=True), tuple(xp.asarray(array, copy=True) for array in state[1])
+
+
+def _all_finite(xp: Namespace, array: Array, lead: int) -> Array:
+    """Say for each network, along the leading axes, whether all that the array holds of it is finite."""
+    axes = tuple(range(lead, array.ndim))
+    return xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array)
 
 
 def _keep_finite(xp: Namespace, finite: Array, new: State, old: State) -> State:
@@ -185,7 +192,7 @@ def train_epochs(
     xp, N = backend.xp, X.shape[-1]
     with backend.on_device():
         last_finite = state
-        state = _copy(xp, state)
+        state = copy_state(xp, state)
         finite: Array = True
         X_taken, Y_taken = X, Y
         rates = xp.broadcast_to(learning_rate, (-(-N // batch_size), *learning_rate.shape))
@@ -205,7 +212,8 @@ def train_epochs(
             for stacks in inputs:
                 state, losses = backend.scan(step, state, stacks)
                 loss = loss + xp.sum(losses * (stacks[0].shape[-1] / N), axis=0)
-            finite = finite & xp.isfinite(loss) & xp.all(xp.isfinite(state[0]), axis=-1)
+            for array in (loss, state[0], *state[1]):
+                finite = finite & _all_finite(xp, array, loss.ndim)
             last_finite = _keep_finite(xp, finite, state, last_finite)
             loss = xp.where(finite, loss, xp.nan)
         yield last_finite, loss

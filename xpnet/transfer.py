@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from xpnet import validation
@@ -74,12 +75,13 @@ class Transfer(NamedTuple):
     ) -> tuple[Array, Array]:
         """Return what to learn from as rows, of shape (N, n_0) and (N, n_L), the targets within the given bounds.
 
-        Targets of shape (N,) for several outputs are labels, and become rows of a 1 and zeros.
+        Targets of shape (N,) or (N, 1) for several outputs are labels, and become rows of a 1 and zeros.
         """
         xp, n_0, n_L = self.backend.xp, layer_list[0], layer_list[-1]
         samples = validation.sample_rows(xp, "X", self.to_network("X", X), n_0, "first layer")
         targets = self.to_network("y", y)
-        if targets.ndim == 1 and n_L > 1 and targets.shape[0] > 0:
+        if n_L > 1 and targets.shape and targets.shape[0] > 0 and math.prod(targets.shape[1:]) == 1:
+            targets = xp.reshape(targets, (-1,))
             validation.labels(xp, "y", targets, n_L)
             classes = self.backend.asarray(range(n_L), self.dtype)
             targets = xp.astype(targets[:, None] == classes[None, :], targets.dtype)

@@ -45,6 +45,13 @@ def positive_number(name: str, value: Any, dtype: str) -> float:
     return number
 
 
+def number_from_zero(name: str, value: Any, dtype: str) -> float:
+    """Return a number that is zero or above and finite in a precision, as a `float`."""
+    if isinstance(value, Real) and not isinstance(value, bool) and value == 0:
+        return 0.0
+    return positive_number(name, value, dtype)
+
+
 def layer_sizes(layer_list: Any) -> list[int]:
     """Return the sizes of the layers, inputs first, as a list of two or more positive integers."""
     try:
@@ -71,6 +78,16 @@ def named(kind: str, value: Any, known: Mapping[str, T], own: Any) -> T:
         msg = f"unknown {kind} {repr(value)}; known are {', '.join(map(repr, known))}"
         raise ValueError(msg)
     return known[value]
+
+
+def last_activation(bounds: tuple[float, float], allowed: tuple[float, float]) -> None:
+    """Make sure that what the last activation answers is what the loss is defined for."""
+    if bounds[0] < allowed[0] or bounds[1] > allowed[1]:
+        msg = (
+            f"the loss is defined for answers from {allowed[0]:g} to {allowed[1]:g}, but the last activation reaches "
+            f"from {bounds[0]:g} to {bounds[1]:g}: choose another for the last layer"
+        )
+        raise ValueError(msg)
 
 
 def one_per_layer(name: str, values: Any, count: int) -> list[Any]:
