@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Sequence
 
 import numpy as np
-from common import add_option, parser_of, print_device, progress, run_example, save
+from common import add_option, learn, parser_of, print_device, run_example, save
 
 from xpnet import NeuralNetwork
-from xpnet.schedules import cosine
 
 
 def digits(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -74,20 +72,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print_device(network)
-    start = time.perf_counter()
-    with progress(options.epochs) as count:
-        network.train(
-            X,
-            y,
-            learning_rate=0.005,
-            epochs=options.epochs,
-            verbose_epoch=10,
-            batch_size=32,
-            shuffle=True,
-            schedule=cosine(options.epochs, least=0.01),
-            callback=count,
-        )
-    seconds = time.perf_counter() - start
+    seconds = learn(network, X, y, learning_rate=0.005, epochs=options.epochs, verbose_epoch=10)
     y_pred = np.argmax(network.predict(X_held_out), axis=1)
     accuracy = np.mean(y_pred == y_held_out)
     print(

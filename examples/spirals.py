@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from common import add_option, parser_of, print_device, progress, run_example, save
+from common import add_option, learn, parser_of, print_device, run_example, save
 
 from xpnet import NeuralNetwork
 from xpnet.plotting import draw_epoch_loss
-from xpnet.schedules import cosine
 
 
 def spirals(samples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -64,20 +62,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print_device(network)
-    start = time.perf_counter()
-    with progress(options.epochs) as count:
-        network.train(
-            X,
-            y,
-            learning_rate=0.01,
-            epochs=options.epochs,
-            verbose_epoch=100,
-            batch_size=32,
-            shuffle=True,
-            schedule=cosine(options.epochs, least=0.01),
-            callback=count,
-        )
-    seconds = time.perf_counter() - start
+    seconds = learn(network, X, y, learning_rate=0.01, epochs=options.epochs, verbose_epoch=100)
     accuracy = np.mean((network.predict(X)[:, 0] > 0.5) == y)
     print(f"{network.epochs_trained} epochs in {seconds:.1f} s, {accuracy:.1%} of the samples on the right side")
     if not options.no_plots:

@@ -7,7 +7,7 @@ trained on a GPU loads on a machine without one.
 
 References
 ----------
-.. [1] https://huggingface.co/docs/safetensors/index
+.. [1] https://github.com/huggingface/safetensors
 """
 
 from __future__ import annotations
