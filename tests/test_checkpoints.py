@@ -71,6 +71,7 @@ network.train(X, Y, 0.05, epochs=100000, batch_size=3, shuffle=True, verbose=Fal
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path) as process:
             process.stdout.readline()
             while not path.exists():
+                assert process.poll() is None, "the run ended before it saved anything"
                 time.sleep(0.01)
             time.sleep(delay)
             process.send_signal(signal.SIGKILL)
