@@ -29,6 +29,11 @@ class DeviceUnavailable(RuntimeError):  # noqa: N818 - it says what is the matte
     """A device or library that was asked for cannot be used here; the message says what is missing and the mend."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the beginning of what a library complains of, which may go on for pages."""
+    return str(error).partition("\n")[0]
+
+
 @dataclass(frozen=True)
 class Backend(ABC):
     """One array library on one device.

@@ -13,7 +13,7 @@ from typing import Any, Self
 import array_api_compat.cupy
 import cupy
 
-from xpnet.backends.base import Array, Backend, DeviceUnavailable
+from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
 from xpnet.backends.numpy_backend import host_array
 from xpnet.backends.registry import CUDA_MEND
 
@@ -57,7 +57,7 @@ class CupyBackend(Backend):
             msg = f"{self.device} has no memory left ({error})"
             raise DeviceUnavailable(msg) from error
         except Exception as error:  # whatever a broken CUDA installation raises, of whichever library
-            reason = str(error).partition("\n")[0]
+            reason = first_line(error)
             msg = f"there is a driver, but no usable CUDA library ({type(error).__name__}: {reason}): {CUDA_MEND}"
             raise DeviceUnavailable(msg) from error
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from xpnet.backends.base import Array, Backend, DeviceUnavailable
+from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
 
 GROUP = "xpnet.backends"
 CUDA_MEND = 'pip install "xpnet[cuda12]" (or "xpnet[cuda13]", whichever CUDA the driver supports)'
@@ -56,23 +56,17 @@ def load_backend(name: str) -> type[Backend]:
             return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
         except ImportError as error:
             missing = isinstance(error, ModuleNotFoundError) and error.name == name
-            reason = "is not installed" if missing else f"is installed but cannot be imported ({_first_line(error)})"
+            reason = "is not installed" if missing else f"is installed but cannot be imported ({first_line(error)})"
             msg = f"{name} {reason}: {mend}"
             raise DeviceUnavailable(msg) from error
     for point in entry_points(group=GROUP, name=name):
         try:
             return point.load()  # type: ignore[no-any-return]
         except Exception as error:  # whatever another package may raise
-            msg = (
-                f"the backend {name} ({point.value}) cannot be imported ({type(error).__name__}: {_first_line(error)})"
-            )
+            msg = f"the backend {name} ({point.value}) cannot be imported ({type(error).__name__}: {first_line(error)})"
             raise DeviceUnavailable(msg) from error
     msg = f"unknown backend {name!r}; known are {', '.join(backend_names())}"
     raise ValueError(msg)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backend:

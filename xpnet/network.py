@@ -367,7 +367,7 @@ class NeuralNetwork:
             xp = self.backend.xp
             activations, loss = fuse(self._activations, self._loss)
             if loss is not self._loss:
-                AL = self.cache[-1][0]
+                AL = self.cache[-1][0]  # the last activation is part of the loss now, which is one of Z
             _, dAL = mean_loss(xp, loss, AL, Y)
             gradients = backward(xp, dAL, AL, self.cache, activations)
             return {
@@ -496,7 +496,8 @@ class NeuralNetwork:
             xp = data.backend.xp
             X_rows, Y_rows = data.samples_and_targets(X, y, self._layer_list, self._activations[-1].bounds)
             N = X_rows.shape[0]
-            steps = -(-N // (size or N))
+            size = size or N
+            steps = -(-N // size)
             if schedule:
                 for epoch in (self.epochs_trained, self.epochs_trained + epochs - 1):
                     self._factors_of(schedule, epoch, steps)
@@ -516,7 +517,7 @@ class NeuralNetwork:
             Y_rows.mT,
             rates,
             epochs=epochs,
-            batch_size=size or N,
+            batch_size=size,
             orders=orders,
             factors=factors,
         )

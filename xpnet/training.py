@@ -23,6 +23,34 @@ from xpnet.propagation import backward, forward
 Batches: TypeAlias = list[tuple[Array, ...]]
 
 
+def loss_gradient(
+    xp: Namespace,
+    X: Array,
+    Y: Array,
+    layers: Layers,
+    activations: Sequence[Activation],
+    loss: Loss,
+    *,
+    input_gradient: bool = False,
+) -> tuple[Array, Array, Array | None]:
+    """Go forward, take the loss, and go backward.
+
+    Returns
+    -------
+    value : array of shape (...)
+        The loss averaged over the samples.
+    dtheta : array of shape (..., P)
+        Its gradient with respect to the parameters.
+    dX : array of shape (..., n_0, m) or None
+        Its gradient with respect to the samples, where `input_gradient` asks for it.
+    """
+    A, cache = forward(xp, X, layers, activations)
+    value, dA = mean_loss(xp, loss, A, Y)
+    gradients = backward(xp, dA, A, cache, activations, input_gradient=input_gradient)
+    dtheta = flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
+    return value, dtheta, gradients[0][0]
+
+
 def make_step(
     xp: Namespace, layout: Layout, activations: Sequence[Activation], loss: Loss, optimizer: Optimizer
 ) -> Step:
@@ -59,11 +87,7 @@ def make_step(
         views = viewed
         if theta is not views[0]:
             viewed = views = (theta, layout.layers(xp, theta))
-        layers = views[1]
-        A, cache = forward(xp, X, layers, activations)
-        value, dA = mean_loss(xp, loss, A, Y)
-        gradients = backward(xp, dA, A, cache, activations, input_gradient=False)
-        dtheta = flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
+        value, dtheta, _ = loss_gradient(xp, X, Y, views[1], activations, loss)
         return optimizer.update(xp, theta, dtheta, memory, learning_rate), value
 
     return step

@@ -18,9 +18,17 @@ from xpnet._types import Array
 T = TypeVar("T")
 
 
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)  # Python counts True among the integers
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def positive_integer(name: str, value: Any) -> int:
     """Return a positive integer as an `int`."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if not _is_integer(value):
         msg = f"{name} must be a positive integer, got {repr(value)}"
         raise TypeError(msg)
     if value < 1:
@@ -31,7 +39,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 def positive_number(name: str, value: Any, dtype: str) -> float:
     """Return a number that is above zero and finite in a precision, as a `float`, which suits any precision."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not _is_number(value):
         msg = f"{name} must be a positive number, got {repr(value)}"
         raise TypeError(msg)
     least, greatest = {"float32": (2.0**-149, 3.4e38), "float64": (2.0**-1074, sys.float_info.max)}[dtype]
@@ -47,7 +55,7 @@ def positive_number(name: str, value: Any, dtype: str) -> float:
 
 def number_from_zero(name: str, value: Any, dtype: str) -> float:
     """Return a number that is zero or above and finite in a precision, as a `float`."""
-    if isinstance(value, Real) and not isinstance(value, bool) and value == 0:
+    if _is_number(value) and value == 0:
         return 0.0
     return positive_number(name, value, dtype)
 
@@ -165,7 +173,7 @@ def precision(dtype: Any) -> str:
 
 def seed(seed: Any) -> int:
     """Return a seed for random numbers, an integer that is not negative."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool):
+    if not _is_integer(seed):
         msg = f"seed must be an integer, got {repr(seed)}"
         raise TypeError(msg)
     if seed < 0:
