@@ -2,11 +2,12 @@
 
 A backend is one array library on one device, and knows no mathematics::
 
-    name, xp, device          who it is, its array API namespace, where its arrays live
-    asarray, to_numpy         the only two doors between host and device
-    synchronize               wait until the device has done what it was asked to do
-    scan                      run a step over the first axis of its inputs
-    on_device                 the context to compute in, with its device the current one
+    name, xp, device               who it is, its array API namespace, where its arrays live
+    asarray, to_numpy              the only two doors between host and device
+    synchronize                    wait until the device has done what it was asked to do
+    scan                           run a step over the first axis of its inputs
+    on_device                      the context to compute in, with its device the current one
+    working_memory, step_memory    how many bytes many networks may take together, and in a step
 
 A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `devices` and the two doors.
 `scan` is the place to be clever, for there alone a backend sees the whole loop.
@@ -51,6 +52,16 @@ class Backend(ABC):
     device: str
     name: ClassVar[str]
     xp: ClassVar[Any]
+
+    @property
+    def working_memory(self) -> int:
+        """How many bytes the networks that train at once may take together."""
+        return 2**28
+
+    @property
+    def step_memory(self) -> int:
+        """How many bytes a step of theirs should be content with: on a CPU, what its cache holds."""
+        return self.working_memory
 
     @classmethod
     @abstractmethod

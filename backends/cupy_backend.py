@@ -81,6 +81,10 @@ class CupyBackend(Backend):
         properties = cupy.cuda.runtime.getDeviceProperties(self._index)
         return f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.0f} GiB"
 
+    @property
+    def working_memory(self) -> int:
+        return int(cupy.cuda.runtime.getDeviceProperties(self._index)["totalGlobalMem"]) // 4
+
     def on_device(self) -> AbstractContextManager[Any]:
         return cupy.cuda.Device(self._index)  # type: ignore[no-any-return]
 

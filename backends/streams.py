@@ -12,6 +12,8 @@ class Stream(IntEnum):
 
     WEIGHTS = 0
     SHUFFLING = 1
+    DROPOUT = 2
+    VALIDATION = 3
 
 
 def new_seed() -> int:

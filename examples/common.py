@@ -103,7 +103,7 @@ def learn(network: NeuralNetwork, X: Any, y: Any, *, learning_rate: float, epoch
             batch_size=32,
             shuffle=True,
             schedule=cosine(epochs, least=0.01),
-            callback=count,
+            callbacks=count,
         )
     return time.perf_counter() - start
 

@@ -10,6 +10,7 @@ fits as well; then the times can be compared.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ from xpnet.plotting import draw_epoch_loss, draw_fit
 
 SEED = 94
 GALLERY = (10, 50, 100, 500, 1000)
+
+# Of the GIF.
+FRAMES = 60
+FRAME, LAST_FRAME = 100, 2000  # milliseconds
 
 # In batches: a step that averages over 50 samples can be 50 times as long, as in https://arxiv.org/abs/1706.02677.
 BATCH_SIZE = 50
@@ -43,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add_option(parser, "--batch_size", size, type=batch_size, default=1)
     add_option(parser, "--optimizer", f"{', '.join(OPTIMIZERS)} (default: %(default)s)", default="sgd")
     add_option(parser, "--samples", "points on the sine (default: %(default)s)", type=int, default=500)
+    add_option(parser, "--animate", "draw the fit over the epochs as a GIF too", action="store_true")
     return parser
 
 
@@ -67,16 +73,24 @@ def build(options: argparse.Namespace) -> NeuralNetwork:
     )
 
 
+@functools.cache
+def frames(epochs: int) -> frozenset[int]:
+    """Return after how many epochs the GIF shows the fit: evenly in the logarithm, once past a quicker start."""
+    return frozenset((np.geomspace(50, 50 + epochs, FRAMES) - 50).round().astype(int).tolist())
+
+
 def train(
-    network: NeuralNetwork, X: np.ndarray, y: np.ndarray, gallery: dict[int, np.ndarray], options: argparse.Namespace
+    network: NeuralNetwork, X: np.ndarray, y: np.ndarray, answers: dict[int, np.ndarray], options: argparse.Namespace
 ) -> None:
-    """Train as asked, and put into the gallery what the network answers after each of the document's epochs."""
+    """Train as asked, and keep what the network answers before, and after each number of epochs that is drawn."""
+    answers[0] = network.predict(X)
     with progress(options.epochs) as count:
 
         def after_epoch(network: NeuralNetwork) -> None:
             count()
-            if network.epochs_trained in GALLERY:
-                gallery[network.epochs_trained] = network.predict(X)
+            trained = network.epochs_trained
+            if trained in GALLERY or (options.animate and trained in frames(options.epochs)):
+                answers[trained] = network.predict(X)
 
         network.train(
             X,
@@ -85,7 +99,7 @@ def train(
             epochs=options.epochs,
             verbose_epoch=options.verbose_epoch,
             batch_size=options.batch_size,
-            callback=after_epoch,
+            callbacks=after_epoch,
         )
 
 
@@ -111,18 +125,11 @@ def report(batch_size: int | None, network: NeuralNetwork, seconds: float, remar
 
 
 def draw(
-    network: NeuralNetwork,
-    x: np.ndarray,
-    X: np.ndarray,
-    y: np.ndarray,
-    gallery: dict[int, np.ndarray],
-    options: argparse.Namespace,
+    network: NeuralNetwork, x: np.ndarray, y: np.ndarray, answers: dict[int, np.ndarray], options: argparse.Namespace
 ) -> None:
     """Draw the document's pictures."""
     from matplotlib import pyplot as plt
 
-    gallery[network.epochs_trained] = network.predict(X)
-    x, y = x.ravel(), y.ravel()
     data, axes = plt.subplots(figsize=(5, 2.5), layout="constrained")
     axes.plot(x, y, color="tab:blue")
     axes.set(title="Sine Function Shifted Up", xlabel="X", ylabel="y")
@@ -132,18 +139,59 @@ def draw(
     draw_epoch_loss(axes, network.epoch_loss, log=True)
 
     fit, axes = plt.subplots(figsize=(10, 4), layout="constrained")
-    draw_fit(axes, x, y, gallery[network.epochs_trained].ravel())
+    draw_fit(axes, x, y, answers[network.epochs_trained].ravel())
 
     # The fit after each number of epochs, and in the last field the loss.
+    gallery = sorted({*GALLERY, network.epochs_trained} & answers.keys())
     columns = min(3, len(gallery) + 1)
     rows = -(-(len(gallery) + 1) // columns)
     epochs, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4 * rows), layout="constrained")
-    for axes, trained in zip(grid.flat, sorted(gallery), strict=False):
-        draw_fit(axes, x, y, gallery[trained].ravel(), title=f"After {trained} Epochs")
+    for axes, trained in zip(grid.flat, gallery, strict=False):
+        draw_fit(axes, x, y, answers[trained].ravel(), title=f"After {trained} Epochs")
     draw_epoch_loss(grid.flat[len(gallery)], network.epoch_loss, log=True)
     for axes in grid.flat[len(gallery) + 1 :]:
         axes.set_visible(False)
     save({"sine_data": data, "sine_loss": loss, "sine_fit": fit, "sine_epochs": epochs}, options)
+
+
+def animate(
+    network: NeuralNetwork, x: np.ndarray, y: np.ndarray, answers: dict[int, np.ndarray], options: argparse.Namespace
+) -> None:
+    """Draw the fit after more and more epochs, and the loss so far, as a GIF."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    fit, loss = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    draw_fit(fit, x, y, answers[0].ravel(), title="")
+    draw_epoch_loss(loss, network.epoch_loss, log=True)
+    (_, predicted), (so_far,) = fit.lines, loss.lines
+    predicted.set_linestyle("solid")  # dashes would run along the line as it moves
+    fit.legend(loc="upper right")
+    so_far.set(marker="o", markevery=[-1])
+
+    # All that stands still is laid out and drawn only once.
+    moving = (fit.title, predicted, so_far)
+    for artist in moving:
+        artist.set_animated(True)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    images = []
+    for trained in sorted({*frames(options.epochs), network.epochs_trained} & answers.keys()):
+        fit.set_title(f"After {trained} Epochs")
+        predicted.set_ydata(answers[trained].ravel())
+        so_far.set_data(range(trained), network.epoch_loss[:trained])
+        canvas.restore_region(still)
+        for artist in moving:
+            figure.draw_artist(artist)
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+    file = options.output / "sine.gif"
+    first, *others = images
+    first.save(file, save_all=True, append_images=others, duration=[FRAME] * len(others) + [LAST_FRAME], loop=0)
+    print(f"Picture : {file}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,17 +199,20 @@ def run(options: argparse.Namespace) -> int:
     network = build(options)
     print_device(network)
     x, X, y = sine(options.samples)
-    gallery: dict[int, np.ndarray] = {}
+    answers: dict[int, np.ndarray] = {}
     code = 0
     start = time.perf_counter()
     try:
-        train(network, X, y, gallery, options)
+        train(network, X, y, answers, options)
     except KeyboardInterrupt as interrupted:
         print(interrupted)
         code = 130
     report(options.batch_size, network, time.perf_counter() - start)
     if network.epochs_trained and not options.no_plots:
-        draw(network, x, X, y, gallery, options)
+        answers[network.epochs_trained] = network.predict(X)
+        draw(network, x.ravel(), y.ravel(), answers, options)
+        if options.animate:
+            animate(network, x.ravel(), y.ravel(), answers, options)
     if options.batch_size == 1 and code == 0:
         compare(X, y, network.epoch_loss[-1], options)
     return code

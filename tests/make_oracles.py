@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import torch
-from oracles import FILE, RATE, STEPS, gradient
+from oracles import FILE, PLATEAUS, RATE, STEPS, gradient, losses
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=RATE),
@@ -17,6 +17,7 @@ OPTIMIZERS = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=RATE),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=RATE),
     "adam": lambda p: torch.optim.Adam(p, lr=RATE),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=RATE),
 }
 REGULARIZED = {
     "adam, weight_decay": lambda p: torch.optim.AdamW(p, lr=RATE, weight_decay=0.1),
@@ -41,10 +42,24 @@ def paths_of(optimizers) -> dict[str, list[list[float]]]:
     return paths
 
 
+def plateaus() -> dict[str, list[float]]:
+    """Return for every setting of reduce on plateau the factor in each epoch, the first one before any loss."""
+    factors = {}
+    for name, settings in PLATEAUS.items():
+        settings = {("min_lr" if key == "least" else key): value for key, value in settings.items()}
+        optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+        scheduler, factors[name] = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **settings), [1.0]
+        for loss in losses():
+            scheduler.step(loss)
+            factors[name] += scheduler.get_last_lr()
+    return factors
+
+
 if __name__ == "__main__":
     oracles = {
         "torch": torch.__version__,
         "optimizers": paths_of(OPTIMIZERS),
         "regularized": paths_of(REGULARIZED),
+        "plateaus": plateaus(),
     }
     FILE.write_text(json.dumps(oracles) + "\n", encoding="utf-8")

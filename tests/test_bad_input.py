@@ -65,7 +65,7 @@ BAD_TRAINING = [
     ("true as a batch", {"batch_size": True}, TypeError, "batch_size must be a positive integer, got True"),
     ("a rate that is 0 in the precision", {"learning_rate": 1e-330}, ValueError, "learning_rate must be .* got 0"),
     ("a rate beyond all floats", {"learning_rate": 10**400}, ValueError, "learning_rate must be .*, got 10000"),
-    ("a callback that is none", {"callback": 5}, TypeError, "callback must be callable or None, got 5"),
+    ("a callback that is none", {"callbacks": 5}, TypeError, "callbacks must be functions or Callbacks, got 5"),
     ("a schedule that is none", {"schedule": "cosine"}, TypeError, "schedule must be callable or None, got 'cosine'"),
     ("reports every 0 epochs", {"verbose_epoch": 0}, ValueError, "verbose_epoch must be a positive integer, got 0"),
 ]
@@ -209,7 +209,7 @@ def test_arrays_of_a_foreign_library_are_refused():
      r"W of the initializer must have the shape \(4, 2\), got \(2, 4\)"),
     ({"initializer": lambda rng, n_out, n_in: (np.ones((n_out, n_in)), np.full((n_out, 1), np.nan))}, ValueError,
      "b of the initializer must be finite"),
-    ({"activations": ["relu"]}, ValueError, "activations must be 2, one for each layer after the inputs, got 1"),
+    ({"activations": ["relu"]}, ValueError, "activations must be 2, one for each of the layers"),
     ({"activations": "relu"}, TypeError, "activations must be a list, one for each of the 2 layers"),
     ({"activations": ["relu", "soft"]}, ValueError, "unknown activation 'soft'; known are 'identity', 'relu'"),
     ({"activations": ["relu", max]}, TypeError, "activation must be one of .*, or a user's own Activation, got"),

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from xpnet import Activation, NeuralNetwork, load_checkpoint, save_checkpoint
+from xpnet.schedules import reduce_on_plateau
 
 LAYERS = [2, 4, 1]
 X = np.linspace(-1, 1, 14).reshape(7, 2)
@@ -65,7 +66,7 @@ X, Y = np.linspace(-1, 1, 14).reshape(7, 2), np.linspace(0, 1, 7)
 network = NeuralNetwork([2, 4, 1], optimizer="adam", seed=1)
 print("started", flush=True)
 network.train(X, Y, 0.05, epochs=100000, batch_size=3, shuffle=True, verbose=False,
-              callback=lambda n: save_checkpoint(n, {str(path)!r}))
+              callbacks=lambda n: save_checkpoint(n, {str(path)!r}))
 """
     for delay in (0.05, 0.11):
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path) as process:
@@ -85,6 +86,47 @@ network.train(X, Y, 0.05, epochs=100000, batch_size=3, shuffle=True, verbose=Fal
         path.unlink()
 
 
+RESUMED = {
+    "an ensemble": ({"ensemble": 3, "weight_decay": [0.0, 0.1, 0.2], "initial_scale": [1.0, 2.0, 3.0]}, {}),
+    "seeds of choice": ({"ensemble": 3, "seed": [5, 1, 5]}, {}),
+    "dropout": ({"dropout": 0.5}, {}),
+    "a plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0)}),
+    "early stopping": ({}, {"patience": 3, "validation_split": 0.3, "metrics": ["accuracy"]}),
+    "an ensemble that stops early": ({"ensemble": 3}, {"patience": 2, "validation_split": 0.3}),
+}
+
+
+@pytest.mark.parametrize(("settings", "training"), RESUMED.values(), ids=RESUMED)
+def test_a_checkpoint_in_the_middle_of_a_training_goes_on_to_the_bit(settings, training, backend, dtype, path):
+    settings = {"optimizer": "adam", "seed": 1, **settings, "device": backend, "dtype": dtype}
+    whole, epochs = NeuralNetwork(LAYERS, **settings), 12
+    middle = []
+
+    def save(network):
+        if network.epochs_trained == 4:
+            save_checkpoint(network, path)
+            middle.append(network.epochs_trained)
+
+    whole.train(X, Y, 0.3, epochs=epochs, **OPTIONS, **training, callbacks=save)
+    assert middle == [4]
+    resumed = load_checkpoint(path, device=backend)
+    assert (resumed.ensemble, resumed.seed, resumed.dropout) == (whole.ensemble, whole.seed, whole.dropout)
+    assert resumed.regularization == whole.regularization
+    resumed.train(X, Y, 0.3, epochs=epochs - 4, **OPTIONS, **training)
+    np.testing.assert_array_equal(backend.to_numpy(resumed.theta), backend.to_numpy(whole.theta))
+    assert list(resumed.history) == list(whole.history)
+    for name in whole.history:
+        np.testing.assert_array_equal(resumed.history[name], whole.history[name])
+
+
+def test_what_early_stopping_went_back_to_is_known_to_the_file(path):
+    settings = {"epochs": 30, "patience": 3, "validation_split": 0.3}
+    saved = NeuralNetwork(LAYERS, ensemble=3, seed=0)
+    saved.train(X, Y, [0.1, 5.0, 50.0], **settings, **OPTIONS)
+    save_checkpoint(saved, path)
+    assert load_checkpoint(path).best().seed == saved.best().seed
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
     save_checkpoint(network(), path)
     before = path.read_bytes()
@@ -97,6 +139,21 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
         save_checkpoint(network(seed=2), path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_is_for_all_who_may_read_the_folder(path):
+    """As any other file that is written there."""
+    save_checkpoint(network(), path)
+    other = path.with_name("other")
+    other.write_bytes(b"")
+    assert path.stat().st_mode == other.stat().st_mode
+
+
+def test_a_folder_that_is_not_there_is_named(path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing to write network\.safetensors into"):
+        save_checkpoint(network(), path.parent / "missing" / "network.safetensors")
+    with pytest.raises(IsADirectoryError, match="is a folder, not a file to write"):
+        save_checkpoint(network(), path.parent)
 
 
 def own():
@@ -123,10 +180,13 @@ def rewritten(path, **changes):
     save_file(tensors, path, metadata={"xpnet": text, "sha256": module._digest(tensors, text)})
 
 
-def test_a_newer_file_is_refused(path):
+def test_an_older_or_newer_file_is_refused(path):
     save_checkpoint(network(), path)
-    rewritten(path, format=2)
-    with pytest.raises(ValueError, match="has the format 2, but this version of xpnet reads up to 1: update xpnet"):
+    rewritten(path, format=1)
+    with pytest.raises(ValueError, match="has the older format 1, but this version of xpnet reads 2: write it anew"):
+        load_checkpoint(path)
+    rewritten(path, format=3)
+    with pytest.raises(ValueError, match="has the newer format 3, but this version of xpnet reads 2: update xpnet"):
         load_checkpoint(path)
 
 

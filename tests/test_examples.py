@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import re
 import subprocess
@@ -14,7 +15,11 @@ import numpy as np
 import pytest
 import sine
 import spirals
+import sweep
+import uncertainty
+from matplotlib import pyplot as plt
 from matplotlib.image import imread
+from PIL import Image, ImageSequence
 
 SCRIPT = Path(sine.__file__)
 SHORT = ["--epochs", "12", "--samples", "40", "--verbose_epoch", "5"]
@@ -46,6 +51,59 @@ def test_the_pictures_are_drawn(tmp_path, capsys):
         assert min(pixels.shape[:2]) > 200
         assert np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0).shape[0] > 50
     assert capsys.readouterr().out.count("Picture : ") == len(PICTURES)
+
+
+def frames_of(file):
+    """The pixels of every frame of a GIF, and for how many milliseconds it stands."""
+    with Image.open(file) as gif:
+        frames = [
+            (np.asarray(frame.convert("RGB"), dtype=int), frame.info["duration"])
+            for frame in ImageSequence.Iterator(gif)
+        ]
+    pixels, durations = zip(*frames, strict=True)
+    return np.stack(pixels), list(durations)
+
+
+def test_the_fit_over_the_epochs_is_drawn_as_a_gif(tmp_path, capsys):
+    assert sine.main([*SHORT, "--learning-rate", "1", "--output", str(tmp_path), "--animate"]) == 0
+    assert f"Picture : {tmp_path / 'sine.gif'}\n" in capsys.readouterr().out
+    frames, durations = frames_of(tmp_path / "sine.gif")
+    assert durations == [100] * 12 + [2000]
+    # The fit moves and the loss goes on from frame to frame; the numbers and names along the axes stay where they are.
+    (_, height, width, _) = frames.shape
+    changes = np.abs(np.diff(frames, axis=0)).max(axis=-1) > 50
+    fit, loss = np.split(changes[:, height // 10 :], [6 * width // 10], axis=2)
+    assert fit.any(axis=(1, 2)).all()
+    assert loss.any(axis=(1, 2)).all()
+    assert not changes[:, -height // 8 :].any()
+    assert not changes[:, :, : width // 17].any()
+
+
+def test_a_gif_changes_neither_what_is_learned_nor_the_other_pictures(tmp_path, capsys):
+    printed = []
+    for name, options in (("without", []), ("with", ["--animate"])):
+        sine.main([*SHORT, "--batch-size", "8", "--output", str(tmp_path / name), *options])
+        printed.append(re.findall(r"[lL]oss :? ?(\S+)$", capsys.readouterr().out, re.MULTILINE))
+    assert printed[0] == printed[1]
+    assert len(printed[0]) == 4
+    for picture in PICTURES:
+        assert (tmp_path / "with" / picture).read_bytes() == (tmp_path / "without" / picture).read_bytes()
+
+
+def test_the_frames_lie_evenly_in_the_logarithm_from_0_to_the_last_epoch():
+    assert sine.frames(5) == {0, 1, 2, 3, 4, 5}
+    frames = np.array(sorted(sine.frames(1000)))
+    assert frames.size == 60
+    assert frames[[0, -1]].tolist() == [0, 1000]
+    assert np.all(np.diff(frames, n=2) >= -1)  # for they are rounded
+    steps = np.diff(np.log(frames + 50))
+    np.testing.assert_allclose(steps, steps.mean(), atol=1 / 50)
+
+
+def test_without_pictures_there_is_no_gif(tmp_path, capsys):
+    assert sine.main([*SHORT, "--output", str(tmp_path), "--animate", "--no-plots"]) == 0
+    assert "Picture" not in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("spelled", [
@@ -92,6 +150,7 @@ def test_batches_reach_the_loss_of_the_run_sample_by_sample(capsys):
     (["--layers", "2", "1"], "X has the shape .* first layer has size 2"),
     (["--learning-rate", "-1"], "learning_rate must be a positive, finite number"),
     (["--epochs", "0"], "epochs must be a positive integer"),
+    (["--epochs", "-60", "--animate"], "epochs must be a positive integer"),
     (["--samples", "0"], "samples"),
     (["--batch-size", "0"], "batch_size must be a positive integer"),
     (["--batch-size", "some"], "batch"),
@@ -115,21 +174,23 @@ def test_divergence_is_one_sentence_and_exit_code_1(capsys):
 
 
 def test_ctrl_c_draws_what_was_learned(capsys, tmp_path, monkeypatch):
-    def interrupt(network):
-        if network.epochs_trained == 7:
-            raise KeyboardInterrupt
-
     train = sine.NeuralNetwork.train
-    monkeypatch.setattr(
-        sine.NeuralNetwork,
-        "train",
-        lambda self, *args, **options: train(self, *args, **{**options, "callback": interrupt}),
-    )
-    assert sine.main([*SHORT, "--output", str(tmp_path)]) == 130
+
+    def interrupted(self, *args, callbacks, **options):
+        def interrupt(network):
+            if network.epochs_trained == 7:
+                raise KeyboardInterrupt
+            callbacks(network)
+
+        train(self, *args, callbacks=interrupt, **options)
+
+    monkeypatch.setattr(sine.NeuralNetwork, "train", interrupted)
+    assert sine.main([*SHORT, "--output", str(tmp_path), "--animate"]) == 130
     printed = capsys.readouterr().out
     assert "interrupted in epoch 7" in printed
     assert "Sample by sample : 7 epochs" in printed
-    assert sorted(file.name for file in tmp_path.iterdir()) == PICTURES
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["sine.gif", *PICTURES]
+    assert frames_of(tmp_path / "sine.gif")[1] == [100] * 7 + [2000]
 
 
 class Terminal(io.StringIO):
@@ -225,3 +286,136 @@ def test_the_digits_are_read(backend, dtype, capsys, tmp_path):
     (accuracy,) = re.findall(r"accuracy ([\d.]+) on 359 digits held out", capsys.readouterr().out)
     assert float(accuracy) >= 0.97
     assert imread(tmp_path / "digits.png").std() > 0.1
+
+
+SWEEP = ["--rates", "3", "--seeds", "4", "--lowest", "0.1", "--highest", "100", "--epochs", "20"]
+UNCERTAINTY = ["--networks", "8", "--epochs", "60", "--samples", "80"]
+ENSEMBLES = [(sweep, SWEEP, "sweep.png"), (uncertainty, UNCERTAINTY, "uncertainty.png")]
+
+
+def best_network(printed):
+    """The seed, the learning rate and the loss of the network that a sweep found to be the best."""
+    ((seed, rate, loss),) = re.findall(r"^Best network : seed (\d+), learning rate (\S+), loss (\S+)$", printed, re.M)
+    return int(seed), float(rate), float(loss)
+
+
+def test_learning_rates_are_swept(backend, dtype, capsys, tmp_path):
+    assert sweep.main([*on_device(backend, dtype), *SWEEP, "--seed", "5", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^One training : 12 networks × 20 epochs in [\d.]+ s$", printed, re.MULTILINE)
+    assert "\nDiverged : 8 of 12 networks\n" in printed
+    ((rate, median),) = re.findall(r"^Best median : learning rate (\S+), loss (\S+)$", printed, re.MULTILINE)
+    assert rate == "0.1"
+    seed, _, loss = best_network(printed)
+    assert 5 <= seed <= 8
+    assert 0.0 < loss <= float(median) < 0.0625  # what answering the mean costs
+    assert imread(tmp_path / "sweep.png").std() > 0.1
+
+
+def test_the_best_network_of_a_sweep_learns_the_same_alone(capsys):
+    sweep.main([*SWEEP, "--no-plots"])
+    seed, rate, loss = best_network(capsys.readouterr().out)
+    sweep.main([*SWEEP, "--no-plots", "--rates", "1", "--seeds", "1", "--seed", str(seed), "--lowest", str(rate)])
+    assert best_network(capsys.readouterr().out) == (seed, rate, pytest.approx(loss, rel=0.01))
+
+
+def test_a_sweep_marks_what_diverged_and_what_is_best():
+    options = argparse.Namespace(lowest=0.1, highest=10.0, rates=3, seeds=2, seed=7)
+    losses = np.array([[0.05, 0.04], [0.001, np.inf], [np.inf, np.inf]])
+    figure, axes = plt.subplots()
+    sweep.draw_losses(axes, sweep.learning_rates(options), losses, 0.06, options)
+    cells, crosses, star = axes.collections
+    assert np.ma.getmaskarray(cells.get_array()).tolist() == [[False, False, True], [False, True, True]]
+    np.testing.assert_allclose(crosses.get_offsets(), [[1, 8], [10, 7], [10, 8]])
+    np.testing.assert_allclose(star.get_offsets(), [[1, 7]])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["3 diverged", "the best network"]
+    plt.close(figure)
+
+
+def test_a_learning_rate_that_diverges_leaves_the_picture_of_the_curves():
+    options = argparse.Namespace(lowest=0.1, highest=10.0, rates=3, seeds=2, seed=7)
+    medians = np.array([[0.1, 0.1, 1e300], [0.05, 0.01, np.inf]])
+    figure, axes = plt.subplots()
+    sweep.draw_curves(axes, sweep.learning_rates(options), medians, 0.06, options)
+    *_, diverged, best = axes.lines
+    assert min(diverged.get_ydata()) > axes.get_ylim()[1]
+    assert best.get_ydata().tolist() == [0.1, 0.01]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["1, the best median"]
+    plt.close(figure)
+
+
+def test_a_sweep_in_which_nothing_learns_is_one_sentence_and_exit_code_1(capsys):
+    with pytest.raises(SystemExit) as ended:
+        sweep.main([*SWEEP, "--no-plots", "--lowest", "1e100", "--highest", "1e200"])
+    assert ended.value.code == 1
+    assert "the loss became NaN or infinite in epoch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [["--rates", "1", "--seeds", "1"], ["--seeds", "1"], ["--rates", "1"]])
+def test_the_smallest_sweeps_are_drawn(size, tmp_path):
+    assert sweep.main([*SWEEP, *size, "--epochs", "2", "--output", str(tmp_path)]) == 0
+    assert imread(tmp_path / "sweep.png").std() > 0.1
+
+
+def test_the_networks_differ_most_where_data_is_missing(backend, dtype, capsys, tmp_path):
+    assert uncertainty.main([*on_device(backend, dtype), *UNCERTAINTY, "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^One training : 8 networks × 60 epochs in [\d.]+ s$", printed, re.MULTILINE)
+    places, spreads = zip(*re.findall(r"^(.*) : spread (\S+)$", printed, re.MULTILINE), strict=True)
+    assert places == ("Where the data is", "In the gap", "Outside the data")
+    data, gap, outside = map(float, spreads)
+    assert gap > 2 * data
+    assert outside > data
+    assert imread(tmp_path / "uncertainty.png").std() > 0.1
+
+
+def test_there_is_no_data_in_the_gap():
+    x, y = uncertainty.noisy_points(5000, np.random.default_rng(0))
+    low, high = uncertainty.GAP
+    assert not np.any((x > low) & (x < high))
+    for start, stop in ((-np.pi, low), (high, np.pi)):
+        share = np.mean((x >= start) & (x <= stop))
+        assert share == pytest.approx((stop - start) / (2 * np.pi - (high - low)), abs=0.03)
+    assert np.std(y - uncertainty.truth(x)) == pytest.approx(uncertainty.NOISE, rel=0.05)
+
+
+def test_a_bootstrap_sample_has_as_many_samples_as_there_are():
+    counts = uncertainty.bootstrap(50, 200, np.random.default_rng(0))
+    assert counts.shape == (50, 200)
+    assert np.all(counts.sum(axis=1) == 200)
+    assert np.mean(counts == 0) == pytest.approx(np.exp(-1), abs=0.01)
+
+
+@pytest.mark.parametrize(("example", "short", "picture"), ENSEMBLES)
+def test_an_ensemble_repeats_its_run_and_draws_where_it_may(example, short, picture, capsys, tmp_path):
+    printed = []
+    for options in (["--output", str(tmp_path)], ["--output", str(tmp_path / "none"), "--no_plots"]):
+        assert example.main([*short, *options]) == 0
+        printed.append(re.sub(r" in [\d.]+ s$", "", capsys.readouterr().out, flags=re.MULTILINE))
+    assert printed[0] == f"{printed[1]}Picture : {tmp_path / picture}\n"
+    assert [file.name for file in tmp_path.iterdir()] == [picture]
+
+
+@pytest.mark.parametrize(("example", "arguments", "says"), [
+    (sweep, ["--rates", "0"], "rates must be a positive integer, got 0"),
+    (sweep, ["--seeds", "-2"], "seeds must be a positive integer, got -2"),
+    (sweep, ["--lowest", "0"], "lowest must be positive and below highest, got 0 and 100"),
+    (sweep, ["--lowest", "100"], "lowest must be positive and below highest, got 100 and 100"),
+    (sweep, ["--highest", "inf"], "lowest must be positive and below highest, got 0.1 and inf"),
+    (sweep, ["--highest", "nan"], "lowest must be positive and below highest, got 0.1 and nan"),
+    (sweep, ["--epochs", "0"], "epochs must be a positive integer"),
+    (sweep, ["--seed", "-1"], "seed must not be negative"),
+    (sweep, ["--device", "gpu"], "unknown device 'gpu'"),
+    (uncertainty, ["--networks", "0"], "networks must be a positive integer, got 0"),
+    (uncertainty, ["--samples", "-1"], "samples must be a positive integer, got -1"),
+    (uncertainty, ["--epochs", "0"], "epochs must be a positive"),
+    (uncertainty, ["--seed", "-1"], "expected non-negative integer"),
+    (uncertainty, ["--device", "gpu"], "unknown device 'gpu'"),
+])  # fmt: skip
+def test_a_bad_ensemble_is_one_sentence_and_exit_code_2(example, arguments, says, capsys, tmp_path):
+    short = SWEEP if example is sweep else UNCERTAINTY
+    with pytest.raises(SystemExit) as ended:
+        example.main([*short, "--output", str(tmp_path), *arguments])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

@@ -333,7 +333,7 @@ def test_the_callback_sees_the_network_after_every_epoch(network, array, X, y):
         learning_rate=0.1,
         epochs=3,
         verbose=False,
-        callback=lambda n: seen.append((n.epochs_trained, host(n), n.epoch_loss[-1])),
+        callbacks=lambda n: seen.append((n.epochs_trained, host(n), n.epoch_loss[-1])),
     )
     assert [epochs for epochs, *_ in seen] == [1, 2, 3]
     np.testing.assert_array_equal(seen[-1][1], host(network))
@@ -352,7 +352,7 @@ def test_a_callback_may_predict_wherever_its_data_is(backend, dtype, array, X, y
     network = NeuralNetwork(LAYERS, dtype=dtype, seed=1)
     answers = []
     network.train(
-        array(X), array(y), 0.1, epochs=3, verbose=False, callback=lambda n: answers.append((n.predict(X), n.backend))
+        array(X), array(y), 0.1, epochs=3, verbose=False, callbacks=lambda n: answers.append((n.predict(X), n.backend))
     )
     assert all(isinstance(answer, np.ndarray) and place == backend for answer, place in answers)
     assert network.backend == backend
@@ -362,7 +362,7 @@ def test_a_callback_may_predict_wherever_its_data_is(backend, dtype, array, X, y
 def test_a_callback_may_copy_the_network_and_train_the_copy(X, y):
     copies = []
     network = NeuralNetwork(LAYERS, seed=1)
-    network.train(X, y, 0.1, epochs=3, verbose=False, callback=lambda n: copies.append(copy.deepcopy(n)))
+    network.train(X, y, 0.1, epochs=3, verbose=False, callbacks=lambda n: copies.append(copy.deepcopy(n)))
     copies[0].train(X, y, 0.1, epochs=2, verbose=False)
     np.testing.assert_array_equal(copies[0].theta, network.theta)
     assert copies[0].epoch_loss == network.epoch_loss
@@ -382,7 +382,7 @@ def test_a_callback_may_copy_the_network_and_train_the_copy(X, y):
 def test_a_callback_may_not_change_the_network(change, X, y):
     network = NeuralNetwork(LAYERS, seed=1)
     with pytest.raises(RuntimeError, match="while the network trains: a callback may look, copy or raise"):
-        network.train(X, y, 0.1, epochs=3, verbose=False, callback=lambda n: change(n, X, y))
+        network.train(X, y, 0.1, epochs=3, verbose=False, callbacks=lambda n: change(n, X, y))
     expected = NeuralNetwork(LAYERS, seed=1)
     expected.train(X, y, 0.1, epochs=1, verbose=False)
     np.testing.assert_array_equal(network.theta, expected.theta)
@@ -395,7 +395,7 @@ def test_what_a_callback_raises_ends_the_training_and_keeps_it(X, y):
 
     network = NeuralNetwork(LAYERS, seed=1)
     with pytest.raises(LookupError):
-        network.train(X, y, 0.1, epochs=3, verbose=False, callback=stop)
+        network.train(X, y, 0.1, epochs=3, verbose=False, callbacks=stop)
     expected = NeuralNetwork(LAYERS, seed=1)
     expected.train(X, y, 0.1, epochs=1, verbose=False)
     np.testing.assert_array_equal(network.theta, expected.theta)
@@ -464,7 +464,7 @@ def test_divergence_stops_with_the_epoch_and_the_likely_cause_and_keeps_good_wei
 def test_divergence_is_found_though_a_callback_read_the_losses(X, y):
     network = NeuralNetwork(LAYERS, activations=["relu", "identity"], seed=1)
     with pytest.raises(FloatingPointError):
-        network.train(X, y, 1000, epochs=50, verbose=False, callback=lambda n: n.epoch_loss)
+        network.train(X, y, 1000, epochs=50, verbose=False, callbacks=lambda n: n.epoch_loss)
     assert np.isfinite(network.epoch_loss).all()
 
 
@@ -476,7 +476,7 @@ def test_stopping_after_an_unseen_divergence_leaves_no_bad_loss_behind(stop, X, 
 
     network = NeuralNetwork(LAYERS, activations=["identity", "identity"], seed=1)
     with pytest.raises(stop):
-        network.train(X, y, 30.0, epochs=100, verbose=False, callback=interrupt)
+        network.train(X, y, 30.0, epochs=100, verbose=False, callbacks=interrupt)
     assert network.epochs_trained == len(network.epoch_loss) < 60
     assert np.isfinite(network.epoch_loss).all()
     assert np.isfinite(network.theta).all()
@@ -489,7 +489,7 @@ def test_an_epochs_order_of_samples_depends_on_the_seed_and_the_epoch_alone(X, y
 
     interrupted, expected = NeuralNetwork(LAYERS, seed=1), NeuralNetwork(LAYERS, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        interrupted.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True, callback=stop)
+        interrupted.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True, callbacks=stop)
     interrupted.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True)
     expected.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True)
     np.testing.assert_array_equal(interrupted.theta, expected.theta)
@@ -502,7 +502,7 @@ def test_ctrl_c_keeps_what_was_learned_and_says_when(backend, dtype, array, X, y
 
     network, expected = (NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1) for _ in range(2))
     with pytest.raises(KeyboardInterrupt, match=r"interrupted in epoch 3 \(of epochs 0 to 9\)"):
-        network.train(array(X), array(y), learning_rate=0.1, epochs=10, verbose=False, callback=stop)
+        network.train(array(X), array(y), learning_rate=0.1, epochs=10, verbose=False, callbacks=stop)
     expected.train(array(X), array(y), learning_rate=0.1, epochs=3, verbose=False)
     np.testing.assert_array_equal(host(network), host(expected))
     assert network.epoch_loss == expected.epoch_loss

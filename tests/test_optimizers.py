@@ -7,7 +7,8 @@ import pytest
 from oracles import ORACLES, RATE, gradient
 
 from xpnet import NeuralNetwork
-from xpnet.optimizers import OPTIMIZERS, adam, rmsprop, sgd
+from xpnet.optimizers import OPTIMIZERS, adam, adamw, rmsprop, sgd
+from xpnet.regularization import regularized
 
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -20,6 +21,8 @@ def test_every_optimizer_has_an_oracle():
 def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
     """Given the gradients where PyTorch was, so that in single precision rounding does not lead elsewhere."""
     optimizer, path = OPTIMIZERS[name], np.asarray(ORACLES["optimizers"][name])
+    if optimizer.weight_decay:
+        optimizer = regularized(optimizer, array(np.ones(5)), weight_decay=optimizer.weight_decay)
     theta = array(np.ones(5))
     memory = optimizer.init(xp, theta)
     before = np.ones(5)
@@ -56,6 +59,22 @@ def test_every_optimizer_trains_a_network(name, backend, dtype, rng):
     rate = {"sgd": 2.0, "momentum": 0.2, "nesterov": 0.2}.get(name, 0.02)
     network.train(X, y, learning_rate=rate, epochs=30, batch_size=10, verbose=False)
     assert network.epoch_loss[-1] < 0.5 * network.epoch_loss[0]
+
+
+def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
+    X, y = rng.standard_normal((7, 2)), rng.random(7)
+
+    def trained(**settings):
+        network = NeuralNetwork([2, 3, 1], seed=0, **settings)
+        network.train(X, y, 0.1, epochs=5, verbose=False)
+        return network
+
+    brought, asked = trained(optimizer="adamw"), trained(optimizer="adam", weight_decay=0.01)
+    np.testing.assert_array_equal(brought.theta, asked.theta)
+    assert brought.regularization["weight_decay"] == 0.01
+    assert trained(optimizer=adamw(weight_decay=0.3)).regularization["weight_decay"] == 0.3
+    none = trained(optimizer="adamw", weight_decay=0.0)
+    np.testing.assert_array_equal(none.theta, trained(optimizer="adam").theta)
 
 
 def test_the_memory_is_carried_from_call_to_call(rng):

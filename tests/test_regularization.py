@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from oracles import ORACLES, RATE, gradient
 
-from xpnet import NeuralNetwork
+from xpnet import Activation, NeuralNetwork
+from xpnet.activations import ACTIVATIONS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.parameters import Layout
-from xpnet.regularization import regularized
+from xpnet.regularization import dropped, regularized
 
 SETTINGS = {"weight_decay": 0.1, "l2": 0.1, "clip_norm": 0.5}
 
@@ -52,6 +53,66 @@ def test_the_mask_tells_weights_from_biases():
     theta = layout.weights_mask(np)
     for name in layout.slots:
         assert np.all(layout.view(np, theta, name) == (1.0 if name.startswith("W") else 0.0))
+
+
+# ---- Dropout
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "softplus"])
+def test_dropout_is_a_mask_and_its_derivative_is_that_of_the_mask(name, xp, array, assert_close, rng):
+    Z, dA, mask = rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.random((3, 4)) > 0.4
+    activation = ACTIVATIONS[name]
+    given = array(mask) > 0.5
+    left = dropped(activation, given, 0.4)
+    A = activation.forward(np, Z)
+    assert_close(left.forward(xp, array(Z)), A * mask / 0.6)
+    answered = left.forward(xp, array(Z))
+    assert_close(left.backward(xp, array(dA), array(Z), answered), activation.backward(np, dA * mask / 0.6, Z, A))
+
+
+def test_dropout_leaves_out_the_fraction_and_makes_up_for_it():
+    """One hidden layer of ones, and a last one that adds them up: on average the answer is the one without dropout."""
+    X, y, seen = np.ones((2000, 1)), np.ones(2000), []
+    watched = Activation(lambda xp, Z: (seen.append(np.array(Z)), Z)[1], lambda xp, dA, Z, A: dA)
+    network = NeuralNetwork([1, 50, 1], activations=["relu", watched], dropout=0.3, seed=0)
+    ones = {"W1": np.ones((50, 1)), "b1": np.zeros((50, 1)), "W2": np.ones((1, 50)) / 50, "b2": np.zeros((1, 1))}
+    network.parameters = ones
+    network.train(X, y, 1e-9, epochs=1, verbose=False, batch_size=None)
+    answers = seen[-1].ravel()
+    assert np.mean(answers) == pytest.approx(1.0, abs=0.005)
+    assert np.std(answers) == pytest.approx(np.sqrt(0.3 / 0.7 / 50), rel=0.05)
+    assert network.predict(X[:3]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rates", [0.5, [0.5, 0.0], [0.0, 0.3]], ids=str)
+def test_masks_depend_on_seed_and_epoch_alone(rates, backend, dtype, rng):
+    """So that a training in parts is a training at once, and the same on every backend."""
+    X, y = rng.standard_normal((7, 2)), rng.random(7)
+    settings = {"dropout": rates, "device": backend, "dtype": dtype, "seed": 3}
+    at_once, in_parts = (NeuralNetwork([2, 6, 5, 1], **settings) for _ in range(2))
+    at_once.train(X, y, 0.5, epochs=3, verbose=False, batch_size=2)
+    for epochs in (1, 2):
+        in_parts.train(X, y, 0.5, epochs=epochs, verbose=False, batch_size=2)
+    np.testing.assert_array_equal(backend.to_numpy(at_once.theta), backend.to_numpy(in_parts.theta))
+    host = NeuralNetwork([2, 6, 5, 1], dropout=rates, seed=3, dtype=dtype)
+    host.train(X, y, 0.5, epochs=3, verbose=False, batch_size=2)
+    np.testing.assert_allclose(backend.to_numpy(at_once.theta), host.theta, rtol=1e-4)
+    plain = NeuralNetwork([2, 6, 5, 1], seed=3, dtype=dtype)
+    plain.train(X, y, 0.5, epochs=3, verbose=False, batch_size=2)
+    assert not np.array_equal(host.theta, plain.theta)
+
+
+def test_the_gradient_with_dropout_is_that_of_the_thinned_network(backend, dtype, array, rng):
+    """Units that are left out are not there: their weights do not move, those into them and those out of them."""
+    X, y, keep = rng.standard_normal((1, 2)), rng.random(1), 0.5
+    network = NeuralNetwork([2, 8, 1], dropout=keep, device=backend, dtype=dtype, seed=0)
+    before = {name: np.array(backend.to_numpy(value)) for name, value in network.parameters.items()}
+    network.train(array(X), array(y), 0.5, epochs=1, verbose=False)
+    moved = {name: np.array(backend.to_numpy(network.parameters[name])) != before[name] for name in before}
+    out = moved["W2"][0]
+    assert 0 < out.sum() < 8
+    assert not moved["W1"][~out].any()
+    assert not moved["b1"][~out].any()
 
 
 @pytest.mark.parametrize("setting", ["weight_decay", "l2", "l1"])

@@ -6,9 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+from oracles import ORACLES, PLATEAUS, losses
 
-from xpnet import NeuralNetwork
-from xpnet.schedules import constant, cosine, exponential, inverse_scaling, step, warm_up
+from xpnet import NeuralNetwork, get_backend
+from xpnet.history import History
+from xpnet.schedules import constant, cosine, exponential, inverse_scaling, reduce_on_plateau, step, warm_up
 
 T = np.array([0.0, 0.5, 1.0, 2.0, 2.9, 3.0, 10.0, 40.0])
 CURVES = {
@@ -24,12 +26,12 @@ every_schedule = pytest.mark.parametrize(("schedule", "factors"), CURVES.values(
 
 @every_schedule
 def test_the_curve(schedule, factors):
-    np.testing.assert_allclose(schedule(np, T), factors, rtol=1e-12)
+    np.testing.assert_allclose(schedule(np, T, History()), factors, rtol=1e-12)
 
 
 @every_schedule
 def test_a_schedule_can_be_pickled(schedule, factors):
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(schedule))(np, T), schedule(np, T))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(schedule))(np, T, History()), schedule(np, T, History()))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, None])
@@ -43,7 +45,7 @@ def test_every_step_takes_the_learning_rate_of_its_time(batch_size, backend, dty
     for epoch in range(3):
         for i, start in enumerate(range(0, 7, size)):
             samples = slice(start, start + size)
-            factor = float(schedule(np, np.asarray(epoch + i / len(range(0, 7, size)))))
+            factor = float(schedule(np, np.asarray(epoch + i / len(range(0, 7, size))), History()))
             AL = by_hand.deep_forward(X[samples].T)
             if factor > 0:
                 by_hand.update_parameters(by_hand.backward_pass(y[samples], AL), 0.5 * factor)
@@ -71,9 +73,9 @@ def test_a_constant_schedule_changes_nothing(rng):
 
 
 @pytest.mark.parametrize(("schedule", "says"), [
-    (lambda xp, t: t[:1], r"what the schedule answers for epoch 0 must have the shape \(7,\), got \(1,\)"),
-    (lambda xp, t: t * np.nan, "what the schedule answers for epoch 0 must be finite"),
-    (lambda xp, t: t - 2.0, "epoch 0 must not be negative, nor 0 throughout, but reaches from -2.0"),
+    (lambda xp, t, history: t[:1], r"what the schedule answers for epoch 0 must have the shape \(7,\), got \(1,\)"),
+    (lambda xp, t, history: t * np.nan, "what the schedule answers for epoch 0 must be finite"),
+    (lambda xp, t, history: t - 2.0, "epoch 0 must not be negative, nor 0 throughout, but reaches from -2.0"),
 ])  # fmt: skip
 def test_a_users_own_that_makes_no_sense_is_refused(schedule, says, rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
@@ -111,3 +113,76 @@ def test_what_goes_wrong_in_the_last_epoch_is_found_before_the_first(rng):
 def test_a_warm_up_before_no_schedule_is_refused():
     with pytest.raises(TypeError, match="after must be a schedule, got 95"):
         warm_up(5, 95)
+
+
+# ---- Reduce on plateau
+
+
+def record(history, *values):
+    for value in values:
+        history.record(get_backend("cpu"), {"loss": np.asarray(value)})
+
+
+@pytest.mark.parametrize("name", PLATEAUS)
+def test_reduce_on_plateau_is_pytorchs(name):
+    schedule, history, factors = reduce_on_plateau(**PLATEAUS[name]), History(), []
+    for loss in [*losses(), None]:
+        factors.append(float(schedule(np, np.zeros(1), history)[0]))
+        if loss is not None:
+            record(history, loss)
+    np.testing.assert_allclose(factors, ORACLES["plateaus"][name], rtol=1e-12, atol=2e-8)  # PyTorch stops at 1e-8
+
+
+def test_a_plateau_is_a_function_of_the_history_alone():
+    """One that comes late, one that was away and one of another history answer as one that was there."""
+    schedule, history = reduce_on_plateau(0.5, patience=1), History()
+    for loss in losses():
+        record(history, loss)
+        schedule(np, np.zeros(1), history)
+    expected = schedule(np, np.zeros(2), history)
+    late, copied = reduce_on_plateau(0.5, patience=1), pickle.loads(pickle.dumps(schedule))
+    schedule(np, np.zeros(1), History())
+    for each in (late, copied, schedule):
+        np.testing.assert_array_equal(each(np, np.zeros(2), history), expected)
+    history.cut(3)
+    np.testing.assert_array_equal(schedule(np, np.zeros(2), history), late(np, np.zeros(2), history))
+
+
+def test_a_plateau_watches_the_validation_loss_where_there_is_one():
+    schedule, history = reduce_on_plateau(0.5, patience=0), History()
+    for loss in (1.0, 0.5, 0.2):
+        history.record(get_backend("cpu"), {"loss": np.asarray(loss), "validation_loss": np.asarray(1.0)})
+    assert schedule(np, np.zeros(1), history) == [0.25]
+
+
+def test_every_network_of_an_ensemble_has_its_own_plateau():
+    """The first falls on, the second rests, the third has diverged; before them a warm-up that all share."""
+    schedule, history = warm_up(1, reduce_on_plateau(0.5, patience=0)), History((3,))
+    for loss in ([3.0, 1.0, np.nan], [2.0, 1.0, np.nan], [1.0, 1.0, np.nan]):
+        record(history, loss)
+    factors = schedule(np, np.array([0.0, 0.5, 1.0]), history)
+    np.testing.assert_allclose(factors, [[0.1] * 3, [0.55] * 3, [1.0, 0.25, 1.0]])
+
+
+def test_a_training_that_stops_improving_slows_down(backend, dtype, rng):
+    X, y = rng.standard_normal((7, 2)), rng.random(7)
+    scheduled, plain = (NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0) for _ in range(2))
+    scheduled.train(X, y, 20.0, epochs=40, verbose=False, schedule=reduce_on_plateau(0.3, patience=2))
+    plain.train(X, y, 20.0, epochs=40, verbose=False)
+    assert scheduled.epoch_loss[-1] < plain.epoch_loss[-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"factor": 1.0}, "factor must be below 1"),
+        ({"factor": 0}, "factor must be a positive"),
+        ({"patience": -1}, "patience must be a positive integer"),
+        ({"cooldown": -1}, "cooldown must be a positive integer"),
+        ({"threshold": -0.1}, "threshold must be a positive"),
+        ({"least": float("nan")}, "least must be a positive"),
+    ],
+)
+def test_a_plateau_refuses(settings, says):
+    with pytest.raises(ValueError, match=says):
+        reduce_on_plateau(**settings)

@@ -9,6 +9,7 @@ if not (Path(__file__).parent / "backends").is_dir():
 
 from xpnet.activations import Activation
 from xpnet.backends import DeviceUnavailable, backend_of, get_backend
+from xpnet.callbacks import Callback
 from xpnet.checkpoints import load_checkpoint, save_checkpoint
 from xpnet.gradient_check import gradient_check
 from xpnet.losses import Loss
@@ -17,6 +18,7 @@ from xpnet.optimizers import Optimizer
 
 __all__ = [
     "Activation",
+    "Callback",
     "DeviceUnavailable",
     "Loss",
     "NeuralNetwork",

@@ -1,9 +1,9 @@
 """Checkpoints: a network in a file, to be used elsewhere or trained on as if nothing had happened.
 
 The file is of the safetensors format [1]_, which holds arrays and text and can execute nothing. It holds the
-parameters, what the optimizer remembers, how the network was built, its record, and the stream that its weights are
-drawn from; the order of an epoch's samples depends on seed and epoch alone, so there is nothing else to keep. What was
-trained on a GPU loads on a machine without one.
+parameters, what the optimizer remembers, how the network was built, its record, what early stopping would go back to,
+and the streams that weights are drawn from; the order of an epoch's samples and the masks of dropout depend on seed and
+epoch alone, so there is nothing else to keep. What was trained on a GPU loads on a machine without one.
 
 References
 ----------
@@ -15,20 +15,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backends import Backend
+from xpnet.files import write_whole
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import OPTIMIZERS, Optimizer
+from xpnet.validation import name_of
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> None:
@@ -42,37 +42,36 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
         The file, by convention ``.safetensors``.
     """
     _, save = _safetensors()
-    path = Path(path)
     state = network.state_dict()
-    tensors = {"theta": state.pop("theta")}
-    tensors |= {f"memory.{i}": array for i, array in enumerate(state.pop("memory"))}
+    tensors = {"theta": state.pop("theta"), **_numbered("memory", state.pop("memory"))}
+    tensors |= {f"history.{name}": array for name, array in state.pop("history").items()}
+    if state["figure"] is not None:
+        tensors["figure"] = state["figure"]
+    if state["best"] is not None:
+        best = state["best"]
+        tensors |= _numbered("best.memory", best.pop("memory"))
+        tensors |= {f"best.{name}": array for name, array in best.items()}
     text = json.dumps(
         {
             "format": FORMAT,
             "layer_list": network.layer_list,
-            "activations": [_name_of(activation, ACTIVATIONS) for activation in network.activations],
-            "loss": _name_of(network.loss, LOSSES),
-            "optimizer": _name_of(network.optimizer, OPTIMIZERS),
-            "initializer": _name_of(network.initializer, INITIALIZERS),
+            "activations": [name_of(activation, ACTIVATIONS) for activation in network.activations],
+            "loss": name_of(network.loss, LOSSES),
+            "optimizer": name_of(network.optimizer, OPTIMIZERS),
+            "initializer": name_of(network.initializer, INITIALIZERS),
+            "initial_scale": network.initial_scale,
             "regularization": network.regularization,
+            "dropout": network.dropout,
+            "ensemble": network.ensemble,
             "dtype": network.dtype,
             "seed": network.seed,
-            **state,
+            "memory_of": state["optimizer"],
+            "recorded": list(network.history),
+            "weights_streams": state["weights_streams"],
         }
     )
     content = save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)})
-    # Into a file beside it first, for only a renaming is done at once or not at all.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(file.name).unlink()
-            raise
+    write_whole(Path(path), content)
 
 
 def load_checkpoint(
@@ -121,8 +120,9 @@ def load_checkpoint(
         msg = f"{path} was altered since it was written: its checksum is wrong"
         raise ValueError(msg)
     built = json.loads(text)
-    if built["format"] > FORMAT:
-        msg = f"{path} has the format {built['format']}, but this version of xpnet reads up to {FORMAT}: update xpnet"
+    if built["format"] != FORMAT:
+        age, mend = ("newer", "update xpnet") if built["format"] > FORMAT else ("older", "write it anew")
+        msg = f"{path} has the {age} format {built['format']}, but this version of xpnet reads {FORMAT}: {mend}"
         raise ValueError(msg)
 
     given = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
@@ -131,13 +131,35 @@ def load_checkpoint(
         if value is None or (name == "activations" and None in value):
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
-    network = NeuralNetwork(
-        built["layer_list"], **parts, **built["regularization"], dtype=built["dtype"], seed=built["seed"], device=device
+    settings = {name: built[name] for name in ("initial_scale", "dropout", "ensemble", "dtype", "seed")}
+    network = NeuralNetwork(built["layer_list"], **parts, **built["regularization"], **settings, device=device)
+    best = _with_prefix("best.", tensors)
+    network.load_state_dict(
+        {
+            "theta": tensors["theta"],
+            "optimizer": built["memory_of"],
+            "memory": _in_order("memory", tensors),
+            "history": {name: tensors[f"history.{name}"] for name in built["recorded"]},
+            "weights_streams": built["weights_streams"],
+            "figure": tensors.get("figure"),
+            "best": {**best, "memory": _in_order("memory", best)} if best else None,
+        }
     )
-    memory = [tensors[f"memory.{i}"] for i in range(len(tensors) - 1)]
-    state = {name: built[name] for name in ("epoch_loss", "weights_stream")}
-    network.load_state_dict({"theta": tensors["theta"], "memory": memory, **state})
     return network
+
+
+def _numbered(name: str, arrays: Sequence[Any]) -> dict[str, Any]:
+    return {f"{name}.{i}": array for i, array in enumerate(arrays)}
+
+
+def _in_order(name: str, tensors: Mapping[str, Any]) -> list[Any]:
+    """Return again what `_numbered` has named."""
+    numbered = _with_prefix(f"{name}.", tensors)
+    return [numbered[str(i)] for i in range(len(numbered))]
+
+
+def _with_prefix(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
 
 def _safetensors() -> tuple[Any, Any]:
@@ -148,10 +170,6 @@ def _safetensors() -> tuple[Any, Any]:
         msg = 'checkpoints need safetensors: pip install "xpnet[checkpoints]"'
         raise ImportError(msg) from error
     return safe_open, save
-
-
-def _name_of(part: Any, known: Mapping[str, Any]) -> str | None:
-    return next((name for name, value in known.items() if value is part), None)
 
 
 def _digest(tensors: Mapping[str, Any], text: str) -> str:

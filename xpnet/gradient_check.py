@@ -87,14 +87,18 @@ def gradient_check(
     """
     step = validation.positive_number("step", step, "float64")
     tolerance = validation.positive_number("tolerance", tolerance, "float64")
+    if network.ensemble is not None:
+        msg = "gradient_check looks at one network: give it a member of the ensemble"
+        raise ValueError(msg)
     backend, layout = network.backend, network.parameters.layout
     rng = random_stream(validation.seed(seed))
     activations, loss = fuse(network.activations, network.loss)
     with backend.on_device():
         xp = backend.xp
         data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
-        X_rows, Y_rows = data.samples_and_targets(X, y, network.layer_list, network.activations[-1].bounds)
-        theta, columns, Y = data.to_network("theta", network.theta), X_rows.mT, Y_rows.mT
+        given = {"X": X, "y": y, "sample_weight": None}
+        samples = data.samples(given, network.layer_list, network.activations[-1].bounds)
+        theta, (columns, Y, _) = data.to_network("theta", network.theta), samples.columns()
 
         def value(theta: Array, X: Array) -> float:
             A, _ = forward(xp, X, layout.layers(xp, theta), activations)

@@ -189,8 +189,11 @@ def fuse(activations: Sequence[Activation], loss: Loss) -> tuple[list[Activation
     return list(activations), loss
 
 
-def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array) -> tuple[Array, Array]:
-    """Return the loss averaged over the samples, of shape (...), and its gradient with respect to A, (..., n, m)."""
+def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | None = None) -> tuple[Array, Array]:
+    """Return the loss averaged over the samples, of shape (...), and its gradient with respect to A, (..., n, m).
+
+    A weight of shape (..., 1, m) says how much every sample counts; the sum is still divided by m.
+    """
     values, dA, m = loss.value(xp, A, Y), loss.gradient(xp, A, Y), A.shape[-1]
     if values.shape != (*A.shape[:-2], m) or dA.shape != A.shape:
         msg = (
@@ -198,6 +201,8 @@ def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array) -> tuple[Array, Arr
             f"per sample, and a gradient of their shape, got {tuple(values.shape)} and {tuple(dA.shape)}"
         )
         raise ValueError(msg)
+    if weight is not None:
+        values, dA = values * weight[..., 0, :], dA * weight
     if m == 1:  # the mean of one number is that number, and taking it would cost a tenth of a per-sample step
         return values[..., 0], dA
     return xp.mean(values, axis=-1), dA / m

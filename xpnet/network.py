@@ -6,29 +6,44 @@ the other modules do the work.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count, pairwise
-from typing import Any, Self
+import operator
+import os
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
-from xpnet import plotting, validation
+from xpnet import lbfgs, plotting, validation
 from xpnet._types import Array
-from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
+from xpnet.activations import Activation, relu, sigmoid
 from xpnet.backends import Backend, Stream, get_backend, new_seed, random_stream
 from xpnet.backends.base import State
-from xpnet.initializers import INITIALIZERS, Initializer
-from xpnet.losses import LOSSES, Loss, fuse, mean_loss
-from xpnet.optimizers import OPTIMIZERS, Optimizer
+from xpnet.callbacks import Callback
+from xpnet.early_stopping import Best
+from xpnet.following import Follower, Plan
+from xpnet.history import History
+from xpnet.initializers import Initializer
+from xpnet.losses import Loss, fuse, mean_loss
+from xpnet.metrics import Metric, metrics_by_name
+from xpnet.model import Model
+from xpnet.onnx_export import to_onnx
+from xpnet.optimizers import Optimizer
 from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
-from xpnet.regularization import regularized
 from xpnet.schedules import Schedule
-from xpnet.training import copy_state, make_step, rehearse, train_epochs
-from xpnet.transfer import Transfer, bring, place_of
+from xpnet.training import copy_state
+from xpnet.transfer import Samples, Transfer, bring, place_of
 
-# How many seconds training may run before it looks whether the loss is still finite: looking waits for the device.
-_CHECK_SECONDS = 1.0
+Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | Callable[[Any], object]]
+
+
+class _Data(NamedTuple):
+    """What a training learns from, and what it is measured on after every epoch."""
+
+    backend: Backend
+    samples: Samples
+    held_out: Samples | None
+    metrics: dict[str, Metric]
 
 
 class NeuralNetwork:
@@ -46,35 +61,49 @@ class NeuralNetwork:
         How the parameters follow their gradient.
     initializer : str or callable
         How initial weights are drawn.
+    initial_scale : float
+        What the weights and biases that the initializer draws are multiplied with.
     weight_decay, l2, l1 : float
-        How strongly the weights, not the biases, are drawn to zero: by a decay beside the optimizer, or by penalties
-        ½ λ ‖W‖² and λ ‖W‖₁ through it. The losses that are reported are without the penalties.
+        How strongly the weights, not the biases, are drawn to zero: by a decay beside the optimizer (by default the
+        optimizer's own, which is 0 but for adamw), or by penalties ½ λ ‖W‖² and λ ‖W‖₁ through it. The losses that are
+        reported are without the penalties.
     clip_norm : float, optional
         The greatest length that the gradient keeps.
+    dropout : float or sequence of float
+        The fraction of the units of every hidden layer, or of each of them, that a training step leaves out.
+    ensemble : int, optional
+        How many networks to train side by side, E. Each has its own seed, and `initial_scale`, `weight_decay`, `l2`,
+        `l1` and `clip_norm` may be arrays of shape (E,), one value for each. Whatever belongs to a network then has a
+        leading axis: `theta` has the shape (E, P), ``parameters["W1"]`` (E, n_1, n_0), an answer (E, N, n_L).
     device : str or Backend, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is brought there. Without it the network
         goes wherever the data is. Either way results come back in the library and on the device of the data.
     dtype : {"float64", "float32"}
         The precision of parameters and computation.
-    seed : int, optional
+    seed : int or sequence of int, optional
         The same seed gives the same initial weights and the same order of samples on every device. Training is
-        bit-identical only for the same backend, device and versions.
+        bit-identical only for the same backend, device and versions. An ensemble has the seeds from this one on, or
+        those that are given, and each of its networks learns what one of that seed learns alone.
 
     Attributes
     ----------
     parameters : Parameters
         ``parameters["W1"]`` of shape (n_1, n_0), ``parameters["b1"]`` of shape (n_1, 1), and so on: views into `theta`.
         Assigning writes into it.
-    theta : array of shape (P,)
+    theta : array of shape (P,), or (E, P)
         All parameters in one vector.
     cache : list of (Z, W, b, A_prev)
         What the last `deep_forward` passed through, layer by layer.
+    history : History
+        What was measured in every epoch since the weights were drawn: ``history["loss"]``, and ``history.plot()``.
     epoch_loss : list of float
-        The loss of every epoch since the weights were drawn.
+        The loss of every epoch since the weights were drawn; for an ensemble a list of E numbers for each.
+    ensemble : int or None
+        How many networks there are side by side.
     backend : Backend
         Where the network is.
-    seed : int
-        The seed in use, also where none was given.
+    seed : int or list of int
+        The seed in use, also where none was given, or those of an ensemble.
 
     Examples
     --------
@@ -95,105 +124,119 @@ class NeuralNetwork:
         loss: str | Loss = "half_squared_error",
         optimizer: str | Optimizer = "sgd",
         initializer: str | Initializer = "normal",
-        weight_decay: float = 0.0,
-        l2: float = 0.0,
-        l1: float = 0.0,
-        clip_norm: float | None = None,
+        initial_scale: Any = 1.0,
+        weight_decay: Any = None,
+        l2: Any = 0.0,
+        l1: Any = 0.0,
+        clip_norm: Any = None,
+        dropout: float | Sequence[float] = 0.0,
+        ensemble: int | None = None,
         device: str | Backend | None = None,
         dtype: Any = "float64",
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
     ) -> None:
-        self._layer_list = validation.layer_sizes(layer_list)
-        count = len(self._layer_list) - 1
-        self._loss = validation.named("loss", loss, LOSSES, Loss)
-        if activations is None:
-            activations = [relu] * (count - 1) + [self._loss.canonical[0] if self._loss.canonical else sigmoid]
-        self._activations = [
-            validation.named("activation", value, ACTIVATIONS, Activation)
-            for value in validation.one_per_layer("activations", activations, count)
-        ]
-        validation.last_activation(self._activations[-1].bounds, self._loss.bounds)
-        self._optimizer = validation.named("optimizer", optimizer, OPTIMIZERS, Optimizer)
-        self._initializer = validation.named("initializer", initializer, INITIALIZERS, Callable)
-        self.dtype = validation.precision(dtype)
-        self._regularization = {
-            name: validation.number_from_zero(name, value, self.dtype)
-            for name, value in {"weight_decay": weight_decay, "l2": l2, "l1": l1}.items()
-        }
-        if clip_norm is not None:
-            self._regularization["clip_norm"] = validation.positive_number("clip_norm", clip_norm, self.dtype)
-        self.seed = new_seed() if seed is None else validation.seed(seed)
-        self._weights_stream = random_stream(self.seed, Stream.WEIGHTS)
+        self._model = Model(
+            layer_list,
+            activations=activations,
+            loss=loss,
+            optimizer=optimizer,
+            initializer=initializer,
+            initial_scale=initial_scale,
+            weight_decay=weight_decay,
+            l2=l2,
+            l1=l1,
+            clip_norm=clip_norm,
+            dropout=dropout,
+            ensemble=ensemble,
+            dtype=dtype,
+            seed=new_seed() if seed is None else seed,
+        )
+        self._weights_streams = [random_stream(seed, Stream.WEIGHTS) for seed in self._model.seeds]
         self._goes_to_data = device is None
-        self._trains = False
+        self._trains = self._stops = False
         self._start(get_backend("cpu" if device is None else device))
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.layer_list}, device={self.backend.device!r}, dtype={self.dtype!r}, "
-            f"seed={self.seed})"
+            f"{type(self).__name__}({self.layer_list}, {f'ensemble={self.ensemble}, ' if self.ensemble else ''}"
+            f"device={self.backend.device!r}, dtype={self.dtype!r}, seed={reprlib.repr(self.seed)})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy that a callback takes in the middle of training is a network that does not train.
-        return {**self.__dict__, "_trains": False}
+        return {**self.__dict__, "_trains": False, "_stops": False}
 
     @property
     def layer_list(self) -> list[int]:
         """The sizes of the layers, inputs first."""
-        return list(self._layer_list)
+        return list(self._model.layer_list)
 
     @property
     def activations(self) -> list[Activation]:
         """The activations of the layers after the inputs."""
-        return list(self._activations)
+        return list(self._model.activations)
 
     @property
     def loss(self) -> Loss:
         """What training makes small."""
-        return self._loss
+        return self._model.loss
 
     @property
     def optimizer(self) -> Optimizer:
         """How the parameters follow their gradient."""
-        return self._optimizer
+        return self._model.optimizer
 
     @property
     def initializer(self) -> Initializer:
         """How initial weights are drawn."""
-        return self._initializer
+        return self._model.initializer
 
     @property
-    def regularization(self) -> dict[str, float]:
+    def initial_scale(self) -> float | list[float]:
+        """What the weights and biases that the initializer draws are multiplied with."""
+        return self._model.initial_scale
+
+    @property
+    def regularization(self) -> dict[str, float | list[float]]:
         """The strengths of `weight_decay`, `l2` and `l1`, and `clip_norm` where there is one."""
-        return dict(self._regularization)
+        return dict(self._model.regularization)
+
+    @property
+    def dropout(self) -> list[float]:
+        """The fraction of the units of each hidden layer that a training step leaves out."""
+        return list(self._model.dropout)
+
+    @property
+    def ensemble(self) -> int | None:
+        """How many networks there are side by side, or None for one that has no such axis."""
+        return self._model.ensemble
+
+    @property
+    def dtype(self) -> str:
+        """The precision of parameters and computation."""
+        return self._model.dtype
+
+    @property
+    def seed(self) -> int | list[int]:
+        """The seed in use, or those of an ensemble."""
+        return self._model.seeds[0] if self.ensemble is None else list(self._model.seeds)
 
     # ---- Parameters
 
     def _start(self, backend: Backend) -> None:
-        self._parameters = self._draw(backend, self._layer_list)
+        self._parameters = self._draw(backend, self._model.layout)
         self._reset_memory()
         self.cache: Cache = []
-        self._epoch_loss: list[float] = []
-        self._unread: list[Array] = []  # the losses of the epochs since, still on the device
+        self._history = History(self._model.lead)
+        self._best: Best | None = None  # in the middle of a training that may stop early
+        self._figure: Array | None = None  # the loss of the weights that early stopping has gone back to
 
-    def _draw(self, backend: Backend, sizes: list[int]) -> Parameters:
-        host, drawn = get_backend("cpu"), []
-        for n_in, n_out in pairwise(sizes):
-            W, b = self._initializer(self._weights_stream, n_out, n_in)
-            for name, array, shape in (("W", W, (n_out, n_in)), ("b", b, (n_out, 1))):
-                name = f"{name} of the initializer"
-                drawn.append(bring(name, array, host, "float64"))
-                validation.same_shape(name, drawn[-1], shape)
-                validation.finite_array(host.xp, name, drawn[-1])
-        theta = backend.asarray(flatten(host.xp, drawn), self.dtype)
-        with backend.on_device():
-            validation.finite_array(backend.xp, "what the initializer draws", theta)
-        return Parameters(backend, self.dtype, Layout(sizes), theta)
+    def _draw(self, backend: Backend, layout: Layout) -> Parameters:
+        return Parameters(backend, self.dtype, layout, self._model.draw(self._weights_streams, backend, layout))
 
     def _reset_memory(self) -> None:
         with self.backend.on_device():
-            memory = self._optimizer.init(self.backend.xp, self.theta)
+            memory = self.optimizer.init(self.backend.xp, self.theta)
         if not isinstance(memory, tuple):
             msg = f"the optimizer's init must answer a tuple of arrays, got {type(memory).__name__}"
             raise TypeError(msg)
@@ -201,7 +244,7 @@ class NeuralNetwork:
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> Parameters:
         """Draw parameters for these layer sizes, with the next numbers of the network's stream."""
-        return self._draw(self.backend, validation.layer_sizes(layer_list))
+        return self._draw(self.backend, Layout(validation.layer_sizes(layer_list)))
 
     def clear_weights(self) -> None:
         """Draw new parameters, with the next numbers of the network's stream, and forget all training."""
@@ -228,7 +271,7 @@ class NeuralNetwork:
 
     @property
     def theta(self) -> Array:
-        """All parameters in one vector of shape (P,)."""
+        """All parameters in one vector of shape (P,), or (E, P)."""
         return self._parameters.theta
 
     def state_dict(self) -> dict[str, Any]:
@@ -237,16 +280,21 @@ class NeuralNetwork:
         Returns
         -------
         state : dict
-            ``theta``, an array; ``memory``, a list of arrays, the optimizer's; ``epoch_loss``, a list of float; and
-            ``weights_stream``, where the stream of random numbers is that weights are drawn from.
+            ``theta``, an array; ``optimizer``, its name, and ``memory``, a list of arrays; ``history``, arrays by name;
+            ``weights_streams``, where the streams of random numbers are that weights are drawn from; ``figure``, the
+            loss that early stopping went back to, or None; and in the middle of a training that may stop early
+            ``best``, what it goes back to, else None.
         """
         with self.backend.on_device():
             theta, *memory = (self.backend.to_numpy(array).copy() for array in (self.theta, *self._memory))
         return {
             "theta": theta,
+            "optimizer": _name_of(self.optimizer),
             "memory": memory,
-            "epoch_loss": self.epoch_loss,
-            "weights_stream": self._weights_stream.bit_generator.state,
+            "history": dict(self._history),
+            "weights_streams": [stream.bit_generator.state for stream in self._weights_streams],
+            "figure": None if self._figure is None else get_backend("cpu").asarray(self._figure),
+            "best": self._best and self._best.state_dict(self.backend),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -255,10 +303,15 @@ class NeuralNetwork:
         Raises
         ------
         ValueError
-            If the state is of other layers or of another optimizer; the network is then unchanged.
+            If the state is of other layers, of another optimizer, or of another number of networks; the network is then
+            unchanged.
         """
         self._refuse_in_training("load_state_dict")
         backend = self.backend
+        ours = _name_of(self.optimizer)
+        if state["optimizer"] != ours:
+            msg = f"the state is of the optimizer {state['optimizer']}, but this network's is {ours}"
+            raise ValueError(msg)
         with backend.on_device():
             # Copies, for an optimizer may change its memory in place.
             theta = bring("theta", state["theta"], backend, self.dtype)
@@ -270,10 +323,61 @@ class NeuralNetwork:
                     *([tuple(array.shape) for array in arrays] for arrays in (memory, self._memory))
                 )
                 raise ValueError(msg)
-        self._weights_stream.bit_generator.state = state["weights_stream"]
+            best = state["best"] and Best.of(state["best"], backend, (theta, memory), self._model.lead)
+        history = History.of(state["history"], self._model.lead)
+        figure = state["figure"]
+        if figure is not None:
+            figure = get_backend("cpu").asarray(figure, "float64")
+            validation.same_shape("figure", figure, self._model.lead)
+        for stream, values in zip(self._weights_streams, state["weights_streams"], strict=True):
+            stream.bit_generator.state = values
         self._parameters.theta, self._memory = theta, memory
-        self._epoch_loss, self._unread = list(state["epoch_loss"]), []
+        self._history, self._best, self._figure = history, best, figure
         self.cache = []
+
+    def member(self, i: int) -> NeuralNetwork:
+        """Return one network of an ensemble, as a network of its own with its seed, its settings and its record.
+
+        Parameters
+        ----------
+        i : int
+            Its number from 0, or counted back from −1.
+        """
+        if self.ensemble is None:
+            msg = "a network that is no ensemble has no members"
+            raise ValueError(msg)
+        at = operator.index(i)
+        if not -self.ensemble <= at < self.ensemble:
+            msg = f"there is no member {i} of {self.ensemble}"
+            raise IndexError(msg)
+        at %= self.ensemble
+        network = NeuralNetwork(**self._model.member(at), device=self.backend)
+        network._goes_to_data = self._goes_to_data
+        state = self.state_dict()
+        network.load_state_dict(
+            {
+                **state,
+                "theta": state["theta"][at],
+                "memory": [array[at] for array in state["memory"]],
+                "history": dict(self._history.member(at)),
+                "weights_streams": [state["weights_streams"][at]],
+                "figure": None if self._figure is None else self._figure[at],
+                "best": None,
+            }
+        )
+        return network
+
+    def best(self) -> NeuralNetwork:
+        """Return the network of an ensemble whose loss is least: the validation loss where the last epoch had it."""
+        if self.ensemble is None:
+            msg = "a network that is no ensemble has no best one"
+            raise ValueError(msg)
+        if not self._history.epochs:
+            msg = "best needs an ensemble that was trained"
+            raise ValueError(msg)
+        figure = self._figure if self._figure is not None else self._history.last()[self._history.monitored]
+        xp = get_backend("cpu").xp
+        return self.member(int(xp.argmin(xp.where(xp.isfinite(figure), figure, xp.inf))))
 
     # ---- Where the data is, and where the network is
 
@@ -290,16 +394,17 @@ class NeuralNetwork:
 
     def _state_on(self, backend: Backend) -> State:
         """Return the parameters and the optimizer's memory as arrays of a backend."""
-        return bring("theta", self.theta, backend), tuple(bring("memory", array, backend) for array in self._memory)
+        return bring_state((self.theta, self._memory), backend)
 
     def _move(self, backend: Backend) -> None:
         """Go to a backend; what was kept for a backward pass stays behind."""
         if backend == self.backend:
             return
-        self._read_losses()
-        (theta, self._memory), self._parameters.backend = self._state_on(backend), backend
-        self._parameters.theta = theta
-        self.cache = []
+        state = self._state_on(backend)
+        if self._best is not None:
+            self._best.state = bring_state(self._best.state, backend)
+        self._parameters.backend, self.cache = backend, []
+        self._parameters.theta, self._memory = state
 
     # ---- The document's steps, one at a time
 
@@ -319,11 +424,14 @@ class NeuralNetwork:
         data = self._transfer(X=X)
         with data.backend.on_device():
             X = data.to_network("X", X)
-            if X.ndim < 2 or X.shape[-2] != self._layer_list[0] or 0 in X.shape:
-                msg = f"X must have the shape ({self._layer_list[0]}, m), one sample a column, got {tuple(X.shape)}"
+            fits = X.ndim >= 2 and X.shape[-2] == self._model.layer_list[0] and 0 not in X.shape
+            if not fits or (self.ensemble and X.shape[:-2] not in ((), self._model.lead)):
+                msg = (
+                    f"X must have the shape ({self._model.layer_list[0]}, m), one sample a column, got {tuple(X.shape)}"
+                )
                 raise ValueError(msg)
             self._move(data.backend)
-            AL, self.cache = forward(self.backend.xp, X, self._parameters.layers(), self._activations)
+            AL, self.cache = forward(self.backend.xp, X, self._parameters.layers(), self._model.activations)
             return data.to_caller(AL)
 
     def cost_function(self, Y: Array, AL: Array) -> Array:
@@ -339,7 +447,7 @@ class NeuralNetwork:
         data = self._transfer(AL=AL, Y=Y)
         with data.backend.on_device():
             AL, Y = _answers_and_targets(data, AL, "Y", Y)
-            cost, _ = mean_loss(data.backend.xp, self._loss, AL, Y)
+            cost, _ = mean_loss(data.backend.xp, self.loss, AL, Y)
             return data.to_caller(cost[..., None, None])
 
     def backward_pass(self, Y_target: Array, AL: Array) -> dict[str, Array]:
@@ -365,8 +473,8 @@ class NeuralNetwork:
             AL, Y = _answers_and_targets(data, AL, "Y_target", Y_target)
             validation.same_shape("AL", AL, self.cache[-1][0].shape)
             xp = self.backend.xp
-            activations, loss = fuse(self._activations, self._loss)
-            if loss is not self._loss:
+            activations, loss = fuse(self._model.activations, self.loss)
+            if loss is not self.loss:
                 AL = self.cache[-1][0]  # the last activation is part of the loss now, which is one of Z
             _, dAL = mean_loss(xp, loss, AL, Y)
             gradients = backward(xp, dAL, AL, self.cache, activations)
@@ -405,7 +513,7 @@ class NeuralNetwork:
             self._move(data.backend)
             # On a copy, which a step that goes wrong may spoil.
             theta, memory = copy_state(xp, (self.theta, self._memory))
-            optimizer = self._regularized_optimizer(data.backend)
+            optimizer = self._model.regularized_optimizer(data.backend)
             theta, memory = optimizer.update(xp, theta, flatten(xp, arrays), memory, learning_rate)
             validation.same_shape("theta of the optimizer's update", theta, self.theta.shape)
             validation.finite_array(xp, "what the update makes of theta", theta)
@@ -434,26 +542,36 @@ class NeuralNetwork:
         self,
         X: Array,
         y: Array,
-        learning_rate: float,
+        learning_rate: Any,
         epochs: int = 10,
         verbose_epoch: int = 10,
         verbose: bool = True,
         *,
         batch_size: int | None = 1,
         shuffle: bool = False,
+        sample_weight: Array | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
+        validation_split: float = 0.0,
+        validation_data: Sequence[Array] | None = None,
+        metrics: Sequence[str | Metric] | str | Metric = (),
+        patience: int | None = None,
+        tol: float = 0.0,
         schedule: Schedule | None = None,
-        callback: Callable[[Self], object] | None = None,
+        callbacks: Callbacks = (),
+        progress_bar: bool | None = None,
+        members_at_once: int | None = None,
     ) -> None:
         """Train the network, going on from where it is.
 
         Parameters
         ----------
         X : array of shape (N, n_0), (N, n_0, 1), or (N,) where there is one input
-            The samples, one a row.
+            The samples, one a row. For an ensemble also (E, N, n_0): a set for each of its networks.
         y : array of shape (N, n_L), (N, n_L, 1), or (N,)
-            The targets. Where there are several outputs, an array of shape (N,) holds labels, whole numbers from 0 to
-            n_L − 1: the output of that number should be 1, and the others 0.
-        learning_rate : float
+            The targets; for an ensemble also (E, N, n_L). Where there are several outputs, an array of shape (N,), or
+            (E, N, 1), holds labels, whole numbers from 0 to n_L − 1: the output of that number should be 1, and the
+            others 0.
+        learning_rate : float, or for an ensemble an array of shape (E,)
             The length of a step, above zero.
         epochs : int
             How many times to go through the samples.
@@ -466,12 +584,36 @@ class NeuralNetwork:
             what is left; or None for all.
         shuffle : bool
             Whether every epoch takes the samples in a new order.
+        sample_weight : array of shape (N,), or for an ensemble (E, N), optional
+            How much every sample counts beside the others: they are divided by their mean.
+        class_weight : mapping of label to weight, or "balanced", optional
+            How much the samples of a class count, beside `sample_weight`; 1 for a class that is not named.
+            ``"balanced"`` makes all classes count alike. With one output the labels are 0 and 1.
+        validation_split : float
+            The fraction of the samples, drawn at random but the same for every seed, that is kept from training to
+            measure the loss on.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Other samples to measure the loss on after every epoch.
+        metrics : sequence of str or callable
+            What else to measure after every epoch, on the samples and on those for validation: ``"accuracy"``,
+            ``"r2_score"``, ``"mean_absolute_error"``, or functions as in `xpnet.metrics`.
+        patience : int, optional
+            Stop early, when the loss (for validation, where there is one) has not improved for so many epochs. Whenever
+            the training ends, the network then goes back to its best epoch; each network of an ensemble to its own.
+        tol : float
+            By how much the loss has to be less than the best one to be an improvement.
         schedule : callable, optional
             How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own. It counts epochs
             since the weights were drawn, not since this call.
-        callback : callable, optional
-            Called with the network after every epoch. It may predict, copy the network, or raise to stop the training,
-            but not change it. Reading `epoch_loss` waits for the device.
+        callbacks : callable or Callback, or a sequence of them
+            Functions are called with the network after every epoch; an `xpnet.Callback` also at the start and the end.
+            They may predict, copy the network, call its `stop_training`, or raise, but not change it. Reading `history`
+            waits for the device.
+        progress_bar : bool, optional
+            Whether to show a progress bar (with tqdm); by default where reports go to a terminal.
+        members_at_once : int, optional
+            How many networks of an ensemble take their steps together; by default as many as fit into the working
+            memory of the backend.
 
         Raises
         ------
@@ -479,49 +621,255 @@ class NeuralNetwork:
             If an argument is not what it should be; the network is then unchanged.
         FloatingPointError
             If the loss or a parameter became NaN or infinite; the network is then as it was after the last good epoch.
+            A network of an ensemble only stops learning then, its further losses are NaN, and the others go on.
         KeyboardInterrupt
             On Ctrl-C; the network is then as it was after the last complete epoch.
         """
         self._refuse_in_training("train")
-        rate = validation.positive_number("learning_rate", learning_rate, self.dtype)
-        epochs = validation.positive_integer("epochs", epochs)
-        verbose_epoch = validation.positive_integer("verbose_epoch", verbose_epoch)
+        model = self._model
+        rate = model.setting("learning_rate", learning_rate, validation.positive_number)
+        plan = Plan.of(epochs, verbose_epoch, verbose, progress_bar, patience, tol, callbacks)
         size = None if batch_size is None else validation.positive_integer("batch_size", batch_size)
-        for name, function in (("callback", callback), ("schedule", schedule)):
-            if not (function is None or callable(function)):
-                msg = f"{name} must be callable or None, got {function!r}"
-                raise TypeError(msg)
-        data = self._transfer(X=X, y=y)
-        with data.backend.on_device():
-            xp = data.backend.xp
-            X_rows, Y_rows = data.samples_and_targets(X, y, self._layer_list, self._activations[-1].bounds)
-            N = X_rows.shape[0]
-            size = size or N
-            steps = -(-N // size)
-            if schedule:
-                for epoch in (self.epochs_trained, self.epochs_trained + epochs - 1):
-                    self._factors_of(schedule, epoch, steps)
-            optimizer = self._regularized_optimizer(data.backend)
-            step = make_step(xp, self._parameters.layout, self._activations, self._loss, optimizer)
-            rates = data.backend.asarray(rate, self.dtype)
-            rehearse(xp, step, self._state_on(data.backend), (X_rows[:1, :].mT, Y_rows[:1, :].mT, rates))
-            self._move(data.backend)
-        state = (self.theta, self._memory)
-        orders = self._orders(N) if shuffle else None
-        factors = self._factors(schedule, steps) if schedule else None
-        trained = train_epochs(
-            self.backend,
-            step,
-            state,
-            X_rows.mT,
-            Y_rows.mT,
-            rates,
-            epochs=epochs,
-            batch_size=size,
-            orders=orders,
-            factors=factors,
+        at_once = None if members_at_once is None else validation.positive_integer("members_at_once", members_at_once)
+        if not (schedule is None or callable(schedule)):
+            msg = f"schedule must be callable or None, got {schedule!r}"
+            raise TypeError(msg)
+        data = self._samples(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
+        backend, samples = data.backend, data.samples
+        size = min(size or samples.size, samples.size)
+        factors = None
+        if schedule:
+            factors = partial(model.factors, schedule, self._history, -(-samples.size // size))
+            for epoch in (self.epochs_trained, self.epochs_trained + plan.epochs - 1):
+                factors(epoch)
+        with backend.on_device():
+            column = [[each] for each in rate] if isinstance(rate, list) else [[rate]] * (self.ensemble or 1)
+            rates = backend.asarray(column if self.ensemble else rate, self.dtype)
+            model.rehearse(backend, self._state_on(backend), samples, rates)
+
+        def run(take: Callable[[State, Array], bool]) -> None:
+            trained = model.train(
+                backend,
+                (self.theta, self._memory),
+                samples,
+                rates,
+                first=self.epochs_trained,
+                epochs=plan.epochs,
+                batch_size=size,
+                shuffle=bool(shuffle),
+                factors=factors,
+                at_once=at_once,
+            )
+            for state, loss in trained:
+                if not take(state, loss):
+                    break
+
+        least, greatest = (min(rate), max(rate)) if isinstance(rate, list) else (rate, rate)
+        text = f"learning rate of {least:g}" if least == greatest else f"learning rates of {least:g} to {greatest:g}"
+        self._follow(plan, data, run, cause=f"the {text} is too high")
+
+    def train_lbfgs(
+        self,
+        X: Array,
+        y: Array,
+        epochs: int = 200,
+        verbose_epoch: int = 10,
+        verbose: bool = True,
+        *,
+        gradient_tol: float = 1e-5,
+        sample_weight: Array | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
+        validation_split: float = 0.0,
+        validation_data: Sequence[Array] | None = None,
+        metrics: Sequence[str | Metric] | str | Metric = (),
+        patience: int | None = None,
+        tol: float = 0.0,
+        callbacks: Callbacks = (),
+        progress_bar: bool | None = None,
+    ) -> None:
+        """Train the network on a small set by L-BFGS, all samples at once, with SciPy.
+
+        There is no learning rate to choose, and no batch; the network's optimizer is not used, and starts anew the next
+        time. It takes `l2`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`, which it has no step for.
+
+        Parameters
+        ----------
+        epochs : int
+            How many iterations at most, of which each looks at all samples once or a few times.
+        gradient_tol : float
+            Ends when no entry of the gradient is greater.
+        X, y, and all others
+            As for `train`. The loss of an epoch is that after it.
+
+        Raises
+        ------
+        ImportError
+            If SciPy is not installed.
+        TypeError, ValueError, FloatingPointError, KeyboardInterrupt
+            As `train`.
+        """
+        self._refuse_in_training("train_lbfgs")
+        model = self._model
+        lbfgs.scipy_optimize()
+        settings = {"dropout": any(self.dropout), "ensemble": self.ensemble, **self.regularization, "l2": 0.0}
+        refused = [name for name, value in settings.items() if value]
+        if refused:
+            msg = f"train_lbfgs cannot be used with {', '.join(refused)}"
+            raise ValueError(msg)
+        plan = Plan.of(epochs, verbose_epoch, verbose, progress_bar, patience, tol, callbacks)
+        gradient_tol = validation.number_from_zero("gradient_tol", gradient_tol, "float64")
+        data = self._samples(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
+        backend = data.backend
+
+        def run(take: Callable[[State, Array], bool]) -> None:
+            self._reset_memory()
+
+            def after_iteration(theta: Array) -> bool:
+                with backend.on_device():
+                    loss = model.measure(backend, theta, data.samples, {})["loss"]
+                return take((theta, self._memory), loss)
+
+            lbfgs.minimize(
+                backend,
+                model.objective(backend, data.samples),
+                self.theta,
+                iterations=plan.epochs,
+                gradient_tol=gradient_tol,
+                after_iteration=after_iteration,
+            )
+
+        self._follow(plan, data, run, cause="the data should be scaled")
+
+    def _follow(
+        self, plan: Plan, data: _Data, run: Callable[[Callable[[State, Array], bool]], None], *, cause: str
+    ) -> None:
+        """Run a training, which hands over the state and the loss after every epoch, and follow it."""
+        backend, state = data.backend, self._state_on(data.backend)
+        measured = data.samples if data.metrics else None  # the loss is known
+        measure = partial(self._model.figures, backend, measured, data.held_out, data.metrics)
+        measure(state)  # a rehearsal
+        best = (self._best or Best(state, self._model.lead)) if plan.patience else None
+        follower = Follower(
+            self,
+            backend,
+            self._history,
+            plan,
+            best=best,
+            measure=measure if measured or data.held_out else None,
+            cause=cause,
         )
-        self._follow(trained, epochs, verbose_epoch if verbose else None, rate, callback)
+
+        def take(state: State, loss: Array) -> bool:
+            self._parameters.theta, self._memory = state
+            goes_on = follower.epoch(state, loss)
+            if self._parameters.theta is not state[0]:
+                self._parameters.theta = state[0]
+                self._refuse_in_training("assigning parameters")
+            return goes_on and not self._stops
+
+        self._best = best
+        self._move(backend)
+        self._trains, self._stops, self._figure = True, False, None
+        try:
+            follower.start()
+            run(take)
+        except KeyboardInterrupt:
+            raise follower.interrupted() from None
+        finally:
+            follower.cut_bad_epochs()
+            if self._best is not None:
+                (self._parameters.theta, self._memory), self._figure = self._best.state, self._best.figure
+            self._best, self._trains = None, False
+            follower.end()
+
+    def _samples(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        validation_split: Any = 0.0,
+        validation_data: Any = None,
+        metrics: Any = (),
+    ) -> _Data:
+        """Bring what to learn from, and what to measure the loss on besides."""
+        split = validation.fraction("validation_split", validation_split)
+        given, others = {"X": X, "y": y, "sample_weight": sample_weight}, {}
+        if validation_data is not None:
+            if split:
+                msg = "give validation_split or validation_data, not both"
+                raise ValueError(msg)
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                msg = "validation_data must be a tuple (X, y) or (X, y, sample_weight)"
+                raise TypeError(msg)
+            others = dict(zip((f"{name} of validation_data" for name in given), [*validation_data, None], strict=False))
+        measures = metrics_by_name(metrics)
+        data = self._transfer(**{name: array for name, array in (given | others).items() if array is not None})
+        with data.backend.on_device():
+            settings = (self._model.layer_list, self._model.bounds, self.ensemble)
+            samples, held_out = data.samples(given, *settings, class_weight), None
+            if others:
+                held_out = data.samples(others, *settings)
+            elif split:
+                samples, held_out = samples.split(data.backend, split)
+        return _Data(data.backend, samples, held_out, measures)
+
+    def evaluate(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        sample_weight: Array | None = None,
+        metrics: Sequence[str | Metric] | str | Metric = (),
+    ) -> dict[str, Any]:
+        """Measure how well the network answers.
+
+        Parameters
+        ----------
+        X, y, sample_weight, metrics
+            As for `train`.
+
+        Returns
+        -------
+        figures : dict
+            ``loss``, and the metrics by name: of each a float, or for an ensemble a host array of shape (E,).
+        """
+        data = self._samples(X, y, sample_weight, metrics=metrics)
+        with data.backend.on_device():
+            self._move(data.backend)
+            figures = self._model.measure(data.backend, self.theta, data.samples, data.metrics)
+            host = {name: data.backend.to_numpy(value) for name, value in figures.items()}
+        return {name: float(value) for name, value in host.items()} if self.ensemble is None else host
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the network into a file as an ONNX model, which runs without xpnet.
+
+        The model has one input, X of shape (N, n_0), and one output, y of shape (N, n_L), or for an ensemble
+        (E, N, n_L), in the precision of the network.
+
+        Parameters
+        ----------
+        path : path
+            The file, by convention ``.onnx``.
+
+        Raises
+        ------
+        ImportError
+            If ndonnx is not installed.
+        ValueError
+            If a user's own activation uses what cannot be exported.
+        """
+        host = get_backend("cpu")
+        with self.backend.on_device():
+            theta = self.backend.to_numpy(self.theta)
+        to_onnx(path, self._model.layout.layers(host.xp, theta), self._model.activations)
+
+    def stop_training(self) -> None:
+        """End the training after this epoch; for callbacks."""
+        if not self._trains:
+            msg = "stop_training is for callbacks: the network does not train"
+            raise RuntimeError(msg)
+        self._stops = True
 
     def predict(self, X: Array) -> Array:
         """Answer samples as people have them.
@@ -529,135 +877,57 @@ class NeuralNetwork:
         Parameters
         ----------
         X : array of shape (N, n_0), (N, n_0, 1), or (N,) where there is one input
-            The samples, one a row.
+            The samples, one a row. For an ensemble also (E, N, n_0): a set for each of its networks.
 
         Returns
         -------
         y : array of shape (N, n_L), (N, n_L, 1), or (N,) where there is one output, as X is
-            The answers, where X is.
+            The answers, where X is; those of an ensemble have the networks on an axis before.
         """
         data = self._transfer(X=X)
         with data.backend.on_device():
-            xp, n_L = data.backend.xp, self._layer_list[-1]
+            xp, n_L = data.backend.xp, self._model.layer_list[-1]
             X = data.to_network("X", X)
-            X_rows = validation.sample_rows(xp, "X", X, self._layer_list[0], "first layer")
+            rows = validation.sample_rows(xp, "X", X, self._model.layer_list[0], "first layer", self.ensemble)
             self._move(data.backend)
-            AL, _ = forward(xp, X_rows.mT, self._parameters.layers(), self._activations)
-            shape = (-1, n_L, 1) if X.ndim == 3 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
-            return data.to_caller(xp.reshape(AL.mT, shape))
-
-    def _regularized_optimizer(self, backend: Backend) -> Optimizer:
-        if not any(self._regularization.values()):
-            return self._optimizer
-        mask = self._parameters.layout.weights_mask(get_backend("cpu").xp)
-        return regularized(self._optimizer, backend.asarray(mask, self.dtype), **self._regularization)
+            answers = self._model.answer(data.backend, self.theta, Samples(rows, rows, None))
+            shape = (-1, n_L, 1) if X.ndim > rows.ndim == 2 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
+            return data.to_caller(xp.reshape(answers, (*self._model.lead, *shape)))
 
     def _refuse_in_training(self, what: str) -> None:
         if self._trains:
             msg = f"{what} is refused while the network trains: a callback may look, copy or raise, but not change it"
             raise RuntimeError(msg)
 
-    def _orders(self, N: int) -> Iterator[Any]:
-        """Draw the order of the samples for every epoch from here on, each from a stream of its own."""
-        for epoch in count(self.epochs_trained):
-            yield random_stream(self.seed, Stream.SHUFFLING, epoch).permutation(N)
-
-    def _factors(self, schedule: Schedule, steps: int) -> Iterator[Any]:
-        """Ask the schedule for the factors of every epoch from here on, each of shape (steps,)."""
-        for epoch in count(self.epochs_trained):
-            yield self._factors_of(schedule, epoch, steps)
-
-    def _factors_of(self, schedule: Schedule, epoch: int, steps: int) -> Any:
-        host, what = get_backend("cpu"), f"what the schedule answers for epoch {epoch}"
-        with host.on_device():
-            t = epoch + host.asarray(range(steps), "float64") / steps
-            factors = bring(what, schedule(host.xp, t), host, self.dtype)
-            validation.same_shape(what, factors, (steps,))
-            validation.finite_array(host.xp, what, factors)
-            least, greatest = float(host.xp.min(factors)), float(host.xp.max(factors))
-        if least < 0.0 or greatest == 0.0:
-            msg = f"{what} must not be negative, nor 0 throughout, but reaches from {least} to {greatest}"
-            raise ValueError(msg)
-        return factors
-
-    def _follow(
-        self,
-        trained: Iterator[tuple[State, Array]],
-        epochs: int,
-        report_every: int | None,
-        learning_rate: float,
-        callback: Callable[[Self], object] | None,
-    ) -> None:
-        """Take over what every epoch brings, and look at the losses now and then."""
-        first = self.epochs_trained
-        last = first + epochs - 1
-        checked, checked_at = first, time.monotonic()
-        self._trains = True
-        try:
-            for epoch, (state, loss) in enumerate(trained, start=first):
-                self._parameters.theta, self._memory = state
-                self._unread.append(loss)
-                reports = report_every is not None and epoch % report_every == 0
-                if reports or epoch == last or time.monotonic() - checked_at > _CHECK_SECONDS:
-                    if self._cut_bad_losses(checked):
-                        msg = (
-                            f"the loss became NaN or infinite in epoch {self.epochs_trained}: most likely the learning "
-                            f"rate of {learning_rate:g} is too high, or the data should be scaled; "
-                            "the weights are those after the last good epoch before"
-                        )
-                        raise FloatingPointError(msg)
-                    checked, checked_at = epoch + 1, time.monotonic()
-                if reports:
-                    print(f"Epoch {epoch} Loss : {self._epoch_loss[epoch]}")
-                if callback is not None:
-                    callback(self)
-                    if self._parameters.theta is not state[0]:
-                        self._parameters.theta = state[0]
-                        self._refuse_in_training("assigning parameters")
-        except KeyboardInterrupt:
-            self._cut_bad_losses(checked)
-            msg = (
-                f"training was interrupted in epoch {self.epochs_trained} (of epochs {first} to {last}); "
-                "the weights are those after the last complete epoch before"
-            )
-            raise KeyboardInterrupt(msg) from None
-        finally:
-            self._trains = False
-            self._cut_bad_losses(checked)
-
-    def _read_losses(self) -> None:
-        if self._unread:
-            with self.backend.on_device():
-                losses = self.backend.to_numpy(self.backend.xp.stack(self._unread))
-            self._epoch_loss += losses.tolist()
-            self._unread = []
-
-    def _cut_bad_losses(self, first: int) -> bool:
-        """Forget the losses from the first on, counted from `first`, that is not finite; say whether there was one.
-
-        The state has not followed them: see `train_epochs`.
-        """
-        self._read_losses()
-        for epoch in range(first, len(self._epoch_loss)):
-            if not math.isfinite(self._epoch_loss[epoch]):
-                del self._epoch_loss[epoch:]
-                return True
-        return False
+    @property
+    def history(self) -> History:
+        """What was measured in every epoch since the weights were drawn; reading it waits for the device."""
+        return self._history
 
     @property
     def epochs_trained(self) -> int:
         """How many epochs the network was trained for since its weights were drawn."""
-        return len(self._epoch_loss) + len(self._unread)
+        return self._history.epochs
 
     @property
-    def epoch_loss(self) -> list[float]:
+    def epoch_loss(self) -> list[Any]:
         """The loss of every epoch since the weights were drawn; reading it waits for the device."""
-        self._read_losses()
-        return list(self._epoch_loss)
+        return self._history["loss"].tolist()  # type: ignore[no-any-return]
 
     def plot_epoch(self) -> None:
         """Show the loss over the epochs; needs matplotlib."""
         plotting.show_epoch_loss(self.epoch_loss)
+
+
+def bring_state(state: State, backend: Backend) -> State:
+    """Return parameters and an optimizer's memory as arrays of a backend."""
+    return bring("theta", state[0], backend), tuple(bring("memory", array, backend) for array in state[1])
+
+
+def _name_of(optimizer: Optimizer) -> str:
+    """Return what tells apart the memories of optimizers: the name of the function that updates them."""
+    function = getattr(optimizer.update, "func", optimizer.update)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def _answers_and_targets(data: Transfer, AL: Any, name: str, Y: Any) -> tuple[Array, Array]:
@@ -671,7 +941,8 @@ def _answers_and_targets(data: Transfer, AL: Any, name: str, Y: Any) -> tuple[Ar
         raise ValueError(msg)
     if Y.size == 1:
         return AL, xp.broadcast_to(xp.reshape(Y, ()), AL.shape)
-    if [n for n in Y.shape if n > 1] == [n for n in AL.shape if n > 1]:
-        return AL, xp.reshape(Y, AL.shape)
+    for shape in (AL.shape, AL.shape[-2:]):
+        if [n for n in Y.shape if n > 1] == [n for n in shape if n > 1]:
+            return AL, xp.broadcast_to(xp.reshape(Y, shape), AL.shape)
     msg = f"{name} has the shape {tuple(Y.shape)}, which does not fit AL of shape {tuple(AL.shape)}"
     raise ValueError(msg)

@@ -20,16 +20,21 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from xpnet._types import Array, Namespace
-from xpnet.validation import number_from_zero, positive_number
+from xpnet.validation import fraction, number_from_zero, positive_number
 
 Memory: TypeAlias = tuple[Array, ...]
 
 
 class Optimizer(NamedTuple):
-    """How the parameters follow their gradient."""
+    """How the parameters follow their gradient.
+
+    It may also name the decoupled weight decay that goes with it where none is asked for; a network applies it, to its
+    weights.
+    """
 
     init: Callable[[Namespace, Array], Memory]
     update: Callable[[Namespace, Array, Array, Memory, float | Array], tuple[Array, Memory]]
+    weight_decay: float = 0.0
 
 
 def _sgd_init(xp: Namespace, theta: Array) -> Memory:
@@ -77,7 +82,7 @@ def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
         Whether to look ahead to where the momentum leads; Sutskever et al.,
         https://proceedings.mlr.press/v28/sutskever13.html.
     """
-    momentum = _fraction("momentum", momentum)
+    momentum = fraction("momentum", momentum)
     if nesterov and momentum == 0.0:
         msg = "nesterov needs a momentum above 0"
         raise ValueError(msg)
@@ -114,7 +119,7 @@ def rmsprop(*, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     eps : float
         What keeps the division from zero.
     """
-    alpha, eps = _fraction("alpha", alpha), positive_number("eps", eps, "float32")
+    alpha, eps = fraction("alpha", alpha), positive_number("eps", eps, "float32")
     return Optimizer(_zeros, partial(_rmsprop_update, alpha=alpha, eps=eps))
 
 
@@ -176,17 +181,22 @@ def adam(*, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Opt
     if not isinstance(betas, Sequence) or len(betas) != 2:
         msg = f"betas must be two numbers, got {betas!r}"
         raise TypeError(msg)
-    first, second = (_fraction("betas", beta) for beta in betas)
+    first, second = (fraction("betas", beta) for beta in betas)
     eps = positive_number("eps", eps, "float32")
     return Optimizer(_adam_init, partial(_adam_update, betas=(first, second), eps=eps))
 
 
-def _fraction(name: str, value: float) -> float:
-    number = number_from_zero(name, value, "float64")
-    if number >= 1.0:
-        msg = f"{name} must be below 1, got {number}"
-        raise ValueError(msg)
-    return number
+def adamw(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
+    """Adam beside a decoupled weight decay, of weights alone; Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
+
+    Parameters
+    ----------
+    weight_decay : float
+        λ in W ← W − α λ W, which a network's own `weight_decay` replaces.
+    betas, eps
+        As of `adam`.
+    """
+    return adam(betas=betas, eps=eps)._replace(weight_decay=number_from_zero("weight_decay", weight_decay, "float64"))
 
 
 OPTIMIZERS = {
@@ -196,4 +206,5 @@ OPTIMIZERS = {
     "rmsprop": rmsprop(),
     "adagrad": adagrad(),
     "adam": adam(),
+    "adamw": adamw(),
 }

@@ -26,6 +26,8 @@ class Layout:
 
     Attributes
     ----------
+    layer_list : list of int
+        Those sizes.
     size : int
         P, the number of parameters.
     slots : dict
@@ -33,6 +35,7 @@ class Layout:
     """
 
     def __init__(self, layer_list: Sequence[int]) -> None:
+        self.layer_list = list(layer_list)
         self.slots: dict[str, tuple[int, int, tuple[int, int]]] = {}
         self.size = 0
         for l, (n_in, n_out) in enumerate(pairwise(layer_list), start=1):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -20,9 +21,7 @@ def draw_epoch_loss(axes: Any, epoch_loss: Sequence[float], *, log: bool = False
     """
     axes.plot(epoch_loss, color="tab:blue", label="Epoch Loss")
     if log:
-        axes.set_yscale("log", subs=[2, 5])
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        _make_logarithmic(axes)
     axes.set(title="Epoch Loss Over Time", xlabel="Epoch", ylabel="Loss")
     axes.legend()
     axes.grid(visible=True, alpha=0.4)
@@ -55,11 +54,70 @@ def show_epoch_loss(epoch_loss: Sequence[float]) -> None:
     ImportError
         If matplotlib is not installed.
     """
+    plt = _pyplot()
+    _, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    draw_epoch_loss(axes, epoch_loss)
+    plt.show()
+
+
+def _pyplot() -> Any:
     try:
         from matplotlib import pyplot as plt
     except ImportError as error:
         msg = 'pictures need matplotlib: pip install "xpnet[plot]"'
         raise ImportError(msg) from error
-    _, axes = plt.subplots(figsize=(5, 3), layout="constrained")
-    draw_epoch_loss(axes, epoch_loss)
-    plt.show()
+    return plt
+
+
+def _make_logarithmic(axes: Any) -> None:
+    axes.set_yscale("log", subs=[2, 5])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+
+
+def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
+    """Draw what was recorded in every epoch: the losses in one field, each metric in another.
+
+    Parameters
+    ----------
+    columns : mapping of str to host arrays of shape (epochs,) or (epochs, E)
+        By name; what is called validation_x is drawn beside x. Of an ensemble the median is drawn, and a band that
+        holds eight of ten.
+    log : bool
+        Whether the axis of the losses is logarithmic.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    plt = _pyplot()
+    fields = dict.fromkeys(name.removeprefix("validation_") for name in columns)
+    figure, grid = plt.subplots(1, len(fields), figsize=(5 * len(fields), 3.2), layout="constrained", squeeze=False)
+    for axes, field in zip(grid[0], fields, strict=True):
+        for name, color in ((field, "tab:blue"), (f"validation_{field}", "tab:orange")):
+            if name in columns:
+                _draw_column(axes, columns[name], color, name.replace("_", " ").capitalize())
+        if log and field == "loss":
+            _make_logarithmic(axes)
+        title = field.replace("_", " ").capitalize()
+        axes.set(title=f"{title} over the Epochs", xlabel="Epoch", ylabel=title)
+        axes.legend()
+        axes.grid(visible=True, alpha=0.4)
+    return figure
+
+
+def _draw_column(axes: Any, column: Any, color: str, label: str) -> None:
+    epochs = range(len(column))
+    if column.ndim == 1:
+        axes.plot(epochs, column, color=color, label=label)
+        return
+    # Those that have diverged are left out.
+    rows = [sorted(value for value in row if value == value) or [math.nan] for row in column.tolist()]
+    low, middle, high = ([row[round(q * (len(row) - 1))] for row in rows] for q in (0.1, 0.5, 0.9))
+    axes.plot(epochs, middle, color=color, label=f"{label}, median of {column.shape[1]}")
+    axes.fill_between(epochs, low, high, color=color, alpha=0.25, linewidth=0, label="from 10 to 90 %")

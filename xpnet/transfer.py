@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xpnet import validation
 from xpnet._types import Array
-from xpnet.backends import Backend, backend_of
+from xpnet.backends import Backend, Stream, backend_of, random_stream
 
 
 def place_of(**data: Any) -> Backend | None:
@@ -70,24 +71,126 @@ class Transfer(NamedTuple):
         """Return a result in the library and on the device of the caller's data."""
         return array if self.caller == self.backend else self.caller.asarray(self.backend.to_numpy(array))
 
-    def samples_and_targets(
-        self, X: Any, y: Any, layer_list: list[int], bounds: tuple[float, float]
-    ) -> tuple[Array, Array]:
-        """Return what to learn from as rows, of shape (N, n_0) and (N, n_L), the targets within the given bounds.
+    def samples(
+        self,
+        given: Mapping[str, Any],
+        layer_list: list[int],
+        bounds: tuple[float, float],
+        ensemble: int | None = None,
+        class_weight: Any = None,
+    ) -> Samples:
+        """Return what to learn from as rows, given X, y, and the weights of the samples or None, each by its name.
 
-        Targets of shape (N,) or (N, 1) for several outputs are labels, and become rows of a 1 and zeros.
+        Targets of shape (N,) or (N, 1) for several outputs, or of shape (E, N, 1) for each network of an ensemble, are
+        labels, and become rows of a 1 and zeros. All targets have to lie within the bounds.
         """
+        (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
         xp, n_0, n_L = self.backend.xp, layer_list[0], layer_list[-1]
-        samples = validation.sample_rows(xp, "X", self.to_network("X", X), n_0, "first layer")
-        targets = self.to_network("y", y)
-        if n_L > 1 and targets.shape and targets.shape[0] > 0 and math.prod(targets.shape[1:]) == 1:
-            targets = xp.reshape(targets, (-1,))
-            validation.labels(xp, "y", targets, n_L)
-            classes = self.backend.asarray(range(n_L), self.dtype)
-            targets = xp.astype(targets[:, None] == classes[None, :], targets.dtype)
-        targets = validation.sample_rows(xp, "y", targets, n_L, "last layer")
-        if targets.shape[0] != samples.shape[0]:
-            msg = f"X has {samples.shape[0]} samples, but y has {targets.shape[0]}"
+        rows = validation.sample_rows(xp, X_name, self.to_network(X_name, X), n_0, "first layer", ensemble)
+        targets = self.to_network(y_name, y)
+        if n_L > 1 and targets.shape and 0 not in targets.shape:
+            own = ensemble is not None and targets.ndim == 3 and targets.shape[0] == ensemble
+            lead = targets.shape[: 2 if own else 1]
+            if math.prod(targets.shape) == math.prod(lead):
+                validation.labels(xp, y_name, targets, n_L)
+                targets = xp.reshape(targets, (*lead, 1))
+                targets = xp.astype(targets == self.backend.asarray(range(n_L), self.dtype), targets.dtype)
+        targets = validation.sample_rows(xp, y_name, targets, n_L, "last layer", ensemble)
+        N = rows.shape[-2]
+        if targets.shape[-2] != N:
+            msg = f"{X_name} has {N} samples, but {y_name} has {targets.shape[-2]}"
             raise ValueError(msg)
-        validation.within(xp, "y", targets, bounds)
-        return samples, targets
+        validation.within(xp, y_name, targets, bounds)
+        weight = None
+        if sample_weight is not None:
+            weight = self.to_network(weight_name, sample_weight)
+            shapes = [(N,)] if ensemble is None else [(N,), (ensemble, N)]
+            if tuple(weight.shape) not in shapes:
+                msg = f"{weight_name} must have the shape {' or '.join(map(str, shapes))}, got {tuple(weight.shape)}"
+                raise ValueError(msg)
+            validation.finite_array(xp, weight_name, weight)
+            if bool(xp.any(weight < 0.0)):
+                msg = f"{weight_name} must not be negative"
+                raise ValueError(msg)
+            weight = weight[..., None]
+        if class_weight is not None:
+            of_class = self._of_class(class_weight, targets)
+            weight = of_class if weight is None else weight * of_class
+        if weight is not None:
+            weight = _of_mean_one(xp, weight)
+        return Samples(rows, targets, weight)
+
+    def _of_class(self, class_weight: Any, targets: Array) -> Array:
+        """Return for every sample the weight of its class, of shape (..., N, 1)."""
+        xp, balanced = self.backend.xp, isinstance(class_weight, str) and class_weight == "balanced"
+        members = targets if targets.shape[-1] > 1 else xp.concat([1.0 - targets, targets], axis=-1)
+        each = None if balanced else validation.class_weights(class_weight, members.shape[-1], self.dtype)
+        if not bool(xp.all((members == 0.0) | (members == 1.0))) or not bool(xp.all(xp.sum(members, axis=-1) == 1.0)):
+            msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
+            raise ValueError(msg)
+        if each is not None:
+            return xp.sum(members * self.backend.asarray(each, self.dtype), axis=-1, keepdims=True)
+        count = xp.sum(members, axis=-2, keepdims=True)
+        classes = xp.sum(xp.astype(count > 0.0, count.dtype), axis=-1, keepdims=True)
+        return xp.sum(members * (members.shape[-2] / (classes * xp.maximum(count, 1.0))), axis=-1, keepdims=True)
+
+
+class Samples(NamedTuple):
+    """What to learn from, as rows: X (..., N, n_0), Y (..., N, n_L), and the weights of the samples (..., N, 1) or
+    None.
+
+    Weights are 1 on average. Leading axes are networks; an array without them is shared.
+    """
+
+    X: Array
+    Y: Array
+    weight: Array | None
+
+    @property
+    def size(self) -> int:
+        """How many samples."""
+        return int(self.X.shape[-2])
+
+    def split(self, backend: Backend, fraction: float) -> tuple[Samples, Samples]:
+        """Return two parts, of which the second holds a fraction of the samples: for N samples always the same ones."""
+        validating = round(self.size * fraction) or 1
+        if validating >= self.size:
+            msg = f"validation_split of {fraction:g} leaves nothing to learn from {self.size} samples"
+            raise ValueError(msg)
+        order = random_stream(0, Stream.VALIDATION).permutation(self.size)
+        learned, held_out = sorted(order[validating:]), sorted(order[:validating])
+        return self._take(backend, learned), self._take(backend, held_out)
+
+    def _take(self, backend: Backend, numbers: list[int]) -> Samples:
+        xp, indices = backend.xp, backend.asarray(numbers, "int32")
+        X, Y = (xp.take(array, indices, axis=-2) for array in (self.X, self.Y))
+        return Samples(X, Y, None if self.weight is None else _of_mean_one(xp, xp.take(self.weight, indices, axis=-2)))
+
+    def columns(self, networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array | None]:
+        """Return X, Y and the weights with a sample a column, for some of the networks."""
+        own = [array if array is None or array.ndim < 3 else array[networks] for array in self]
+        X, Y, weight = (array if array is None else array.mT for array in own)
+        return X, Y, weight
+
+
+def _of_mean_one(xp: Any, weight: Array) -> Array:
+    mean = xp.mean(weight, axis=-2, keepdims=True)
+    if not bool(xp.all((mean > 0.0) & xp.isfinite(mean))):
+        msg = "the weights of the samples, or of those to learn from or for validation, are all zero or too great"
+        raise ValueError(msg)
+    return weight / mean
+
+
+def member_values(
+    name: str, value: Any, ensemble: int | None, check: Callable[[str, Any, str], float], dtype: str
+) -> float | list[float]:
+    """Return a setting as a number, or for an ensemble as one for each network where an array or list is given."""
+    if (
+        ensemble is None
+        or (not isinstance(value, Sequence) and getattr(value, "ndim", 0) == 0)
+        or isinstance(value, str)
+    ):
+        return check(name, value, dtype)
+    host = backend_of(value).to_numpy(bring(name, value, backend_of(value)))
+    validation.same_shape(f"{name}, with one value for each network,", host, (ensemble,))
+    return [check(f"{name}[{i}]", each, dtype) for i, each in enumerate(host.tolist())]

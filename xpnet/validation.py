@@ -22,7 +22,8 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)  # Python counts True among the integers
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Say whether a value is a real number."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -39,7 +40,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 def positive_number(name: str, value: Any, dtype: str) -> float:
     """Return a number that is above zero and finite in a precision, as a `float`, which suits any precision."""
-    if not _is_number(value):
+    if not is_number(value):
         msg = f"{name} must be a positive number, got {repr(value)}"
         raise TypeError(msg)
     least, greatest = {"float32": (2.0**-149, 3.4e38), "float64": (2.0**-1074, sys.float_info.max)}[dtype]
@@ -55,7 +56,7 @@ def positive_number(name: str, value: Any, dtype: str) -> float:
 
 def number_from_zero(name: str, value: Any, dtype: str) -> float:
     """Return a number that is zero or above and finite in a precision, as a `float`."""
-    if _is_number(value) and value == 0:
+    if is_number(value) and value == 0:
         return 0.0
     return positive_number(name, value, dtype)
 
@@ -98,13 +99,13 @@ def last_activation(bounds: tuple[float, float], allowed: tuple[float, float]) -
         raise ValueError(msg)
 
 
-def one_per_layer(name: str, values: Any, count: int) -> list[Any]:
-    """Return a sequence of one value for each layer that computes as a list."""
+def one_per_layer(name: str, values: Any, count: int, layers: str) -> list[Any]:
+    """Return a sequence of one value for each of some layers as a list."""
     if isinstance(values, str) or not isinstance(values, Sequence):
-        msg = f"{name} must be a list, one for each of the {count} layers after the inputs, got {repr(values)}"
+        msg = f"{name} must be a list, one for each of the {count} {layers}, got {repr(values)}"
         raise TypeError(msg)
     if len(values) != count:
-        msg = f"{name} must be {count}, one for each layer after the inputs, got {len(values)}"
+        msg = f"{name} must be {count}, one for each of the {layers}, got {len(values)}"
         raise ValueError(msg)
     return list(values)
 
@@ -131,8 +132,8 @@ def finite_array(xp: Any, name: str, array: Array) -> None:
         raise ValueError(msg)
 
 
-def sample_rows(xp: Any, name: str, array: Array, units: int, layer: str) -> Array:
-    """Return finite samples as rows, of shape (N, units).
+def sample_rows(xp: Any, name: str, array: Array, units: int, layer: str, ensemble: int | None = None) -> Array:
+    """Return finite samples as rows, of shape (N, units), or (E, N, units) where each network has its own.
 
     Parameters
     ----------
@@ -146,20 +147,30 @@ def sample_rows(xp: Any, name: str, array: Array, units: int, layer: str) -> Arr
         The size of the layer that they go to.
     layer : str
         What to call that layer.
+    ensemble : int, optional
+        How many networks there are; an array of shape (E, N, units) is then one set for each of them, unless it is also
+        one of (N, units, 1).
     """
     came = tuple(array.shape)
-    if array.ndim not in (1, 2, 3) or (array.ndim == 3 and came[2] != 1):
-        msg = f"{name} must have the shape (N, {units}), (N, {units}, 1){' or (N,)' if units == 1 else ''}, got {came}"
+    own = ensemble is not None and array.ndim == 3 and came[0] == ensemble and came[1:] != (units, 1)
+    if array.ndim not in (1, 2, 3) or (array.ndim == 3 and came[2] != (units if own else 1)):
+        forms = [
+            f"(N, {units})",
+            f"(N, {units}, 1)",
+            *["(N,)"] * (units == 1),
+            *[f"({ensemble}, N, {units})"] * bool(ensemble),
+        ]
+        msg = f"{name} must have the shape {', '.join(forms[:-1])} or {forms[-1]}, got {came}"
         raise ValueError(msg)
     if 0 in came:
         msg = f"{name} is empty: its shape is {came}"
         raise ValueError(msg)
-    features = came[1] if array.ndim > 1 else 1
+    features = came[-1] if own else came[1] if array.ndim > 1 else 1
     if features != units:
         msg = f"{name} has the shape {came}, that is {features} a sample, but the {layer} has size {units}"
         raise ValueError(msg)
     finite_array(xp, name, array)
-    return xp.reshape(array, (came[0], units))
+    return array if own else xp.reshape(array, (came[0], units))
 
 
 def precision(dtype: Any) -> str:
@@ -180,6 +191,25 @@ def seed(seed: Any) -> int:
         msg = f"seed must not be negative, got {int(seed)}"
         raise ValueError(msg)
     return int(seed)
+
+
+def seeds(value: Any, ensemble: int | None) -> list[int]:
+    """Return a seed for each network: those given, or for an ensemble with one seed those from it on."""
+    if ensemble is None:
+        return [seed(value)]
+    if _is_integer(value):
+        return [seed(value) + i for i in range(ensemble)]
+    try:
+        values = list(value)
+        if isinstance(value, (str, bytes, Mapping, Set)):
+            raise TypeError
+    except TypeError:
+        msg = f"seed must be an integer, or a list of one for each network, got {repr(value)}"
+        raise TypeError(msg) from None
+    if len(values) != ensemble:
+        msg = f"seed must be one integer, or {ensemble}, one for each network, got {len(values)}"
+        raise ValueError(msg)
+    return [seed(each) for each in values]
 
 
 def labels(xp: Any, name: str, array: Array, classes: int) -> None:
@@ -203,3 +233,29 @@ def within(xp: Any, name: str, array: Array, bounds: tuple[float, float]) -> Non
             f"{bounds[0]:g} to {bounds[1]:g}: scale the targets, or end activations with 'identity'"
         )
         raise ValueError(msg)
+
+
+def class_weights(value: Any, classes: int, dtype: str) -> list[float]:
+    """Return the weights of the classes, 1 for those that are not named."""
+    if not isinstance(value, Mapping):
+        msg = f"class_weight must be 'balanced' or a mapping of labels to weights, got {repr(value)}"
+        raise TypeError(msg)
+    for label in value:
+        if not _is_integer(label) or not 0 <= label < classes:
+            msg = f"class_weight names the class {repr(label)}, but the labels are 0 to {classes - 1}"
+            raise ValueError(msg)
+    return [number_from_zero(f"class_weight[{c}]", value.get(c, 1.0), dtype) for c in range(classes)]
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number from 0 to below 1 as a `float`."""
+    number = number_from_zero(name, value, "float64")
+    if number >= 1.0:
+        msg = f"{name} must be below 1, got {number}"
+        raise ValueError(msg)
+    return number
+
+
+def name_of(part: Any, known: Mapping[str, Any]) -> str | None:
+    """Return the name of a part among the known ones, or None for a user's own."""
+    return next((name for name, value in known.items() if value is part), None)

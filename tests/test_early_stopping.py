@@ -1,0 +1,180 @@
+"""Training ends when it no longer improves, and the network goes back to its best epoch."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+from xpnet import Callback, NeuralNetwork, get_backend
+from xpnet.early_stopping import Best
+
+
+@pytest.fixture
+def data(rng):
+    X = rng.standard_normal((30, 2))
+    return X, (X[:, 0] * X[:, 1] > 0).astype(float)
+
+
+def network(**settings):
+    return NeuralNetwork([2, 16, 1], activations=["tanh", "sigmoid"], seed=0, **settings)
+
+
+class Snapshots(Callback):
+    def __init__(self):
+        self.thetas = []
+
+    def epoch(self, network):
+        self.thetas.append(np.array(network.backend.to_numpy(network.theta)))
+
+
+def expected_stop(losses, patience, tol):
+    """Return after which epoch to stop and which was the best, by the book."""
+    best, since = np.inf, 0
+    for epoch, loss in enumerate(losses):
+        if loss < best - tol:
+            best, since, at = loss, 0, epoch
+        else:
+            since += 1
+        if since == patience:
+            break
+    return epoch, at
+
+
+@pytest.mark.parametrize("tol", [0.0, 1e-3])
+@pytest.mark.parametrize("validated", [True, False], ids=["validation", "training"])
+def test_it_stops_after_patience_and_goes_back_to_the_best_epoch(validated, tol, backend, dtype, array, data):
+    X, y = array(data[0]), array(data[1])
+    settings = {"epochs": 60, "verbose": False, "batch_size": 5, "shuffle": True}
+    settings |= {"validation_split": 0.3} if validated else {}
+    whole, stopped = (network(device=backend, dtype=dtype, optimizer="adam") for _ in range(2))
+    snapshots = Snapshots()
+    whole.train(X, y, 0.3, **settings, callbacks=snapshots)
+    stopped.train(X, y, 0.3, **settings, patience=5, tol=tol)
+    name = "validation_loss" if validated else "loss"
+    stop, best = expected_stop(whole.history[name], 5, tol)
+    assert stop < 59
+    assert stopped.epochs_trained == stop + 1
+    np.testing.assert_array_equal(stopped.history[name], whole.history[name][: stop + 1])
+    np.testing.assert_array_equal(backend.to_numpy(stopped.theta), snapshots.thetas[best])
+
+
+def test_it_goes_back_to_the_best_epoch_even_if_the_training_ends_before(data):
+    snapshots, trained = Snapshots(), network()
+    trained.train(*data, 20.0, epochs=30, verbose=False, patience=100, validation_split=0.3, callbacks=snapshots)
+    best = int(np.argmin(trained.history["validation_loss"]))
+    assert best < 29
+    np.testing.assert_array_equal(trained.theta, snapshots.thetas[best])
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, LookupError])
+def test_it_goes_back_to_the_best_epoch_when_interrupted(stop, data):
+    def interrupt(network):
+        if network.epochs_trained == 20:
+            raise stop
+
+    snapshots, trained = Snapshots(), network()
+    with pytest.raises(stop) as raised:
+        trained.train(
+            *data, 2.0, epochs=30, verbose=False, patience=100, validation_split=0.3, callbacks=[snapshots, interrupt]
+        )
+    if stop is KeyboardInterrupt:
+        assert "the weights are those after the best epoch before" in str(raised.value)
+    assert trained.epochs_trained == 20
+    np.testing.assert_array_equal(trained.theta, snapshots.thetas[np.argmin(trained.history["validation_loss"])])
+
+
+def test_the_optimizer_goes_back_too(data):
+    """Trained on, the network does what one does that was never trained beyond its best epoch."""
+    settings = {"verbose": False, "batch_size": None, "validation_split": 0.3}
+    stopped, plain = network(optimizer="adam"), network(optimizer="adam")
+    stopped.train(*data, 0.1, epochs=500, patience=3, **settings)
+    best = int(np.argmin(stopped.history["validation_loss"])) + 1
+    plain.train(*data, 0.1, epochs=best, **settings)
+    for each in (stopped, plain):
+        each.train(*data, 0.1, epochs=3, **settings)
+    np.testing.assert_array_equal(stopped.theta, plain.theta)
+
+
+def test_the_next_training_judges_anew(data):
+    trained = network()
+    trained.train(*data, 2.0, epochs=100, verbose=False, patience=2, validation_split=0.3)
+    before = trained.epochs_trained
+    trained.train(*data, 0.1, epochs=2, verbose=False, patience=2, validation_split=0.3)
+    assert trained.epochs_trained == before + 2
+
+
+def test_every_network_of_an_ensemble_stops_as_it_would_alone(backend, dtype, array, data):
+    X, y = array(data[0]), array(data[1])
+    settings = {"epochs": 60, "verbose": False, "batch_size": None, "validation_split": 0.3, "patience": 3}
+    rates = [0.5, 8.0, 30.0]
+    ensemble = network(ensemble=3, device=backend, dtype=dtype)
+    ensemble.train(X, y, rates, **settings)
+    lengths = []
+    for i, rate in enumerate(rates):
+        alone = NeuralNetwork([2, 16, 1], activations=["tanh", "sigmoid"], seed=i, device=backend, dtype=dtype)
+        alone.train(X, y, rate, **settings)
+        tolerance = {"float64": 1e-10, "float32": 1e-4}[dtype]
+        np.testing.assert_allclose(
+            backend.to_numpy(ensemble.member(i).theta), backend.to_numpy(alone.theta), rtol=tolerance, atol=tolerance
+        )
+        lengths.append(alone.epochs_trained)
+    assert len(set(lengths)) > 1
+    assert ensemble.epochs_trained == max(lengths)
+
+
+def test_the_best_of_an_ensemble_is_that_of_the_weights_it_went_back_to(data):
+    ensemble = network(ensemble=4)
+    ensemble.train(*data, [0.5, 2.0, 8.0, 30.0], epochs=100, verbose=False, patience=5, validation_split=0.3)
+    least = np.nanmin(ensemble.history["validation_loss"], axis=0)
+    best = ensemble.best()
+    assert best.seed == int(np.argmin(least))
+    np.testing.assert_array_equal(best.theta, ensemble.theta[np.argmin(least)])
+
+
+def test_a_training_that_diverges_goes_back_to_its_best_epoch(data):
+    trained, snapshots = NeuralNetwork([2, 4, 1], activations=["identity", "identity"], seed=1), Snapshots()
+    with pytest.raises(FloatingPointError, match="the weights are those after the best epoch before"):
+        trained.train(*data, 2.0, epochs=200, verbose=False, patience=150, batch_size=None, callbacks=snapshots)
+    assert np.isfinite(trained.theta).all()
+    best = int(np.argmin(trained.epoch_loss))
+    np.testing.assert_array_equal(trained.theta, snapshots.thetas[best])
+
+
+def test_a_copy_in_the_middle_of_it_goes_on_alike(data):
+    """So does one from a checkpoint: see test_checkpoints."""
+    copies = []
+    settings = {"verbose": False, "validation_split": 0.3, "patience": 6, "shuffle": True, "batch_size": 5}
+    trained = network()
+    trained.train(*data, 2.0, epochs=50, **settings, callbacks=lambda n: copies.append(copy.deepcopy(n)))
+    middle = copies[int(np.argmin(trained.history["validation_loss"])) + 3]
+    middle.train(*data, 2.0, epochs=50 - middle.epochs_trained, **settings)
+    np.testing.assert_array_equal(middle.theta, trained.theta)
+    assert middle.epoch_loss == trained.epoch_loss
+
+
+def test_what_is_nan_is_no_improvement():
+    backend = get_backend("cpu")
+    best = Best((np.zeros((2, 3)), ()), (2,))
+    for epoch, figure in enumerate(([1.0, np.nan], [np.nan, np.nan], [0.5, 2.0], [np.inf, 1.0])):
+        goes_on = best.look(backend, np.array(figure), (np.full((2, 3), epoch), ()), patience=2, tol=0.0)
+    assert goes_on
+    assert best.figure.tolist() == [0.5, np.inf]  # the second had used up its patience
+    assert best.state[0].tolist() == [[2.0] * 3, [0.0] * 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"patience": 0}, ValueError, "patience must be a positive integer, got 0"),
+        ({"patience": 1.5}, TypeError, "patience must be a positive integer, got 1.5"),
+        ({"tol": -1.0}, ValueError, "tol must be a positive, finite number"),
+        ({"tol": "small"}, TypeError, "tol must be a positive number, got 'small'"),
+    ],
+)
+def test_it_refuses(settings, error, says, data):
+    trained = network()
+    with pytest.raises(error, match=says):
+        trained.train(*data, 0.1, epochs=1, **settings)
+    assert trained.epochs_trained == 0

@@ -1,0 +1,123 @@
+"""What a training shows: a line now and then, and a progress bar where somebody looks."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from xpnet import NeuralNetwork
+
+
+@pytest.fixture
+def data(rng):
+    return rng.standard_normal((10, 2)), rng.integers(0, 2, 10)
+
+
+@pytest.fixture
+def network():
+    return NeuralNetwork([2, 3, 1], loss="binary_crossentropy", seed=0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def look(monkeypatch):
+    """Return a function that makes standard error a terminal, with a bar that does not wait until it shows itself."""
+
+    def look():
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr("xpnet.following._BAR_SECONDS", 0.0)
+        return terminal
+
+    return look
+
+
+def test_a_line_has_all_that_was_measured(network, data, capsys):
+    network.train(*data, 0.1, epochs=3, verbose_epoch=2, metrics="accuracy", validation_split=0.2)
+    history, lines = network.history, capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"Epoch {epoch} Loss : {history['loss'][epoch]}, Accuracy : {history['accuracy'][epoch]}, Validation loss : "
+        f"{history['validation_loss'][epoch]}, Validation accuracy : {history['validation_accuracy'][epoch]}"
+        for epoch in (0, 2)
+    ]
+
+
+def test_the_line_of_an_ensemble_has_the_median_and_the_range(data, capsys):
+    ensemble = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
+    ensemble.train(*data, [0.1, 1.0, 3.0], epochs=1)
+    low, middle, high = sorted(ensemble.epoch_loss[0])
+    assert capsys.readouterr().out == f"Epoch 0 Loss : {middle:.4g} (from {low:.4g} to {high:.4g})\n"
+
+
+def test_there_is_no_bar_where_nobody_looks(network, data, capsys):
+    network.train(*data, 0.1, epochs=3)
+    assert capsys.readouterr().err == ""
+
+
+def test_there_is_a_bar_on_a_terminal_with_both_losses(network, data, look, capsys):
+    terminal = look()
+    network.train(*data, 0.1, epochs=3, verbose_epoch=1, validation_split=0.2)
+    shown = terminal.getvalue()
+    assert "/3 [" in shown
+    assert "epoch" in shown
+    assert f"Loss : {network.epoch_loss[-1]:.4g}, Validation loss : " in shown
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("options", [{"verbose": False}, {"progress_bar": False}], ids=["silent", "without bar"])
+def test_a_terminal_has_no_bar_if_none_is_wanted(options, network, data, look):
+    terminal = look()
+    network.train(*data, 0.1, epochs=3, **options)
+    assert terminal.getvalue() == ""
+
+
+def test_a_bar_can_be_asked_for_anywhere(network, data, capsys, monkeypatch):
+    monkeypatch.setattr("xpnet.following._BAR_SECONDS", 0.0)
+    network.train(*data, 0.1, epochs=3, verbose=False, progress_bar=True)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "/3 [" in printed.err
+
+
+def test_the_bar_goes_away_when_training_fails(network, data, look):
+    terminal = look()
+
+    def stop(network):
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        network.train(*data, 0.1, epochs=3, callbacks=stop)
+    assert terminal.getvalue().endswith("\r")
+
+
+def test_without_tqdm_there_is_no_bar_unless_asked_for(network, data, look, monkeypatch):
+    terminal = look()
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    network.train(*data, 0.1, epochs=1)
+    assert terminal.getvalue() == ""
+    with pytest.raises(ImportError, match=r'a progress bar needs tqdm: pip install "xpnet\[progress\]"'):
+        network.train(*data, 0.1, epochs=1, progress_bar=True)
+    assert network.epochs_trained == 1
+
+
+def test_losses_are_read_now_and_then_only(data, monkeypatch):
+    """Reading waits for the device: at reports and at the end, unless something has to be known every epoch."""
+    from xpnet.history import History
+
+    reads = []
+    fetch = History._fetch
+    monkeypatch.setattr(History, "_fetch", lambda self: (reads.append(len(self._unread)), fetch(self)))
+    network = NeuralNetwork([2, 3, 1], seed=0)
+    network.train(*data, 0.1, epochs=10, verbose_epoch=5, progress_bar=False, validation_split=0.2)
+    assert [read for read in reads if read] == [1, 5, 4]
+    reads.clear()
+    network.train(*data, 0.1, epochs=4, verbose=False, patience=9)
+    assert [read for read in reads if read] == [1, 1, 1, 1]
+    assert np.isfinite(network.epoch_loss).all()

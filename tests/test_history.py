@@ -1,0 +1,148 @@
+"""The record holds everything that was measured, epoch by epoch, and shows it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from xpnet import NeuralNetwork
+from xpnet.history import History
+
+
+@pytest.fixture
+def X(rng):
+    return rng.standard_normal((12, 2))
+
+
+@pytest.fixture
+def y(rng):
+    return rng.integers(0, 2, 12)
+
+
+def network(**settings):
+    return NeuralNetwork([2, 4, 1], loss="binary_crossentropy", seed=0, **settings)
+
+
+def test_a_training_records_what_it_measures(backend, dtype, array, X, y):
+    trained = network(device=backend, dtype=dtype)
+    trained.train(array(X), array(y), 0.1, epochs=3, verbose=False, metrics="accuracy", validation_split=0.25)
+    history = trained.history
+    assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+    for name in history:
+        assert isinstance(history[name], np.ndarray)
+        assert (history[name].shape, history[name].dtype) == ((3,), np.float64)
+        assert np.isfinite(history[name]).all()
+    assert history["loss"].tolist() == trained.epoch_loss
+    assert history.epochs == trained.epochs_trained == 3
+
+
+def test_what_is_measured_is_that_of_the_weights_after_the_epoch(backend, dtype, array, X, y):
+    trained, others = network(device=backend, dtype=dtype), (array(X[:5] + 1.0), array(y[:5]))
+    for epoch in range(2):
+        trained.train(
+            array(X),
+            array(y),
+            0.1,
+            epochs=1,
+            verbose=False,
+            metrics=["accuracy"],
+            validation_data=(*others, array(np.arange(5.0))),
+        )
+        figures = trained.evaluate(X, y, metrics=["accuracy"])
+        assert trained.history["accuracy"][epoch] == pytest.approx(figures["accuracy"])
+        figures = trained.evaluate(*others, sample_weight=array(np.arange(5.0)), metrics=["accuracy"])
+        assert trained.history["validation_loss"][epoch] == pytest.approx(figures["loss"], rel=1e-6)
+        assert trained.history["validation_accuracy"][epoch] == pytest.approx(figures["accuracy"])
+
+
+def test_what_was_not_measured_in_an_epoch_is_nan(X, y):
+    trained = network()
+    trained.train(X, y, 0.1, epochs=2, verbose=False)
+    trained.train(X, y, 0.1, epochs=1, verbose=False, metrics="accuracy")
+    trained.train(X, y, 0.1, epochs=1, verbose=False)
+    assert np.isnan(trained.history["accuracy"]).tolist() == [True, True, False, True]
+    assert not np.isnan(trained.history["loss"]).any()
+    assert trained.history.last().keys() == {"loss"}
+
+
+def test_measuring_does_not_change_the_training(X, y):
+    plain, measured = network(), network()
+    plain.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True)
+    measured.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True, metrics="accuracy", validation_data=(X, y))
+    np.testing.assert_array_equal(plain.theta, measured.theta)
+
+
+def test_the_history_of_an_ensemble_has_a_column_for_each_network(backend, dtype, array, X, y):
+    trained = network(ensemble=3, device=backend, dtype=dtype)
+    trained.train(array(X), array(y), 0.1, epochs=2, verbose=False, metrics="accuracy")
+    assert trained.history["loss"].shape == trained.history["accuracy"].shape == (2, 3)
+    assert trained.epoch_loss == trained.history["loss"].tolist()
+    assert trained.member(1).epoch_loss == trained.history["loss"][:, 1].tolist()
+
+
+def test_before_any_epoch_there_is_an_empty_loss():
+    assert dict(History()).keys() == {"loss"}
+    assert History()["loss"].shape == (0,)
+    assert History((4,))["loss"].shape == (0, 4)
+    assert network().epoch_loss == []
+
+
+def test_a_name_that_was_not_recorded_lists_those_that_were(X, y):
+    trained = network()
+    trained.train(X, y, 0.1, epochs=1, verbose=False, metrics="accuracy")
+    assert "accuracy" in trained.history
+    assert "precision" not in trained.history
+    with pytest.raises(KeyError, match="nothing was recorded as 'precision'; there are 'loss', 'accuracy'"):
+        trained.history["precision"]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))], ids=["copy", "pickle"])
+def test_a_history_can_be_copied(duplicate, X, y):
+    trained = network()
+    trained.train(X, y, 0.1, epochs=3, verbose=False)
+    other = duplicate(trained.history)
+    trained.train(X, y, 0.1, epochs=1, verbose=False)
+    assert other["loss"].tolist() == trained.epoch_loss[:3]
+
+
+def test_a_history_can_be_made_again_of_what_it_holds(X, y):
+    trained = network(ensemble=2)
+    trained.train(X, y, 0.1, epochs=3, verbose=False, metrics="accuracy")
+    again = History.of(dict(trained.history), (2,))
+    assert again.epochs == 3
+    assert again.monitored == trained.history.monitored
+    for name in trained.history:
+        np.testing.assert_array_equal(again[name], trained.history[name])
+    with pytest.raises(ValueError, match=r"the history's loss has the shape \(3, 2\), expected \(3,\)"):
+        History.of(dict(trained.history), ())
+    with pytest.raises(ValueError, match=r"the history's accuracy has the shape \(2,\), expected \(3,\)"):
+        History.of({"loss": np.zeros(3), "accuracy": np.zeros(2)}, ())
+
+
+@pytest.mark.parametrize("ensemble", [None, 5])
+def test_it_plots_itself(ensemble, X, y, tmp_path):
+    trained = network(ensemble=ensemble)
+    trained.train(X, y, 0.1, epochs=3, verbose=False, metrics="accuracy", validation_split=0.25)
+    figure = trained.history.plot(log=True)
+    loss, accuracy = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["Loss", "Accuracy"]
+    assert loss.get_yscale() == "log"
+    assert accuracy.get_yscale() == "linear"
+    expected = trained.history["validation_loss"]
+    drawn = loss.lines[1].get_ydata()
+    np.testing.assert_array_equal(drawn, expected if ensemble is None else np.median(expected, axis=1))
+    figure.savefig(tmp_path / "history.png")
+    mpl.pyplot.close(figure)
+
+
+def test_the_picture_of_an_ensemble_leaves_out_what_has_diverged(tmp_path):
+    losses = np.array([[1.0, 3.0, 2.0], [1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
+    figure = History.of({"loss": losses}, (3,)).plot()
+    assert figure.axes[0].lines[0].get_ydata()[0] == 2.0
+    assert np.isfinite(figure.axes[0].lines[0].get_ydata()[1])
+    figure.savefig(tmp_path / "history.png")
+    mpl.pyplot.close(figure)

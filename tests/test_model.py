@@ -1,0 +1,326 @@
+"""Networks that train side by side: each is what one of its seed and settings is alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpnet import Activation, Loss, NeuralNetwork, Optimizer
+from xpnet.schedules import cosine, reduce_on_plateau, warm_up
+
+LAYERS, E, N = [2, 5, 4, 1], 4, 11
+RATES = [0.5, 0.1, 2.0, 0.01]
+
+
+@pytest.fixture
+def X(rng):
+    return rng.standard_normal((N, 2))
+
+
+@pytest.fixture
+def y(rng):
+    return rng.random(N)
+
+
+@pytest.fixture
+def close(backend, dtype):
+    tolerance = {"float64": 1e-11, "float32": 2e-4}[dtype]
+
+    def check(actual, expected):
+        np.testing.assert_allclose(
+            backend.to_numpy(actual.theta), backend.to_numpy(expected.theta), rtol=tolerance, atol=tolerance
+        )
+        for name in expected.history:
+            np.testing.assert_allclose(
+                actual.history[name], expected.history[name], rtol=tolerance * 10, atol=tolerance, err_msg=name
+            )
+
+    return check
+
+
+# What a network may have, and how it may train; [i] is one value for each network.
+VARIANTS = {
+    "sample by sample": ({}, {}),
+    "batches in orders of their own": ({}, {"batch_size": 3, "shuffle": True}),
+    "seeds of choice": ({"seed": [7, 3, 7, 100]}, {"batch_size": 3, "shuffle": True}),
+    "one seed": ({"seed": [7] * 4}, {"batch_size": 3, "shuffle": True}),
+    "scales": ({"initial_scale": [1.0, 5.0, 0.1, 2.0]}, {}),
+    "regularized": (
+        {"weight_decay": [0.0, 0.1, 0.01, 0.2], "l2": [0.1, 0.0, 0.2, 0.0], "l1": [0.0, 0.0, 0.01, 0.1]},
+        {"batch_size": 3},
+    ),
+    "clipped": ({"clip_norm": [0.01, 0.1, 1.0, 10.0]}, {}),
+    "an optimizer with a memory": ({"optimizer": "adamw"}, {"batch_size": 4}),
+    "dropout": ({"dropout": [0.5, 0.2]}, {"batch_size": 4, "shuffle": True}),
+    "a schedule": ({}, {"batch_size": 4, "schedule": warm_up(1, cosine(3))}),
+    "a plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0, threshold=0.05)}),
+    "validation": ({}, {"validation_split": 0.3, "metrics": ["r2_score"], "shuffle": True}),
+}
+every_variant = pytest.mark.parametrize(("settings", "training"), VARIANTS.values(), ids=VARIANTS)
+PER_NETWORK = ("seed", "initial_scale", "weight_decay", "l2", "l1", "clip_norm")
+
+
+def alone(i, settings, backend, dtype):
+    own = {name: value[i] if name in PER_NETWORK else value for name, value in settings.items()}
+    return NeuralNetwork(LAYERS, **{"seed": 20 + i, **own}, device=backend, dtype=dtype)
+
+
+def side_by_side(settings, backend, dtype):
+    return NeuralNetwork(LAYERS, **{"seed": 20, **settings}, ensemble=E, device=backend, dtype=dtype)
+
+
+@pytest.mark.parametrize("at_once", [None, 3])
+@every_variant
+def test_every_network_is_what_it_is_alone(settings, training, at_once, backend, dtype, array, X, y, close):
+    together = side_by_side(settings, backend, dtype)
+    together.train(array(X), array(y), array(RATES), epochs=3, verbose=False, members_at_once=at_once, **training)
+    for i in range(E):
+        expected = alone(i, settings, backend, dtype)
+        expected.train(array(X), array(y), RATES[i], epochs=3, verbose=False, **training)
+        close(together.member(i), expected)
+
+
+def test_every_network_may_have_data_of_its_own(backend, dtype, array, rng, close):
+    Xs, ys, weights = rng.standard_normal((E, N, 2)), rng.random((E, N, 1)), rng.random((E, N))
+    training = {"epochs": 3, "verbose": False, "batch_size": 4, "shuffle": True, "validation_split": 0.2}
+    for at_once in (None, 3):
+        together = side_by_side({}, backend, dtype)
+        together.train(array(Xs), array(ys), 0.5, sample_weight=array(weights), members_at_once=at_once, **training)
+        answers = backend.to_numpy(together.predict(array(Xs)))
+        assert answers.shape == (E, N, 1)
+        for i in range(E):
+            expected = alone(i, {}, backend, dtype)
+            expected.train(array(Xs[i]), array(ys[i]), 0.5, sample_weight=array(weights[i]), **training)
+            close(together.member(i), expected)
+            np.testing.assert_allclose(answers[i], backend.to_numpy(expected.predict(array(Xs[i]))), rtol=1e-4)
+
+
+def test_samples_may_be_shared_and_targets_not(backend, dtype, array, rng, X, close):
+    ys = rng.random((E, N, 1))
+    together = side_by_side({}, backend, dtype)
+    together.train(array(X), array(ys), 0.5, epochs=2, verbose=False, shuffle=True)
+    for i in range(E):
+        expected = alone(i, {}, backend, dtype)
+        expected.train(array(X), array(ys[i]), 0.5, epochs=2, verbose=False, shuffle=True)
+        close(together.member(i), expected)
+
+
+def test_labels_may_be_each_networks_own(backend, dtype, array, rng, X):
+    labels = rng.integers(0, 3, (E, N, 1))
+    settings = {"loss": "categorical_crossentropy", "device": backend, "dtype": dtype}
+    together = NeuralNetwork([2, 4, 3], ensemble=E, seed=0, **settings)
+    together.train(array(X), array(labels), 0.5, epochs=2, verbose=False, class_weight="balanced")
+    one = NeuralNetwork([2, 4, 3], seed=2, **settings)
+    one.train(array(X), array(labels[2]), 0.5, epochs=2, verbose=False, class_weight="balanced")
+    np.testing.assert_allclose(backend.to_numpy(together.theta[2, ...]), backend.to_numpy(one.theta), rtol=1e-4)
+
+
+def test_a_users_own_parts_work_side_by_side(backend, dtype, array, X, y, close):
+    settings = {
+        "activations": [
+            "relu",
+            Activation(lambda xp, Z: Z / (1.0 + xp.abs(Z)), lambda xp, dA, Z, A: dA / (1.0 + xp.abs(Z)) ** 2),
+            "identity",
+        ],
+        "loss": Loss(lambda xp, A, Y: xp.sum((A - Y) ** 4, axis=-2), lambda xp, A, Y: 4.0 * (A - Y) ** 3),
+        "optimizer": Optimizer(
+            lambda xp, theta: (xp.zeros_like(theta),),
+            lambda xp, theta, d, memory, rate: (theta - rate * (d + memory[0]), (d,)),
+        ),
+        "initializer": lambda rng, n_out, n_in: (rng.random((n_out, n_in)), rng.random((n_out, 1))),
+    }
+    together = side_by_side(settings, backend, dtype)
+    together.train(array(X), array(y), 0.01, epochs=3, verbose=False, batch_size=2, members_at_once=3)
+    for i in range(E):
+        expected = alone(i, settings, backend, dtype)
+        expected.train(array(X), array(y), 0.01, epochs=3, verbose=False, batch_size=2)
+        close(together.member(i), expected)
+
+
+def test_a_network_that_diverges_stops_and_the_others_go_on(backend, dtype, array, X, y, close, capsys):
+    settings = {"activations": ["relu", "relu", "identity"], "initial_scale": [10.0] * E}
+    together = side_by_side(settings, backend, dtype)
+    together.train(array(X), array(y), [0.001, 1e4, 0.002, 1e4], epochs=6, verbose_epoch=5)
+    assert np.isfinite(together.history["loss"][:, [0, 2]]).all()
+    assert np.isnan(together.history["loss"][-1, [1, 3]]).all()
+    assert np.isfinite(backend.to_numpy(together.theta)).all()
+    assert together.best().seed in (20, 22)
+    assert "2 of 4 diverged" in capsys.readouterr().out
+    expected = alone(2, settings, backend, dtype)
+    expected.train(array(X), array(y), 0.002, epochs=6, verbose=False)
+    close(together.member(2), expected)
+
+
+def test_when_all_have_diverged_training_stops(X, y):
+    together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], initial_scale=10, ensemble=2, seed=0)
+    with pytest.raises(FloatingPointError, match=r"most likely the learning rates of 1000 to 10000 is too high"):
+        together.train(X, y, [1e3, 1e4], epochs=50, verbose=False)
+    assert together.epochs_trained < 50
+    assert np.isfinite(together.history["loss"]).any(axis=1).all()
+
+
+# ---- The ensemble as a network
+
+
+def test_everything_of_a_network_has_an_axis_of_networks(backend, dtype, array, assert_close, X):
+    together = side_by_side({}, backend, dtype)
+    members = [together.member(i) for i in range(E)]
+    assert together.ensemble == E
+    assert together.seed == [20, 21, 22, 23]
+    assert together.theta.shape == (E, together.parameters.layout.size)
+    assert together.parameters["W1"].shape == (E, 5, 2)
+    assert_close(together.predict(array(X)), [backend.to_numpy(each.predict(array(X))) for each in members])
+    AL = together.deep_forward(array(X.T))
+    assert_close(AL, [backend.to_numpy(each.deep_forward(array(X.T))) for each in members])
+    Y = array(np.linspace(0, 1, N)[None, :])
+    assert_close(
+        together.cost_function(Y, AL),
+        [backend.to_numpy(each.cost_function(Y, AL[i, ...])) for i, each in enumerate(members)],
+    )
+    grads = together.backward_pass(Y, AL)
+    for i, each in enumerate(members):
+        for name, value in each.backward_pass(Y, each.deep_forward(array(X.T))).items():
+            assert_close(grads[name][i, ...], backend.to_numpy(value))
+    together.update_parameters(grads, 0.1)
+    each.update_parameters(each.backward_pass(Y, each.deep_forward(array(X.T))), 0.1)
+    assert_close(together.theta[E - 1, ...], backend.to_numpy(each.theta))
+
+
+def test_answers_keep_the_form_of_the_samples(X):
+    one_input = NeuralNetwork([1, 3, 1], ensemble=E, seed=0)
+    assert one_input.predict(X[:, 0]).shape == (E, N)
+    assert one_input.predict(X[:, :1]).shape == (E, N, 1)
+    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    assert together.predict(X[:, :, None]).shape == (E, N, 1, 1)
+    np.testing.assert_array_equal(together.predict(X[:, :, None])[..., 0], together.predict(X))
+
+
+def test_a_member_goes_on_as_in_the_ensemble(X, y):
+    together = NeuralNetwork(LAYERS, ensemble=3, optimizer="adam", dropout=0.3, seed=5)
+    training = {"verbose": False, "shuffle": True, "batch_size": 4}
+    together.train(X, y, [0.1, 0.01, 0.02], epochs=2, **training)
+    member = together.member(-1)
+    assert (member.seed, member.ensemble, member.epochs_trained) == (7, None, 2)
+    member.train(X, y, 0.02, epochs=2, **training)
+    together.train(X, y, [0.1, 0.01, 0.02], epochs=2, **training)
+    np.testing.assert_allclose(member.theta, together.theta[2], rtol=1e-10)
+    member.clear_weights()
+    together.clear_weights()
+    np.testing.assert_array_equal(member.theta, together.theta[2])
+
+
+def test_a_member_is_a_network_of_its_own(backend, dtype, array, X, y):
+    together = side_by_side({}, backend, dtype)
+    together.train(array(X), array(y), 0.1, epochs=1, verbose=False)
+    member, before = together.member(0), backend.to_numpy(together.theta).copy()
+    assert member.backend == backend
+    member.train(array(X), array(y), 0.1, epochs=1, verbose=False)
+    np.testing.assert_array_equal(backend.to_numpy(together.theta), before)
+
+
+def test_the_best_has_the_least_loss(X, y):
+    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    together.train(X, y, RATES, epochs=3, verbose=False)
+    assert together.best().seed == int(np.argmin(together.epoch_loss[-1]))
+    others = np.ones((5, 2)), np.linspace(0.9, 1.0, 5)
+    together.train(X, y, RATES, epochs=1, verbose=False, validation_data=others)
+    assert together.best().seed == int(np.argmin(together.evaluate(*others)["loss"]))
+
+
+def test_an_ensemble_of_one_is_an_ensemble(X, y):
+    together, one = NeuralNetwork(LAYERS, ensemble=1, seed=3), NeuralNetwork(LAYERS, seed=3)
+    for each in (together, one):
+        each.train(X, y, 0.1, epochs=2, verbose=False, shuffle=True, batch_size=2)
+    assert together.theta.shape == (1, *one.theta.shape)
+    np.testing.assert_allclose(together.best().theta, one.theta, rtol=1e-12)
+
+
+def test_an_ensemble_takes_its_turns_by_itself_when_memory_is_short(monkeypatch, backend, dtype, array, X, y):
+    training = {"epochs": 2, "verbose": False, "shuffle": True, "batch_size": 3}
+    whole, parts = side_by_side({}, backend, dtype), side_by_side({}, backend, dtype)
+    whole.train(array(X), array(y), RATES, **training)
+    monkeypatch.setattr(type(backend), "step_memory", 2500)
+    assert len(parts._model._parts(backend, 200)) > 1
+    parts.train(array(X), array(y), RATES, **training)
+    np.testing.assert_allclose(backend.to_numpy(parts.theta), backend.to_numpy(whole.theta), rtol=1e-5)
+
+
+def test_the_picture_of_the_losses_is_drawn(X, y, monkeypatch):
+    from matplotlib import pyplot as plt
+
+    monkeypatch.setattr(plt, "show", lambda: None)
+    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    together.train(X, y, 0.1, epochs=3, verbose=False)
+    together.plot_epoch()
+    plt.close("all")
+
+
+# ---- Bad input
+
+REFUSED = [
+    ({"ensemble": 0}, ValueError, "ensemble must be a positive integer, got 0"),
+    ({"ensemble": 2.0}, TypeError, "ensemble must be a positive integer, got 2.0"),
+    ({"ensemble": 2, "seed": [1, 2, 3]}, ValueError, "seed must be one integer, or 2, one for each network, got 3"),
+    ({"ensemble": 2, "seed": [1, -2]}, ValueError, "seed must not be negative, got -2"),
+    ({"ensemble": 2, "seed": 1.5}, TypeError, "seed must be an integer, or a list of one for each network, got 1.5"),
+    ({"seed": [1, 2]}, TypeError, r"seed must be an integer, got \[1, 2\]"),
+    ({"ensemble": 2, "l2": [0.1, -1.0]}, ValueError, r"l2\[1\] must be a positive, finite number in float64, got -1.0"),
+    ({"ensemble": 2, "l2": [0.1]}, ValueError, r"l2, with one value for each network, must have the shape \(2,\)"),
+    ({"ensemble": 2, "weight_decay": ["a", "b"]}, TypeError, "weight_decay must hold real numbers"),
+    ({"ensemble": 2, "initial_scale": [1.0, 0.0]}, ValueError, r"initial_scale\[1\] must be a positive"),
+    ({"ensemble": 2, "clip_norm": [1.0, float("nan")]}, ValueError, r"clip_norm\[1\] must be a positive"),
+    ({"l1": [0.1, 0.2]}, TypeError, r"l1 must be a positive number, got \[0.1, 0.2\]"),
+    ({"dropout": 1.0}, ValueError, "dropout must be below 1, got 1.0"),
+    ({"dropout": -0.1}, ValueError, "dropout must be a positive"),
+    ({"dropout": [0.1]}, ValueError, "dropout must be 2, one for each of the hidden layers, got 1"),
+    ({"dropout": "much"}, TypeError, "dropout must be a list, one for each of the 2 hidden layers, got 'much'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "error", "says"), REFUSED, ids=[str(case[0]) for case in REFUSED])
+def test_a_model_refuses(settings, error, says):
+    with pytest.raises(error, match=says):
+        NeuralNetwork(LAYERS, **settings)
+
+
+UNFIT = [
+    ({"learning_rate": [0.1, 0.2]}, ValueError, "learning_rate, with one value for each network, must have"),
+    ({"learning_rate": [0.1, 0.2, 0.0, 1.0]}, ValueError, r"learning_rate\[2\] must be a positive"),
+    ({"X": np.zeros((3, N, 2))}, ValueError, r"shape \(N, 2\), \(N, 2, 1\) or \(4, N, 2\), got \(3, 11, 2\)"),
+    ({"y": np.zeros((4, N, 2))}, ValueError, "y has the shape|y must have the shape"),
+    ({"y": np.zeros((4, 5, 1))}, ValueError, "X has 11 samples, but y has 5"),
+    ({"sample_weight": np.ones((3, N))}, ValueError, r"must have the shape \(11,\) or \(4, 11\), got \(3, 11\)"),
+    ({"members_at_once": 0}, ValueError, "members_at_once must be a positive integer, got 0"),
+    ({"schedule": lambda xp, t, history: xp.ones((11, 3))}, ValueError, r"have the shape \(11, 4\), got"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"), UNFIT, ids=[next(iter(case[0])) + str(i) for i, case in enumerate(UNFIT)]
+)
+def test_training_side_by_side_refuses(given, error, says, backend, dtype, array, X, y):
+    together = side_by_side({}, backend, dtype)
+    before = backend.to_numpy(together.theta).copy()
+    arguments = {"X": X, "y": y, "learning_rate": 0.1, "epochs": 1, "verbose": False, **given}
+    for name in ("X", "y", "sample_weight"):
+        if name in arguments:
+            arguments[name] = array(arguments[name])
+    with pytest.raises(error, match=says):
+        together.train(**arguments)
+    np.testing.assert_array_equal(backend.to_numpy(together.theta), before)
+    assert together.epochs_trained == 0
+
+
+def test_members_are_counted_from_either_end_and_no_further(X):
+    together = NeuralNetwork(LAYERS, ensemble=3, seed=0)
+    assert together.member(-3).seed == 0
+    for i in (3, -4):
+        with pytest.raises(IndexError, match=f"there is no member {i} of 3"):
+            together.member(i)
+    with pytest.raises(TypeError):
+        together.member(1.0)
+    with pytest.raises(ValueError, match="best needs an ensemble that was trained"):
+        together.best()
+    for ask in (lambda n: n.member(0), lambda n: n.best()):
+        with pytest.raises(ValueError, match="is no ensemble"):
+            ask(NeuralNetwork(LAYERS))

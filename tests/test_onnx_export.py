@@ -1,0 +1,226 @@
+"""What was exported answers in another runtime as the network does here, and what cannot be exported is said so."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from importlib.metadata import version
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from xpnet import Activation, NeuralNetwork
+from xpnet.activations import ACTIVATIONS, relu, sigmoid, tanh
+from xpnet.onnx_export import to_onnx
+from xpnet.parameters import Layout
+from xpnet.propagation import forward
+
+LAYERS = [2, 5, 3]
+EXACT = {"float64": 1e-12, "float32": 1e-6}
+LEADS = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "network.onnx"
+
+
+@pytest.fixture(params=EXACT)
+def precision(request):
+    return request.param
+
+
+def random_layers(rng, precision, lead=()):
+    layout = Layout(LAYERS)
+    return layout.layers(np, rng.standard_normal((*lead, layout.size)).astype(precision))
+
+
+def run(path, X):
+    """Return what another runtime makes of samples as rows; it warns of shapes that are not as declared."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (y,) = session.run(["y"], {"X": X})
+    return y
+
+
+def assert_answers_alike(path, X, layers, activations, atol=None):
+    with np.errstate(over="ignore", under="ignore"):
+        expected = forward(np, X.T, layers, activations)[0].mT
+    y = run(path, X)
+    assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
+    exact = EXACT[str(X.dtype)]
+    np.testing.assert_allclose(y, expected, rtol=exact, atol=exact if atol is None else atol)
+
+
+def sizes(value):
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+def test_a_model_answers_as_the_network(name, lead, precision, path, rng):
+    layers, activations = random_layers(rng, precision, lead), [ACTIVATIONS[name]] * 2
+    to_onnx(path, layers, activations)
+    onnx.checker.check_model(path, full_check=True)
+    for samples in (1, 2, 100):
+        X = rng.standard_normal((samples, 2)).astype(precision)
+        assert_answers_alike(path, X, layers, activations)
+    assert run(path, X[:0]).shape == (*lead, 0, 3)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_model_answers_as_the_network_far_out(name, precision, path):
+    """The same guards against overflow are in the model, in its precision; small answers are as exact as great ones."""
+    layers = [(np.ones((1, 1), precision), np.zeros((1, 1), precision))]
+    half = [1e-30, 1e-8, 1e-3, 20, 88.5, 200, 709.5, 1e4, 1e30, np.finfo(precision).max]
+    X = np.array([*(-z for z in half), 0, *half], precision)[:, None]
+    to_onnx(path, layers, [ACTIVATIONS[name]])
+    assert_answers_alike(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
+
+
+def test_a_trained_network_classifies_as_here(path, rng):
+    X = rng.standard_normal((60, 2))
+    network = NeuralNetwork(
+        [2, 8, 8, 3], activations=["relu", "silu", "softmax"], loss="categorical_crossentropy", seed=0
+    )
+    network.train(X, np.argmax(X @ rng.standard_normal((2, 3)), axis=1), 0.1, epochs=3, verbose=False)
+    to_onnx(path, network.parameters.layers(), network.activations)
+    np.testing.assert_allclose(run(path, X), network.predict(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+@pytest.mark.parametrize("name", ["tanh", "softmax"])
+def test_what_a_model_says_of_itself(name, lead, precision, path, rng):
+    to_onnx(path, random_layers(rng, precision, lead), [relu, ACTIVATIONS[name]])
+    model = onnx.load(path)
+    assert (model.producer_name, model.producer_version) == ("xpnet", version("xpnet"))
+    (X,), (y,) = model.graph.input, model.graph.output
+    assert (X.name, sizes(X)) == ("X", ["N", 2])
+    assert (y.name, sizes(y)) == ("y", [*lead, "N", 3])
+    for value in (X, y):
+        assert onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) == precision
+
+
+def test_a_model_is_a_product_a_layer_and_no_branches(path, rng):
+    to_onnx(path, random_layers(rng, "float32"), [relu, tanh])
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    assert (operators.count("MatMul"), operators.count("Transpose"), operators.count("If")) == (2, 2, 0)
+
+
+def scaled(xp, Z, scale):
+    return scale * xp.where(xp.abs(Z) > 1, xp.sign(Z), Z)
+
+
+def hermite(xp, Z):
+    coefficients = xp.asarray([0.5, -1.0, 0.25], dtype=Z.dtype)
+    A = xp.zeros_like(Z)
+    for i in range(3):
+        A = A * Z + coefficients[i]
+    return A / (1.0 + xp.mean(A, axis=-2, keepdims=True) ** 2)
+
+
+@pytest.mark.parametrize("own", [scaled, hermite], ids=lambda own: own.__name__)
+def test_a_users_own_activation_goes_along(own, precision, path, rng):
+    formula = functools.partial(own, scale=1.5) if own is scaled else own
+    layers, activations = random_layers(rng, precision), [Activation(formula, None), sigmoid]
+    to_onnx(path, layers, activations)
+    onnx.checker.check_model(path, full_check=True)
+    assert_answers_alike(path, rng.standard_normal((7, 2)).astype(precision), layers, activations)
+
+
+def unknown(xp, Z):
+    return xp.erf(Z)
+
+
+def foreign(xp, Z):
+    return np.tanh(Z)
+
+
+def branching(xp, Z):
+    return Z if xp.any(Z > 0) else 2.0 * Z
+
+
+def counting(xp, Z):
+    return Z * xp.ones(Z.shape)
+
+
+@pytest.mark.parametrize(("own", "cause"), [
+    (unknown, "AttributeError: .* has no attribute .erf"),
+    (foreign, "TypeError: "),
+    (branching, "ValueError: "),
+    (counting, "[A-Za-z]+Error: "),
+    (functools.partial(unknown), "AttributeError: "),
+])  # fmt: skip
+def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
+    name = getattr(own, "__name__", "functools.partial.*unknown.*")
+    with pytest.raises(ValueError, match=rf"activation of layer 2, {name}, cannot be exported.* \({cause}") as info:
+        to_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
+    assert isinstance(info.value.__cause__, Exception)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("own", "says"), [
+    (lambda xp, Z: None, "an array, got NoneType"),
+    (lambda xp, Z: np.ones((5, 1)), "an array, got ndarray"),
+    (lambda xp, Z: xp.astype(Z, xp.float32), r"in the shape \(5, None\) and the type .*loat64 .* and .*loat32"),
+    (lambda xp, Z: Z[:2, :], r"in the shape \(5, None\) and .*, got \(2, None\) and"),
+    (lambda xp, Z: xp.sum(Z), r"in the shape \(5, None\) and .*, got \(\) and"),
+])  # fmt: skip
+def test_an_activation_that_answers_something_else_is_named(own, says, path, rng):
+    with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must answer {says}"):
+        to_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_missing_library_is_said_so(path, rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ndonnx", None)
+    with pytest.raises(ImportError, match=r'ONNX export needs ndonnx: pip install "xpnet\[onnx\]"'):
+        to_onnx(path, random_layers(rng, "float64"), [relu, tanh])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_export_needs_no_runtime(path):
+    """Nor does xpnet itself load what only export needs; and a model is the same to the bit."""
+    program = f"""
+import sys
+import numpy as np
+from xpnet import NeuralNetwork
+from xpnet.onnx_export import to_onnx
+assert not {{"ndonnx", "spox", "onnx"}} & set(sys.modules)
+sys.modules["onnxruntime"] = None
+network = NeuralNetwork({LAYERS}, activations=["gelu", "softmax"], loss="categorical_crossentropy", seed=0)
+to_onnx({str(path)!r}, network.parameters.layers(), network.activations)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+    content = path.read_bytes()
+    network = NeuralNetwork(LAYERS, activations=["gelu", "softmax"], loss="categorical_crossentropy", seed=0)
+    to_onnx(path, network.parameters.layers(), network.activations)
+    assert path.read_bytes() == content
+
+
+def test_a_missing_folder_is_said_so(path, rng):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing to write network\.onnx into"):
+        to_onnx(path.parent / "missing" / path.name, random_layers(rng, "float64"), [relu, tanh])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_is_no_file(path, rng):
+    with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
+        to_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
+
+
+def test_a_write_that_fails_leaves_what_was_there(path, rng, monkeypatch):
+    path.write_bytes(b"the old one")
+
+    def full(descriptor):
+        raise OSError("no space left")  # noqa: EM101
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        to_onnx(path, random_layers(rng, "float64"), [relu, tanh])
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == b"the old one"

@@ -1,0 +1,215 @@
+"""The following of a training: what is recorded after an epoch, what is shown of it, and whether to go on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, NamedTuple, Self
+
+from xpnet import validation
+from xpnet._types import Array
+from xpnet.backends import Backend, get_backend
+from xpnet.backends.base import State
+from xpnet.callbacks import Callback, as_callbacks
+from xpnet.early_stopping import Best
+from xpnet.history import History
+
+_HOST = get_backend("cpu")
+host = _HOST.xp  # figures for people are few, and live on the host
+
+# How many seconds training may run before it looks whether the loss is still finite: looking waits for the device.
+_LOOK_SECONDS = 1.0
+_BAR_SECONDS = 1.0  # a training that is over before needs no bar
+
+
+class Plan(NamedTuple):
+    """How a training is to be followed."""
+
+    epochs: int
+    report_every: int | None  # epochs, from printed line to printed line; None prints nothing
+    progress_bar: bool | None  # None: where somebody looks at a terminal
+    patience: int | None  # epochs without an improvement, after which training stops
+    tol: float  # what is an improvement
+    callbacks: list[Callback]
+
+    @classmethod
+    def of(
+        cls,
+        epochs: Any,
+        verbose_epoch: Any,
+        verbose: Any,
+        progress_bar: bool | None,
+        patience: Any,
+        tol: Any,
+        callbacks: Any,
+    ) -> Self:
+        """Look at the arguments of a training."""
+        every = validation.positive_integer("verbose_epoch", verbose_epoch)
+        return cls(
+            validation.positive_integer("epochs", epochs),
+            every if verbose else None,
+            progress_bar,
+            None if patience is None else validation.positive_integer("patience", patience),
+            validation.number_from_zero("tol", tol, "float64"),
+            as_callbacks(callbacks),
+        )
+
+
+class Follower:
+    """Goes beside a training, epoch by epoch.
+
+    Parameters
+    ----------
+    network : NeuralNetwork
+        What callbacks are called with.
+    backend : Backend
+        Where it trains.
+    history : History
+        Where to record.
+    plan : Plan
+        What to do.
+    best : Best or None
+        What a training that may stop early goes back to.
+    measure : callable, optional
+        ``measure(state) -> figures``, arrays on the device by name, beside the loss.
+    cause : str
+        What most likely is the matter should the loss turn into NaN.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        backend: Backend,
+        history: History,
+        plan: Plan,
+        *,
+        best: Best | None,
+        measure: Callable[[State], dict[str, Array]] | None,
+        cause: str,
+    ) -> None:
+        self._network, self._backend, self._history, self._plan = network, backend, history, plan
+        self._best, self._measure, self._cause = best, measure, cause
+        self._first, self._last = history.epochs, history.epochs + plan.epochs - 1
+        self._looked, self._looked_at = self._first, time.monotonic()
+        self._bar = _progress_bar(plan)
+
+    def start(self) -> None:
+        """Call before the first epoch."""
+        for callback in self._plan.callbacks:
+            callback.start(self._network)
+
+    def epoch(self, state: State, loss: Array) -> bool:
+        """Take in an epoch, and say whether to go on.
+
+        Raises
+        ------
+        FloatingPointError
+            If no network's loss is finite any more; the history then ends with the last good epoch.
+        """
+        number = self._history.epochs
+        figures = {"loss": loss}
+        if self._measure is not None:
+            figures |= self._measure(state)
+        self._history.record(self._backend, figures)
+        reports = self._plan.report_every is not None and number % self._plan.report_every == 0
+        late = time.monotonic() - self._looked_at > _LOOK_SECONDS
+        if reports or late or self._best is not None or number == self._last:
+            self._look()
+        if self._bar is not None:
+            self._bar.update()
+        if reports:
+            self._print(f"Epoch {number} {_line(self._history)}")
+        goes_on = True
+        if self._best is not None and (patience := self._plan.patience) is not None:
+            figure = self._history.last()[self._history.monitored]
+            goes_on = self._best.look(self._backend, figure, state, patience=patience, tol=self._plan.tol)
+        for callback in self._plan.callbacks:
+            callback.epoch(self._network)
+        return goes_on
+
+    def _look(self) -> None:
+        if self.cut_bad_epochs():
+            msg = (
+                f"the loss became NaN or infinite in epoch {self._history.epochs}: most likely {self._cause}, or the "
+                "data should be scaled; "
+                f"the weights are those after the {'best' if self._best else 'last good'} epoch before"
+            )
+            raise FloatingPointError(msg)
+        self._looked, self._looked_at = self._history.epochs, time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str(_line(self._history, short=True), refresh=False)
+
+    def cut_bad_epochs(self) -> bool:
+        """Forget the epochs from the first on in which no network's loss is finite; say whether there was one.
+
+        The states have not followed them: see `train_epochs`.
+        """
+        for epoch, loss in enumerate(self._history.since("loss", self._looked), start=self._looked):
+            if not bool(host.any(host.isfinite(loss))):
+                self._history.cut(epoch)
+                return True
+        return False
+
+    def interrupted(self) -> KeyboardInterrupt:
+        """Return what Ctrl-C should raise."""
+        self.cut_bad_epochs()
+        msg = (
+            f"training was interrupted in epoch {self._history.epochs} (of epochs {self._first} to {self._last}); "
+            f"the weights are those after the {'best' if self._best else 'last complete'} epoch before"
+        )
+        return KeyboardInterrupt(msg)
+
+    def end(self) -> None:
+        """Call when the training has ended, however it did."""
+        with ExitStack() as stack:
+            if self._bar is not None:
+                stack.callback(self._bar.close)
+            # All of them, even if one raises, the first one first.
+            for callback in reversed(self._plan.callbacks):
+                stack.callback(callback.end, self._network)
+
+    def _print(self, line: str) -> None:
+        if self._bar is None:
+            print(line)
+        else:
+            self._bar.write(line)
+
+
+def _line(history: History, *, short: bool = False) -> str:
+    """Return the last epoch's figures in words."""
+    figures = history.last()
+    if not history.lead:
+        shown = [
+            f"{_words(name)} : {f'{float(value):.4g}' if short else float(value)}" for name, value in figures.items()
+        ]
+        return ", ".join(shown)
+    shown = []
+    for name, values in figures.items():
+        finite = sorted(values[host.isfinite(values)].tolist())
+        if finite:
+            middle = finite[len(finite) // 2]
+            shown.append(f"{_words(name)} : {middle:.4g} (from {finite[0]:.4g} to {finite[-1]:.4g})")
+    diverged = int(host.sum(~host.isfinite(figures["loss"])))
+    return ", ".join(shown) + (f", {diverged} of {history.lead[0]} diverged" if diverged else "")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _progress_bar(plan: Plan) -> Any:
+    """Return a progress bar, or None where nobody looks."""
+    if plan.progress_bar is None and (plan.report_every is None or not sys.stderr.isatty()):
+        return None
+    if plan.progress_bar is False:
+        return None
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if plan.progress_bar is None:
+            return None
+        msg = 'a progress bar needs tqdm: pip install "xpnet[progress]"'
+        raise ImportError(msg) from error
+    return tqdm(total=plan.epochs, unit="epoch", delay=_BAR_SECONDS, leave=False)
