@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy
@@ -20,6 +21,21 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
         return numpy.asarray(x, dtype=dtype)
 
 
+@cache
+def keep_memory() -> None:
+    """Let freed arrays of up to 32 MiB be used again at once.
+
+    glibc gives such memory back to the system, which zeroes it anew for the next array of the same size, step after
+    step: ensembles then train half as fast. A block that is freed raises the size from which glibc does so to the
+    block's own [1]_; this one is never touched. Elsewhere, and where MALLOC_MMAP_THRESHOLD_ is set, nothing happens.
+
+    References
+    ----------
+    .. [1] https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD
+    """
+    numpy.empty(2**25 - 2**16, dtype="uint8")
+
+
 class NumpyBackend(Backend):
     """NumPy, used bare: it is complete from version 2.1 on, and a wrapper's calls cost as much as a small product."""
 
@@ -31,6 +47,7 @@ class NumpyBackend(Backend):
         if device != "cpu":
             msg = f"numpy has no device {device!r}, only 'cpu'"
             raise DeviceUnavailable(msg)
+        keep_memory()
         return cls(device)
 
     @classmethod
@@ -52,8 +69,8 @@ class NumpyBackend(Backend):
 
     @property
     def step_memory(self) -> int:
-        # Measured: with a mebibyte or two, networks side by side train twice as fast as with ten.
-        return 2**21
+        # Measured with 256 networks of several sizes: up to a third less time than with 64 MiB or with 2.
+        return 2**24
 
     def on_device(self) -> AbstractContextManager[Any]:
         # Training that diverges is reported once, with its epoch, by whoever reads the losses.

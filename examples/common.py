@@ -1,25 +1,15 @@
-"""What the examples share: how they are called, how they end, and a progress bar."""
+"""What the examples share: how they are called, and how they end."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from xpnet import DeviceUnavailable, NeuralNetwork
 from xpnet.schedules import cosine
-
-try:
-    from tqdm import tqdm
-    from tqdm.contrib import DummyTqdmFile
-except ImportError:
-    tqdm = None
-
-BAR_AFTER = 1  # seconds
 
 
 def parser_of(description: str, seed_help: str, seed: int) -> argparse.ArgumentParser:
@@ -93,31 +83,14 @@ def print_device(network: NeuralNetwork) -> None:
 def learn(network: NeuralNetwork, X: Any, y: Any, *, learning_rate: float, epochs: int, verbose_epoch: int) -> float:
     """Train in shuffled batches of 32 with a learning rate that falls along a cosine; return the seconds it took."""
     start = time.perf_counter()
-    with progress(epochs) as count:
-        network.train(
-            X,
-            y,
-            learning_rate=learning_rate,
-            epochs=epochs,
-            verbose_epoch=verbose_epoch,
-            batch_size=32,
-            shuffle=True,
-            schedule=cosine(epochs, least=0.01),
-            callbacks=count,
-        )
+    network.train(
+        X,
+        y,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        verbose_epoch=verbose_epoch,
+        batch_size=32,
+        shuffle=True,
+        schedule=cosine(epochs, least=0.01),
+    )
     return time.perf_counter() - start
-
-
-@contextlib.contextmanager
-def progress(epochs: int) -> Iterator[Callable[..., object]]:
-    """Give a function that counts epochs: on a progress bar where someone looks at a terminal, else nowhere."""
-    terminal = sys.stdout
-    if tqdm is None or not terminal.isatty():
-        yield lambda *_: None
-        return
-    # Reports then go above the bar, not through it.
-    with (
-        contextlib.redirect_stdout(DummyTqdmFile(terminal)),
-        tqdm(total=epochs, unit="epoch", delay=BAR_AFTER, leave=False, file=terminal) as bar,
-    ):
-        yield lambda *_: bar.update()

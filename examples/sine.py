@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from common import add_option, parser_of, print_device, progress, run_example, save
+from common import add_option, parser_of, print_device, run_example, save
 
 from xpnet import NeuralNetwork
 from xpnet.optimizers import OPTIMIZERS
@@ -84,23 +84,21 @@ def train(
 ) -> None:
     """Train as asked, and keep what the network answers before, and after each number of epochs that is drawn."""
     answers[0] = network.predict(X)
-    with progress(options.epochs) as count:
 
-        def after_epoch(network: NeuralNetwork) -> None:
-            count()
-            trained = network.epochs_trained
-            if trained in GALLERY or (options.animate and trained in frames(options.epochs)):
-                answers[trained] = network.predict(X)
+    def after_epoch(network: NeuralNetwork) -> None:
+        trained = network.epochs_trained
+        if trained in GALLERY or (options.animate and trained in frames(options.epochs)):
+            answers[trained] = network.predict(X)
 
-        network.train(
-            X,
-            y,
-            learning_rate=options.learning_rate,
-            epochs=options.epochs,
-            verbose_epoch=options.verbose_epoch,
-            batch_size=options.batch_size,
-            callbacks=after_epoch,
-        )
+    network.train(
+        X,
+        y,
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+        verbose_epoch=options.verbose_epoch,
+        batch_size=options.batch_size,
+        callbacks=after_epoch,
+    )
 
 
 def compare(X: np.ndarray, y: np.ndarray, loss: float, options: argparse.Namespace) -> None:

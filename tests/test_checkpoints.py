@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -154,6 +156,14 @@ def test_a_folder_that_is_not_there_is_named(path):
         save_checkpoint(network(), path.parent / "missing" / "network.safetensors")
     with pytest.raises(IsADirectoryError, match="is a folder, not a file to write"):
         save_checkpoint(network(), path.parent)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("loss", ["huber", "half_squared_error"])
+def test_a_copy_can_be_saved_too(loss, copied, path):
+    saved = copied(network(loss=loss))
+    save_checkpoint(saved, path)
+    np.testing.assert_array_equal(load_checkpoint(path).predict(X), saved.predict(X))
 
 
 def own():

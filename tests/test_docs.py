@@ -10,11 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 from xpnet import DeviceUnavailable, NeuralNetwork
 from xpnet.activations import ACTIVATIONS
 from xpnet.initializers import INITIALIZERS
 from xpnet.losses import LOSSES
+from xpnet.metrics import METRICS
 from xpnet.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +61,7 @@ def network_cost(names):
 
 
 def test_the_guides_training_learns(chapters):
-    assert chapters("accuracy")["accuracy"] > 0.95
+    assert chapters("accuracy = np.mean")["accuracy"] > 0.95
 
 
 def test_the_guides_own_parts_train_a_network(chapters):
@@ -67,11 +69,21 @@ def test_the_guides_own_parts_train_a_network(chapters):
     assert losses[-1] < 0.2 * losses[0]
 
 
+def test_the_guides_watched_training_stops_early_and_records_everything(chapters, capsys):
+    names = chapters("patience=20")
+    network = names["network"]
+    assert network.epochs_trained < 500
+    assert list(network.history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+    assert network.evaluate(names["X"], names["y"], metrics="accuracy")["accuracy"] > 0.8
+    assert len(names["figure"].axes) == 2
+    plt.close(names["figure"])
+
+
 def test_the_guides_many_networks_learn_and_give_the_best_one_back(chapters):
-    names = chapters("networks = [")
-    assert names["losses"].shape == (100,)
-    answers = names["best"].predict(names["X"][0])
-    assert 0.5 * np.mean((answers - names["Y"][0]) ** 2) < np.median(names["losses"])
+    names = chapters("ensemble=50")
+    assert names["losses"].shape == (20, 50)
+    assert names["answers"].shape == (50, 50)
+    assert 0.5 * np.mean((names["best"].predict(names["X"]) - names["y"]) ** 2) < np.median(names["losses"][-1])
 
 
 def test_the_guides_backend_works(chapters):
@@ -84,13 +96,15 @@ def test_the_guides_backend_works(chapters):
 
 
 def test_every_chapter_of_the_guide_is_run_here():
-    assert len(blocks("docs/guide.md")) == 5
+    assert len(blocks("docs/guide.md")) == 6
 
 
 def test_the_guide_names_what_can_be_chosen():
     guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
     for known in (ACTIVATIONS, LOSSES, OPTIMIZERS, INITIALIZERS):
         assert ", ".join(f'`"{name}"`' for name in known) in guide
+    for name in METRICS:
+        assert f'`"{name}"`' in guide
 
 
 def test_the_readme_quotes_its_data():

@@ -154,6 +154,26 @@ def test_a_copy_in_the_middle_of_it_goes_on_alike(data):
     assert middle.epoch_loss == trained.epoch_loss
 
 
+def test_a_copy_from_the_last_epoch_has_nothing_left_to_do(data):
+    copies = []
+    settings = {"verbose": False, "validation_split": 0.3, "patience": 3}
+    trained = network()
+    trained.train(*data, 20.0, epochs=50, **settings, callbacks=lambda n: copies.append(copy.deepcopy(n)))
+    assert trained.epochs_trained < 50
+    copies[-1].train(*data, 20.0, epochs=50, **settings)
+    assert copies[-1].epochs_trained == trained.epochs_trained
+    np.testing.assert_array_equal(copies[-1].theta, trained.theta)
+
+
+def test_where_no_loss_is_ever_finite_the_last_weights_stay(data):
+    trained, plain = (NeuralNetwork([2, 3, 1], activations=["relu", "identity"], dtype="float32", seed=0) for _ in "ab")
+    far = (data[0] * 1e30, data[1])
+    trained.train(*data, 0.1, epochs=9, verbose=False, patience=3, validation_data=far)
+    plain.train(*data, 0.1, epochs=3, verbose=False)
+    assert trained.epochs_trained == 3
+    np.testing.assert_array_equal(trained.theta, plain.theta)
+
+
 def test_what_is_nan_is_no_improvement():
     backend = get_backend("cpu")
     best = Best((np.zeros((2, 3)), ()), (2,))

@@ -123,6 +123,47 @@ def test_a_history_can_be_made_again_of_what_it_holds(X, y):
         History.of({"loss": np.zeros(3), "accuracy": np.zeros(2)}, ())
 
 
+def test_ctrl_c_while_the_history_waits_for_the_device_loses_nothing(X, y, monkeypatch):
+    from xpnet import get_backend
+
+    place = type(get_backend("cpu"))
+    to_numpy, calls = place.to_numpy, []
+
+    def interrupted_once(self, array):
+        calls.append(array)
+        if len(calls) == 4:  # in the middle of the second reading, between two names
+            raise KeyboardInterrupt
+        return to_numpy(self, array)
+
+    interrupted, whole = network(), network()
+    monkeypatch.setattr(place, "to_numpy", interrupted_once)
+    training = {"metrics": "accuracy", "shuffle": True, "progress_bar": False}
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 5"):
+        interrupted.train(X, y, 0.1, epochs=9, verbose_epoch=4, **training)
+    monkeypatch.undo()
+    whole.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True, metrics="accuracy")
+    np.testing.assert_array_equal(interrupted.theta, whole.theta)
+    for name in whole.history:
+        np.testing.assert_array_equal(interrupted.history[name], whole.history[name])
+
+
+def test_ctrl_c_while_it_is_measured_leaves_weights_and_record_alike(X, y):
+    measured = []
+
+    def metric(xp, A, Y, weight):
+        measured.append(1)
+        if len(measured) == 5:  # the first one is a rehearsal
+            raise KeyboardInterrupt
+        return xp.mean(A, axis=(-1, -2))
+
+    interrupted, whole = network(), network()
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 3"):
+        interrupted.train(X, y, 0.1, epochs=9, verbose=False, metrics=[metric])
+    whole.train(X, y, 0.1, epochs=3, verbose=False)
+    np.testing.assert_array_equal(interrupted.theta, whole.theta)
+    assert interrupted.epoch_loss == whole.epoch_loss
+
+
 @pytest.mark.parametrize("ensemble", [None, 5])
 def test_it_plots_itself(ensemble, X, y, tmp_path):
     trained = network(ensemble=ensemble)

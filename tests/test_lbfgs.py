@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from xpnet import NeuralNetwork
+from xpnet import Loss, NeuralNetwork
 
 
 @pytest.fixture
@@ -103,6 +103,34 @@ def test_ctrl_c_keeps_what_was_learned(data):
         trained.train_lbfgs(*data, verbose=False, callbacks=stop)
     expected.train_lbfgs(*data, epochs=4, verbose=False)
     np.testing.assert_array_equal(trained.theta, expected.theta)
+
+
+def test_what_is_infinite_from_the_start_is_an_error(data):
+    X, y = data
+    trained = NeuralNetwork([2, 4, 1], activations=["relu", "identity"], dtype="float32", seed=0)
+    with pytest.raises(FloatingPointError, match="NaN or infinite from the start: most likely the data should be"):
+        trained.train_lbfgs(X * 1e25, y)
+    assert trained.epochs_trained == 0
+
+
+def test_a_loss_that_becomes_nan_leaves_the_last_good_weights(data):
+    calls = []
+
+    def value(xp, A, Y):
+        calls.append(1)
+        return xp.sum((A - Y) ** 2, axis=-2) * (1.0 if len(calls) < 20 else float("nan"))
+
+    trained, thetas = network(loss=Loss(value, lambda xp, A, Y: 2.0 * (A - Y))), []
+    with pytest.raises(FloatingPointError, match=r"in epoch \d+: most likely the data should be scaled; the weights"):
+        trained.train_lbfgs(*data, verbose=False, callbacks=lambda n: thetas.append(n.theta))
+    assert np.isfinite(trained.epoch_loss).all()
+    np.testing.assert_array_equal(trained.theta, thetas[trained.epochs_trained - 1])
+
+
+def test_what_a_callback_raises_comes_through_scipy(data):
+    nothing = iter(())
+    with pytest.raises(StopIteration):
+        network().train_lbfgs(*data, verbose=False, callbacks=lambda n: next(nothing))
 
 
 def test_an_optimizer_of_steps_starts_anew_after_it(data):

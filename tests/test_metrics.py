@@ -85,9 +85,10 @@ def test_the_figures_of_an_ensemble_are_one_each(rng):
 
 REFUSED = [
     ("precision", ValueError, "unknown metric 'precision'; known are 'accuracy', 'r2_score'"),
-    (["accuracy", "accuracy"], ValueError, "there is a metric 'accuracy' already"),
+    (["accuracy", "accuracy"], ValueError, "there is something recorded as 'accuracy' already"),
     (5, TypeError, "metrics must be a list of names and functions, got 5"),
     ([5], TypeError, "metric must be one of 'accuracy'"),
+    (lambda xp, A, Y, weight: 1.0, TypeError, "what <lambda> answers must be an array, got 1.0"),
     (lambda xp, A, Y, weight: A, ValueError, "what <lambda> answers must have the shape ()"),
 ]
 
@@ -99,6 +100,14 @@ def test_a_metric_that_is_none_is_refused_before_training(metrics, error, says, 
     with pytest.raises(error, match=f"^{says}".replace("(", r"\(").replace(")", r"\)")):
         network.train(X, y, 0.1, epochs=1, verbose=False, metrics=metrics)
     assert network.epochs_trained == 0
+
+
+def test_a_metric_may_not_be_called_like_what_is_recorded_anyway(rng):
+    def validation_loss(xp, A, Y, weight):
+        return xp.mean(A, axis=(-1, -2))
+
+    with pytest.raises(ValueError, match="there is something recorded as 'validation_loss' already"):
+        NeuralNetwork([1, 1], seed=0).evaluate([1.0], [0.5], metrics=validation_loss)
 
 
 def test_mean_absolute_error_is_of_all_outputs(xp, array, assert_close):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet import Activation, Loss, NeuralNetwork, Optimizer
+from xpnet import Activation, Callback, Loss, NeuralNetwork, Optimizer
 from xpnet.schedules import cosine, reduce_on_plateau, warm_up
 
 LAYERS, E, N = [2, 5, 4, 1], 4, 11
@@ -115,6 +115,26 @@ def test_labels_may_be_each_networks_own(backend, dtype, array, rng, X):
     np.testing.assert_allclose(backend.to_numpy(together.theta[2, ...]), backend.to_numpy(one.theta), rtol=1e-4)
 
 
+def test_the_documents_stack_is_shared_though_there_are_as_many_networks_as_samples():
+    """One-hot targets of shape (N, n_L, 1) are not labels of N networks."""
+    X, Y = np.eye(3)[:, :2], np.eye(3)[[2, 1, 0]]
+    settings = {"activations": ["softmax"], "loss": "categorical_crossentropy"}
+    together = NeuralNetwork([2, 3], ensemble=3, seed=[0, 0, 0], **settings)
+    together.train(X[..., None], Y[..., None], 0.5, epochs=3, verbose=False)
+    one = NeuralNetwork([2, 3], seed=0, **settings)
+    one.train(X, Y, 0.5, epochs=3, verbose=False)
+    np.testing.assert_allclose(together.theta, np.stack([one.theta] * 3), rtol=1e-12)
+
+
+def test_each_network_may_have_one_sample_of_its_own(rng):
+    Xs, ys = rng.standard_normal((3, 1, 2)), rng.random((3, 1, 1))
+    together = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
+    together.train(Xs, ys, 0.5, epochs=3, verbose=False)
+    one = NeuralNetwork([2, 3, 1], seed=1)
+    one.train(Xs[1], ys[1], 0.5, epochs=3, verbose=False)
+    np.testing.assert_allclose(together.theta[1], one.theta, rtol=1e-12)
+
+
 def test_a_users_own_parts_work_side_by_side(backend, dtype, array, X, y, close):
     settings = {
         "activations": [
@@ -153,7 +173,7 @@ def test_a_network_that_diverges_stops_and_the_others_go_on(backend, dtype, arra
 
 def test_when_all_have_diverged_training_stops(X, y):
     together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], initial_scale=10, ensemble=2, seed=0)
-    with pytest.raises(FloatingPointError, match=r"most likely the learning rates of 1000 to 10000 is too high"):
+    with pytest.raises(FloatingPointError, match=r"most likely the learning rates of 1000 to 10000 are too high"):
         together.train(X, y, [1e3, 1e4], epochs=50, verbose=False)
     assert together.epochs_trained < 50
     assert np.isfinite(together.history["loss"]).any(axis=1).all()
@@ -227,6 +247,20 @@ def test_the_best_has_the_least_loss(X, y):
     assert together.best().seed == int(np.argmin(together.evaluate(*others)["loss"]))
 
 
+def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
+    class Interrupts(Callback):
+        def start(self, network):
+            raise KeyboardInterrupt
+
+    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    together.train(X, y, RATES[::-1], epochs=3, verbose=False)
+    before = together.best_index()
+    assert before != 0
+    with pytest.raises(KeyboardInterrupt):
+        together.train(X, y, RATES, epochs=3, verbose=False, patience=2, callbacks=Interrupts())
+    assert together.best_index() == before
+
+
 def test_an_ensemble_of_one_is_an_ensemble(X, y):
     together, one = NeuralNetwork(LAYERS, ensemble=1, seed=3), NeuralNetwork(LAYERS, seed=3)
     for each in (together, one):
@@ -270,6 +304,8 @@ REFUSED = [
     ({"ensemble": 2, "initial_scale": [1.0, 0.0]}, ValueError, r"initial_scale\[1\] must be a positive"),
     ({"ensemble": 2, "clip_norm": [1.0, float("nan")]}, ValueError, r"clip_norm\[1\] must be a positive"),
     ({"l1": [0.1, 0.2]}, TypeError, r"l1 must be a positive number, got \[0.1, 0.2\]"),
+    ({"ensemble": 2, "optimizer": Optimizer(lambda xp, theta: (xp.sum(theta),), None)}, ValueError,
+     r"what the optimizer's init answers must have the shape \(2,\) \+ …, got \(\)"),
     ({"dropout": 1.0}, ValueError, "dropout must be below 1, got 1.0"),
     ({"dropout": -0.1}, ValueError, "dropout must be a positive"),
     ({"dropout": [0.1]}, ValueError, "dropout must be 2, one for each of the hidden layers, got 1"),

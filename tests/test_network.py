@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from document import Document
 
-from xpnet import Activation, Loss, NeuralNetwork, Optimizer, get_backend
+from xpnet import Activation, Callback, Loss, NeuralNetwork, Optimizer, get_backend
 
 LAYERS = [2, 4, 3]
 N = 7
@@ -389,6 +389,17 @@ def test_a_callback_may_not_change_the_network(change, X, y):
     assert network.epoch_loss == expected.epoch_loss
 
 
+def test_a_callback_may_not_change_the_network_at_the_start_either(X, y):
+    class Changes(Callback):
+        def start(self, network):
+            network.parameters["W1"] = np.zeros((4, 2))
+
+    network, before = NeuralNetwork(LAYERS, seed=1), NeuralNetwork(LAYERS, seed=1)
+    with pytest.raises(RuntimeError, match="while the network trains"):
+        network.train(X, y, 0.1, epochs=3, verbose=False, callbacks=Changes())
+    np.testing.assert_array_equal(network.theta, before.theta)
+
+
 def test_what_a_callback_raises_ends_the_training_and_keeps_it(X, y):
     def stop(network):
         raise LookupError
@@ -400,6 +411,12 @@ def test_what_a_callback_raises_ends_the_training_and_keeps_it(X, y):
     expected.train(X, y, 0.1, epochs=1, verbose=False)
     np.testing.assert_array_equal(network.theta, expected.theta)
     assert network.epoch_loss == expected.epoch_loss
+
+
+def test_the_settings_make_another_network(network, backend):
+    again = NeuralNetwork(**network.settings, device=backend)
+    assert again.settings == network.settings
+    np.testing.assert_array_equal(host(again), host(network))
 
 
 def test_the_network_says_what_it_is(network):
@@ -459,6 +476,18 @@ def test_divergence_stops_with_the_epoch_and_the_likely_cause_and_keeps_good_wei
     assert np.isfinite(host(network)).all()
     assert np.isfinite(network.epoch_loss).all()
     assert 2 <= network.epochs_trained == len(network.epoch_loss) < 52
+
+
+def test_divergence_is_found_though_the_training_was_stopped(X, y):
+    network = NeuralNetwork(LAYERS, activations=["relu", "identity"], seed=1)
+
+    def stop(network):
+        if network.epochs_trained == 30:
+            network.stop_training()
+
+    with pytest.raises(FloatingPointError):
+        network.train(X, y, 1000, epochs=50, verbose=False, callbacks=stop)
+    assert network.epochs_trained < 30
 
 
 def test_divergence_is_found_though_a_callback_read_the_losses(X, y):

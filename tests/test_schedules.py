@@ -155,6 +155,14 @@ def test_a_plateau_watches_the_validation_loss_where_there_is_one():
     assert schedule(np, np.zeros(1), history) == [0.25]
 
 
+def test_a_plateau_does_not_fall_to_nothing(rng):
+    X, y = rng.standard_normal((7, 2)), rng.random(7)
+    network = NeuralNetwork([2, 3, 1], dtype="float32", seed=0)
+    schedule = reduce_on_plateau(0.1, patience=1, threshold=0.5)
+    network.train(X, y, 0.1, epochs=120, verbose=False, schedule=schedule, batch_size=None)
+    assert 0.0 < schedule(np, np.zeros(1), network.history)[0] <= 1e-7
+
+
 def test_every_network_of_an_ensemble_has_its_own_plateau():
     """The first falls on, the second rests, the third has diverged; before them a warm-up that all share."""
     schedule, history = warm_up(1, reduce_on_plateau(0.5, patience=0)), History((3,))

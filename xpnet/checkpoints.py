@@ -13,22 +13,23 @@ References
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.activations import ACTIVATIONS, Activation
+from xpnet.activations import Activation
 from xpnet.backends import Backend
 from xpnet.files import write_whole
-from xpnet.initializers import INITIALIZERS, Initializer
-from xpnet.losses import LOSSES, Loss
+from xpnet.initializers import Initializer
+from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
-from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.validation import name_of
+from xpnet.optimizers import Optimizer
 
 FORMAT = 2
+_PARTS = ("activations", "loss", "optimizer", "initializer")
 
 
 def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> None:
@@ -54,17 +55,7 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
     text = json.dumps(
         {
             "format": FORMAT,
-            "layer_list": network.layer_list,
-            "activations": [name_of(activation, ACTIVATIONS) for activation in network.activations],
-            "loss": name_of(network.loss, LOSSES),
-            "optimizer": name_of(network.optimizer, OPTIMIZERS),
-            "initializer": name_of(network.initializer, INITIALIZERS),
-            "initial_scale": network.initial_scale,
-            "regularization": network.regularization,
-            "dropout": network.dropout,
-            "ensemble": network.ensemble,
-            "dtype": network.dtype,
-            "seed": network.seed,
+            **{name: _by_name(value) if name in _PARTS else value for name, value in network.settings.items()},
             "memory_of": state["optimizer"],
             "recorded": list(network.history),
             "weights_streams": state["weights_streams"],
@@ -126,13 +117,13 @@ def load_checkpoint(
         raise ValueError(msg)
 
     given = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
-    parts: dict[str, Any] = {name: built[name] if value is None else value for name, value in given.items()}
-    for name, value in parts.items():
-        if value is None or (name == "activations" and None in value):
+    settings = {name: built[name] for name in inspect.signature(NeuralNetwork).parameters if name in built}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    for name in _PARTS:
+        if settings[name] is None or (name == "activations" and None in settings[name]):
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
-    settings = {name: built[name] for name in ("initial_scale", "dropout", "ensemble", "dtype", "seed")}
-    network = NeuralNetwork(built["layer_list"], **parts, **built["regularization"], **settings, device=device)
+    network = NeuralNetwork(**settings, device=device)
     best = _with_prefix("best.", tensors)
     network.load_state_dict(
         {
@@ -146,6 +137,11 @@ def load_checkpoint(
         }
     )
     return network
+
+
+def _by_name(parts: Any) -> Any:
+    """Return names alone, and None in the place of what is a user's own."""
+    return [_by_name(part) for part in parts] if isinstance(parts, list) else parts if isinstance(parts, str) else None
 
 
 def _numbered(name: str, arrays: Sequence[Any]) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class Best:
         if bool(host.any(improved)):
             with backend.on_device():
                 self.state = choose(backend.xp, backend.asarray(improved), state, self.state)
+        return self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether any network is still waited for."""
         return bool(host.any(self._waits))
 
     def state_dict(self, backend: Backend) -> dict[str, Any]:

@@ -100,8 +100,12 @@ class Follower:
         for callback in self._plan.callbacks:
             callback.start(self._network)
 
-    def epoch(self, state: State, loss: Array) -> bool:
-        """Take in an epoch, and say whether to go on.
+    def measure(self, state: State, loss: Array) -> dict[str, Array]:
+        """Return all figures of an epoch, on the device."""
+        return {"loss": loss} | (self._measure(state) if self._measure is not None else {})
+
+    def epoch(self, state: State, figures: dict[str, Array]) -> bool:
+        """Take in an epoch that the network has taken over, and say whether to go on.
 
         Raises
         ------
@@ -109,14 +113,11 @@ class Follower:
             If no network's loss is finite any more; the history then ends with the last good epoch.
         """
         number = self._history.epochs
-        figures = {"loss": loss}
-        if self._measure is not None:
-            figures |= self._measure(state)
         self._history.record(self._backend, figures)
         reports = self._plan.report_every is not None and number % self._plan.report_every == 0
         late = time.monotonic() - self._looked_at > _LOOK_SECONDS
         if reports or late or self._best is not None or number == self._last:
-            self._look()
+            self.look()
         if self._bar is not None:
             self._bar.update()
         if reports:
@@ -129,11 +130,17 @@ class Follower:
             callback.epoch(self._network)
         return goes_on
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look at the losses since the last time.
+
+        Raises
+        ------
+        FloatingPointError
+            As `epoch`.
+        """
         if self.cut_bad_epochs():
             msg = (
-                f"the loss became NaN or infinite in epoch {self._history.epochs}: most likely {self._cause}, or the "
-                "data should be scaled; "
+                f"the loss became NaN or infinite in epoch {self._history.epochs}: most likely {self._cause}; "
                 f"the weights are those after the {'best' if self._best else 'last good'} epoch before"
             )
             raise FloatingPointError(msg)
@@ -203,7 +210,7 @@ def _progress_bar(plan: Plan) -> Any:
     """Return a progress bar, or None where nobody looks."""
     if plan.progress_bar is None and (plan.report_every is None or not sys.stderr.isatty()):
         return None
-    if plan.progress_bar is False:
+    if plan.progress_bar is not None and not plan.progress_bar:
         return None
     try:
         from tqdm.auto import tqdm

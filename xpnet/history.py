@@ -46,15 +46,17 @@ class History:
         """Bring to the host what is still on the device: one transfer for each name, not for each epoch."""
         if not self._unread:
             return
-        unread, self._unread = self._unread, []
-        nothing = host.full(self.lead, host.nan)
+        unread, nothing, measured = self._unread, host.full(self.lead, host.nan), {}
         for name in dict.fromkeys(name for figures in unread for name in figures):
             with self._backend.on_device():
-                measured = self._backend.xp.stack([figures[name] for figures in unread if name in figures])
-                values = iter(_HOST.asarray(self._backend.to_numpy(measured), "float64"))
+                stacked = self._backend.xp.stack([figures[name] for figures in unread if name in figures])
+                measured[name] = iter(_HOST.asarray(self._backend.to_numpy(stacked), "float64"))
+        # Ctrl-C comes while something waits, as it did up to here; what follows is quickly done.
+        for name, values in measured.items():
             column = self._columns.setdefault(name, [nothing] * self._read)
             column += [next(values) if name in figures else nothing for figures in unread]
         self._read += len(unread)
+        self._unread = []
         for column in self._columns.values():
             column += [nothing] * (self._read - len(column))
 

@@ -7,6 +7,7 @@ they are computed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,8 @@ def minimize(
     ------
     ImportError
         If SciPy is not installed.
+    FloatingPointError
+        If the value or the gradient is not finite from the start.
     """
     optimize = scipy_optimize()
     dtype = str(theta.dtype).rpartition(".")[2]
@@ -53,13 +56,26 @@ def minimize(
             value, gradient = value_and_gradient(backend.asarray(vector, dtype))
             return float(value), backend.to_numpy(gradient).astype("float64")
 
+    raised: list[BaseException] = []
+
     def callback(vector: Any) -> None:
-        if not after_iteration(backend.asarray(vector.copy(), dtype)):
+        try:
+            goes_on = after_iteration(backend.asarray(vector.copy(), dtype))
+        except BaseException as error:  # a StopIteration too, which SciPy would take for its own
+            raised.append(error)
+            goes_on = False
+        if not goes_on:
             raise StopIteration
 
     options = {"maxiter": iterations, "maxfun": 20 * iterations, "gtol": gradient_tol}
     start = backend.to_numpy(theta).astype("float64")
+    value, gradient = on_host(start)
+    if not math.isfinite(value + float(abs(gradient).sum())):
+        msg = "the loss or its gradient is NaN or infinite from the start: most likely the data should be scaled"
+        raise FloatingPointError(msg)
     optimize.minimize(on_host, start, method="L-BFGS-B", jac=True, options=options, callback=callback)
+    if raised:
+        raise raised[0]
 
 
 def scipy_optimize() -> Any:

@@ -42,11 +42,12 @@ def accuracy(xp: Namespace, A: Array, Y: Array, weight: Array | None = None) -> 
 def r2_score(xp: Namespace, A: Array, Y: Array, weight: Array | None = None) -> Array:
     """Return R² = 1 − Σ (Y − A)² / Σ (Y − Ȳ)², averaged over the outputs.
 
-    Of an output whose targets are all the same it is 1 where every answer is right, and else 0.
+    Of an output whose targets are all the same it is 1 where every answer is right, and else 0; scikit-learn says so
+    too, but for what rounding makes of their mean.
     """
     left = _mean(xp, (Y - A) ** 2, weight)[..., 0]
     total = _mean(xp, (Y - _mean(xp, Y, weight)) ** 2, weight)[..., 0]
-    varies = total > 0.0
+    varies = xp.max(Y, axis=-1) > xp.min(Y, axis=-1)
     score = 1.0 - left / xp.where(varies, total, 1.0)
     constant = xp.astype(left == 0.0, A.dtype)
     return xp.mean(xp.where(varies, score, constant), axis=-1)
@@ -71,8 +72,8 @@ def metrics_by_name(metrics: Any) -> dict[str, Metric]:
     for metric in metrics:
         function = named("metric", metric, METRICS, Callable)
         name = metric if isinstance(metric, str) else str(getattr(metric, "__name__", type(metric).__name__))
-        if name == "loss" or name in by_name:
-            msg = f"there is a metric {name!r} already: give a function of another __name__"
+        if name == "loss" or name.startswith("validation_") or name in by_name:
+            msg = f"there is something recorded as {name!r} already: give a function of another __name__"
             raise ValueError(msg)
         by_name[name] = function
     return by_name

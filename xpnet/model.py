@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, pairwise
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from xpnet import validation
 from xpnet._types import Array
@@ -100,24 +100,43 @@ class Model:
         """Return a number, or for an ensemble one for each network where an array or a list is given."""
         return member_values(name, value, self.ensemble, check, self.dtype)
 
-    def member(self, i: int) -> dict[str, Any]:
-        """Return the settings of one network of an ensemble, for a network of its own."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes another such model: built-in parts by name, and a user's own."""
 
-        def own(value: Any) -> Any:
-            return value[i] if isinstance(value, list) else value
+        def named(part: Any, known: Mapping[str, Any]) -> Any:
+            return validation.name_of(part, known) or part
 
         return {
-            "layer_list": self.layer_list,
-            "activations": self.activations,
-            "loss": self.loss,
-            "optimizer": self.optimizer,
-            "initializer": self.initializer,
-            "initial_scale": own(self.initial_scale),
-            **{name: own(value) for name, value in self.regularization.items()},
-            "dropout": self.dropout,
+            "layer_list": list(self.layer_list),
+            "activations": [named(activation, ACTIVATIONS) for activation in self.activations],
+            "loss": named(self.loss, LOSSES),
+            "optimizer": named(self.optimizer, OPTIMIZERS),
+            "initializer": named(self.initializer, INITIALIZERS),
+            "initial_scale": self.initial_scale,
+            "clip_norm": None,
+            **self.regularization,
+            "dropout": list(self.dropout),
+            "ensemble": self.ensemble,
             "dtype": self.dtype,
-            "seed": self.seeds[i],
+            "seed": list(self.seeds) if self.lead else self.seeds[0],
         }
+
+    def member(self, i: int) -> dict[str, Any]:
+        """Return the settings of one network of an ensemble, for a network of its own."""
+        settings = {**self.settings, "ensemble": None}
+        for name in ("initial_scale", "seed", *self.regularization):
+            if isinstance(settings[name], list):
+                settings[name] = settings[name][i]
+        return settings
+
+    # A model does not change, so that a copy is itself; in a pickle built-in parts go by name, to be known again.
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _model_of, (self.settings,)
 
     def draw(self, streams: Sequence[Any], backend: Backend, layout: Layout) -> Array:
         """Return new parameters of shape (..., P), each network's from its own stream."""
@@ -243,7 +262,7 @@ class Model:
         at_once = at_once or max(fits, 1)
         parts = -(-self.ensemble // at_once)
         at_once = -(-self.ensemble // parts)
-        return [(slice(start, start + at_once), ...) for start in range(0, self.ensemble, at_once)]
+        return [(slice(start, min(start + at_once, self.ensemble)), ...) for start in range(0, self.ensemble, at_once)]
 
     def _orders(self, N: int, epoch: int, networks: Networks) -> Array:
         """Draw the order of the samples for an epoch, of shape (N,), or (E, N) where there are several seeds."""
@@ -308,7 +327,7 @@ class Model:
             layers = self.layout.layers(xp, theta[networks])
             figures = evaluate(xp, X, Y, layers, self.activations, self.loss, metrics, weight)
             for name, value in figures.items():
-                validation.same_shape(f"what {name} answers", value, theta[networks].shape[:-1])
+                validation.same_shape(f"what {name} answers", value, tuple(theta[networks].shape[:-1]))
             measured.append(figures)
         if len(measured) == 1:
             return measured[0]
@@ -347,6 +366,10 @@ class Model:
             return value + 0.5 * xp.sum(l2 * theta * theta), dtheta + l2 * theta
 
         return value_and_gradient
+
+
+def _model_of(settings: dict[str, Any]) -> Model:
+    return Model(**settings)
 
 
 def _of(factors: Array, networks: Networks) -> Array:

@@ -31,7 +31,7 @@ from xpnet.optimizers import Optimizer
 from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
 from xpnet.schedules import Schedule
-from xpnet.training import copy_state
+from xpnet.training import choose, copy_state
 from xpnet.transfer import Samples, Transfer, bring, place_of
 
 Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | Callable[[Any], object]]
@@ -167,6 +167,11 @@ class NeuralNetwork:
         return {**self.__dict__, "_trains": False, "_stops": False}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What the network was built with, but for the device, so that ``NeuralNetwork(**settings)`` is another."""
+        return self._model.settings
+
+    @property
     def layer_list(self) -> list[int]:
         """The sizes of the layers, inputs first."""
         return list(self._model.layer_list)
@@ -240,6 +245,8 @@ class NeuralNetwork:
         if not isinstance(memory, tuple):
             msg = f"the optimizer's init must answer a tuple of arrays, got {type(memory).__name__}"
             raise TypeError(msg)
+        for array in memory:
+            validation.same_shape("what the optimizer's init answers", array, self._model.lead, leading=True)
         self._memory = memory
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> Parameters:
@@ -307,6 +314,10 @@ class NeuralNetwork:
             unchanged.
         """
         self._refuse_in_training("load_state_dict")
+        missing = [name for name in self.state_dict() if not (isinstance(state, Mapping) and name in state)]
+        if missing:
+            msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
+            raise ValueError(msg)
         backend = self.backend
         ours = _name_of(self.optimizer)
         if state["optimizer"] != ours:
@@ -368,7 +379,14 @@ class NeuralNetwork:
         return network
 
     def best(self) -> NeuralNetwork:
-        """Return the network of an ensemble whose loss is least: the validation loss where the last epoch had it."""
+        """Return the network of an ensemble whose loss is least, as a network of its own: see `best_index`."""
+        return self.member(self.best_index())
+
+    def best_index(self) -> int:
+        """Return the number of the network of an ensemble whose loss is least.
+
+        It is the validation loss where the last epoch had it, and that of the epoch which early stopping went back to.
+        """
         if self.ensemble is None:
             msg = "a network that is no ensemble has no best one"
             raise ValueError(msg)
@@ -377,7 +395,7 @@ class NeuralNetwork:
             raise ValueError(msg)
         figure = self._figure if self._figure is not None else self._history.last()[self._history.monitored]
         xp = get_backend("cpu").xp
-        return self.member(int(xp.argmin(xp.where(xp.isfinite(figure), figure, xp.inf))))
+        return int(xp.argmin(xp.where(xp.isfinite(figure), figure, xp.inf)))
 
     # ---- Where the data is, and where the network is
 
@@ -587,7 +605,7 @@ class NeuralNetwork:
         sample_weight : array of shape (N,), or for an ensemble (E, N), optional
             How much every sample counts beside the others: they are divided by their mean.
         class_weight : mapping of label to weight, or "balanced", optional
-            How much the samples of a class count, beside `sample_weight`; 1 for a class that is not named.
+            How much the samples of a class count in training, beside `sample_weight`; 1 for a class that is not named.
             ``"balanced"`` makes all classes count alike. With one output the labels are 0 and 1.
         validation_split : float
             The fraction of the samples, drawn at random but the same for every seed, that is kept from training to
@@ -665,8 +683,8 @@ class NeuralNetwork:
                     break
 
         least, greatest = (min(rate), max(rate)) if isinstance(rate, list) else (rate, rate)
-        text = f"learning rate of {least:g}" if least == greatest else f"learning rates of {least:g} to {greatest:g}"
-        self._follow(plan, data, run, cause=f"the {text} is too high")
+        rates_are = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
+        self._follow(plan, data, run, cause=f"the learning {rates_are} too high, or the data should be scaled")
 
     def train_lbfgs(
         self,
@@ -727,7 +745,9 @@ class NeuralNetwork:
             def after_iteration(theta: Array) -> bool:
                 with backend.on_device():
                     loss = model.measure(backend, theta, data.samples, {})["loss"]
-                return take((theta, self._memory), loss)
+                    finite = bool(backend.xp.isfinite(loss))
+                # What is not finite ends the training, and leaves the network as it is.
+                return take((theta if finite else self.theta, self._memory), loss) and finite
 
             lbfgs.minimize(
                 backend,
@@ -760,8 +780,10 @@ class NeuralNetwork:
         )
 
         def take(state: State, loss: Array) -> bool:
+            figures = follower.measure(state, loss)
             self._parameters.theta, self._memory = state
-            goes_on = follower.epoch(state, loss)
+            self._figure = None
+            goes_on = follower.epoch(state, figures)
             if self._parameters.theta is not state[0]:
                 self._parameters.theta = state[0]
                 self._refuse_in_training("assigning parameters")
@@ -769,18 +791,32 @@ class NeuralNetwork:
 
         self._best = best
         self._move(backend)
-        self._trains, self._stops, self._figure = True, False, None
+        self._trains, self._stops, theta = True, False, self.theta
         try:
             follower.start()
-            run(take)
+            if self._parameters.theta is not theta:
+                self._parameters.theta = theta
+                self._refuse_in_training("assigning parameters")
+            if best is None or best.waits:  # a training that was cut off in its last epoch has nothing left to do
+                run(take)
+            follower.look()
         except KeyboardInterrupt:
             raise follower.interrupted() from None
         finally:
             follower.cut_bad_epochs()
-            if self._best is not None:
-                (self._parameters.theta, self._memory), self._figure = self._best.state, self._best.figure
+            if best is not None:
+                self._go_back(best)
             self._best, self._trains = None, False
             follower.end()
+
+    def _go_back(self, best: Best) -> None:
+        """Go back to the best epoch, or for the networks that had none, since no loss was finite, stay."""
+        host = get_backend("cpu").xp
+        found = host.isfinite(best.figure)
+        if bool(host.any(found)):
+            with self.backend.on_device():
+                state = choose(self.backend.xp, self.backend.asarray(found), best.state, (self.theta, self._memory))
+            (self._parameters.theta, self._memory), self._figure = state, best.figure
 
     def _samples(
         self,
@@ -807,11 +843,13 @@ class NeuralNetwork:
         data = self._transfer(**{name: array for name, array in (given | others).items() if array is not None})
         with data.backend.on_device():
             settings = (self._model.layer_list, self._model.bounds, self.ensemble)
-            samples, held_out = data.samples(given, *settings, class_weight), None
+            samples, held_out = data.samples(given, *settings), None
             if others:
                 held_out = data.samples(others, *settings)
             elif split:
                 samples, held_out = samples.split(data.backend, split)
+            if class_weight is not None:
+                samples = samples.weighted_by_class(data.backend, class_weight, self.dtype)
         return _Data(data.backend, samples, held_out, measures)
 
     def evaluate(

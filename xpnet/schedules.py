@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from xpnet._types import Array, Namespace
-from xpnet.validation import number_from_zero, positive_integer, positive_number
+from xpnet.validation import is_number, number_from_zero, positive_integer, positive_number
 
 Schedule: TypeAlias = Callable[[Namespace, Array, Any], Array]
 
@@ -120,12 +120,12 @@ class _ReduceOnPlateau:
         better = loss < best - self.threshold * xp.abs(best)
         counts = xp.isfinite(loss) & ~better & (rests == 0)
         bad = xp.where(counts, bad + 1, xp.where(better | (rests > 0), 0, bad))
-        falls = bad > self.patience
+        falls, lower = bad > self.patience, xp.maximum(factor * self.factor, self.least)
         return _Plateau(
             xp.where(better, loss, best),
             xp.where(falls, 0, bad),
             xp.where(falls, self.cooldown, xp.maximum(rests - 1, 0)),
-            xp.where(falls, xp.maximum(factor * self.factor, self.least), factor),
+            xp.where(falls & (factor - lower > 1e-8), lower, factor),  # as in PyTorch, a fall too small is none
         )
 
 
@@ -154,7 +154,7 @@ def reduce_on_plateau(
         msg = f"factor must be below 1, got {factor}"
         raise ValueError(msg)
     patience, cooldown = (
-        positive_integer(name, value) if value != 0 else 0
+        0 if is_number(value) and value == 0 else positive_integer(name, value)
         for name, value in (("patience", patience), ("cooldown", cooldown))
     )
     threshold, least = (

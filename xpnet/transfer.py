@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xpnet import validation
 from xpnet._types import Array
-from xpnet.backends import Backend, Stream, backend_of, random_stream
+from xpnet.backends import Backend, Stream, backend_of, get_backend, random_stream
 
 
 def place_of(**data: Any) -> Backend | None:
@@ -77,7 +77,6 @@ class Transfer(NamedTuple):
         layer_list: list[int],
         bounds: tuple[float, float],
         ensemble: int | None = None,
-        class_weight: Any = None,
     ) -> Samples:
         """Return what to learn from as rows, given X, y, and the weights of the samples or None, each by its name.
 
@@ -87,16 +86,14 @@ class Transfer(NamedTuple):
         (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
         xp, n_0, n_L = self.backend.xp, layer_list[0], layer_list[-1]
         rows = validation.sample_rows(xp, X_name, self.to_network(X_name, X), n_0, "first layer", ensemble)
-        targets = self.to_network(y_name, y)
+        targets, N = self.to_network(y_name, y), int(rows.shape[-2])
         if n_L > 1 and targets.shape and 0 not in targets.shape:
-            own = ensemble is not None and targets.ndim == 3 and targets.shape[0] == ensemble
-            lead = targets.shape[: 2 if own else 1]
+            lead = targets.shape[: 2 if validation.is_one_each(targets.shape, ensemble, n_L, N) else 1]
             if math.prod(targets.shape) == math.prod(lead):
                 validation.labels(xp, y_name, targets, n_L)
                 targets = xp.reshape(targets, (*lead, 1))
                 targets = xp.astype(targets == self.backend.asarray(range(n_L), self.dtype), targets.dtype)
-        targets = validation.sample_rows(xp, y_name, targets, n_L, "last layer", ensemble)
-        N = rows.shape[-2]
+        targets = validation.sample_rows(xp, y_name, targets, n_L, "last layer", ensemble, N)
         if targets.shape[-2] != N:
             msg = f"{X_name} has {N} samples, but {y_name} has {targets.shape[-2]}"
             raise ValueError(msg)
@@ -112,27 +109,8 @@ class Transfer(NamedTuple):
             if bool(xp.any(weight < 0.0)):
                 msg = f"{weight_name} must not be negative"
                 raise ValueError(msg)
-            weight = weight[..., None]
-        if class_weight is not None:
-            of_class = self._of_class(class_weight, targets)
-            weight = of_class if weight is None else weight * of_class
-        if weight is not None:
-            weight = _of_mean_one(xp, weight)
+            weight = _of_mean_one(xp, weight[..., None])
         return Samples(rows, targets, weight)
-
-    def _of_class(self, class_weight: Any, targets: Array) -> Array:
-        """Return for every sample the weight of its class, of shape (..., N, 1)."""
-        xp, balanced = self.backend.xp, isinstance(class_weight, str) and class_weight == "balanced"
-        members = targets if targets.shape[-1] > 1 else xp.concat([1.0 - targets, targets], axis=-1)
-        each = None if balanced else validation.class_weights(class_weight, members.shape[-1], self.dtype)
-        if not bool(xp.all((members == 0.0) | (members == 1.0))) or not bool(xp.all(xp.sum(members, axis=-1) == 1.0)):
-            msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
-            raise ValueError(msg)
-        if each is not None:
-            return xp.sum(members * self.backend.asarray(each, self.dtype), axis=-1, keepdims=True)
-        count = xp.sum(members, axis=-2, keepdims=True)
-        classes = xp.sum(xp.astype(count > 0.0, count.dtype), axis=-1, keepdims=True)
-        return xp.sum(members * (members.shape[-2] / (classes * xp.maximum(count, 1.0))), axis=-1, keepdims=True)
 
 
 class Samples(NamedTuple):
@@ -166,6 +144,24 @@ class Samples(NamedTuple):
         X, Y = (xp.take(array, indices, axis=-2) for array in (self.X, self.Y))
         return Samples(X, Y, None if self.weight is None else _of_mean_one(xp, xp.take(self.weight, indices, axis=-2)))
 
+    def weighted_by_class(self, backend: Backend, class_weight: Any, dtype: str) -> Samples:
+        """Return the same samples, weighted by their classes too: a mapping of labels to weights, or "balanced"."""
+        xp, targets = backend.xp, self.Y
+        members = targets if targets.shape[-1] > 1 else xp.concat([1.0 - targets, targets], axis=-1)
+        balanced = isinstance(class_weight, str) and class_weight == "balanced"
+        given = None if balanced else validation.class_weights(class_weight, members.shape[-1], dtype)
+        if not bool(xp.all((members == 0.0) | (members == 1.0))) or not bool(xp.all(xp.sum(members, axis=-1) == 1.0)):
+            msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
+            raise ValueError(msg)
+        if given is not None:
+            each = backend.asarray(given, dtype)
+        else:
+            count = xp.sum(members, axis=-2, keepdims=True)
+            classes = xp.sum(xp.astype(count > 0.0, count.dtype), axis=-1, keepdims=True)
+            each = members.shape[-2] / (classes * xp.maximum(count, 1.0))
+        weight = xp.sum(members * each, axis=-1, keepdims=True)
+        return self._replace(weight=_of_mean_one(xp, weight if self.weight is None else self.weight * weight))
+
     def columns(self, networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array | None]:
         """Return X, Y and the weights with a sample a column, for some of the networks."""
         own = [array if array is None or array.ndim < 3 else array[networks] for array in self]
@@ -191,6 +187,7 @@ def member_values(
         or isinstance(value, str)
     ):
         return check(name, value, dtype)
-    host = backend_of(value).to_numpy(bring(name, value, backend_of(value)))
+    place = place_of(**{name: value}) or get_backend("cpu")
+    host = place.to_numpy(bring(name, value, place))
     validation.same_shape(f"{name}, with one value for each network,", host, (ensemble,))
     return [check(f"{name}[{i}]", each, dtype) for i, each in enumerate(host.tolist())]

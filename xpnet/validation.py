@@ -110,10 +110,14 @@ def one_per_layer(name: str, values: Any, count: int, layers: str) -> list[Any]:
     return list(values)
 
 
-def same_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    """Make sure that an array has a shape."""
-    if tuple(array.shape) != tuple(shape):
-        msg = f"{name} must have the shape {tuple(shape)}, got {tuple(array.shape)}"
+def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool = False) -> None:
+    """Make sure that something is an array and has a shape, or only begins with it."""
+    if not hasattr(array, "shape"):
+        msg = f"{name} must be an array, got {repr(array)}"
+        raise TypeError(msg)
+    came = tuple(array.shape)
+    if came[: len(shape) if leading else None] != tuple(shape):
+        msg = f"{name} must have the shape {f'{tuple(shape)} + …' if leading else tuple(shape)}, got {came}"
         raise ValueError(msg)
 
 
@@ -132,7 +136,16 @@ def finite_array(xp: Any, name: str, array: Array) -> None:
         raise ValueError(msg)
 
 
-def sample_rows(xp: Any, name: str, array: Array, units: int, layer: str, ensemble: int | None = None) -> Array:
+def is_one_each(shape: tuple[int, ...], ensemble: int | None, units: int, samples: int | None) -> bool:
+    """Say whether a shape is (E, N, ...), one set for each network, and not the document's (N, units, 1)."""
+    if ensemble is None or len(shape) != 3 or shape[0] != ensemble:
+        return False
+    return tuple(shape[1:]) != (units, 1) or (samples is not None and samples == shape[1] != shape[0])
+
+
+def sample_rows(
+    xp: Any, name: str, array: Array, units: int, layer: str, ensemble: int | None = None, samples: int | None = None
+) -> Array:
     """Return finite samples as rows, of shape (N, units), or (E, N, units) where each network has its own.
 
     Parameters
@@ -150,9 +163,11 @@ def sample_rows(xp: Any, name: str, array: Array, units: int, layer: str, ensemb
     ensemble : int, optional
         How many networks there are; an array of shape (E, N, units) is then one set for each of them, unless it is also
         one of (N, units, 1).
+    samples : int, optional
+        How many samples there should be, which tells such shapes apart.
     """
     came = tuple(array.shape)
-    own = ensemble is not None and array.ndim == 3 and came[0] == ensemble and came[1:] != (units, 1)
+    own = is_one_each(came, ensemble, units, samples)
     if array.ndim not in (1, 2, 3) or (array.ndim == 3 and came[2] != (units if own else 1)):
         forms = [
             f"(N, {units})",
