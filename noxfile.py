@@ -57,13 +57,14 @@ def tests(session: nox.Session, backend: str) -> None:
 def examples(session: nox.Session) -> None:
     """Run the examples as they stand; arguments after -- go to each."""
     session.install(".[examples,sklearn]")
-    for example in ("sine", "spirals", "digits"):
+    for example in ("sine", "spirals", "digits", "sweep", "uncertainty"):
         pictures = f"{session.create_tmp()}/pictures"
         session.run("python", f"examples/{example}.py", "--output", pictures, *session.posargs)
 
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure how fast xpnet is beside the document's code; arguments after -- go to the benchmark."""
+    """Measure how fast xpnet is beside the document's code, and together; arguments after -- go to each."""
     session.install(".")
-    session.run("python", "benchmarks/per_sample.py", *session.posargs)
+    for benchmark in ("per_sample", "ensembles"):
+        session.run("python", f"benchmarks/{benchmark}.py", *session.posargs)

@@ -1,4 +1,4 @@
-"""How the document's training ends for many seeds, all of them trained at once through a leading axis.
+"""How the document's training ends for many seeds, all of them trained at once as an ensemble.
 
     python benchmarks/seeds.py [--seeds 200] [--epochs 1000] [--device cpu] [--output FILE]
 
@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from common import about, deliver, sine
 
-from xpnet import NeuralNetwork, get_backend
-from xpnet.training import make_step, train_epochs
+from xpnet import NeuralNetwork
 
 
 def main() -> None:
@@ -26,27 +25,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
 
-    backend = get_backend(arguments.device)
     X, y = sine()
-    networks = [NeuralNetwork([1, 10, 10, 1], seed=seed) for seed in range(arguments.seeds)]
-    one = networks[0]
-    theta = backend.asarray(np.stack([network.theta for network in networks]))
-    step = make_step(backend.xp, one.parameters.layout, one.activations, one.loss, one.optimizer)
+    network = NeuralNetwork([1, 10, 10, 1], ensemble=arguments.seeds, device=arguments.device, seed=0)
     start = time.perf_counter()
-    for _, loss in train_epochs(
-        backend,
-        step,
-        (theta, ()),
-        backend.asarray(X.T),
-        backend.asarray(y.T),
-        backend.asarray(0.01),
-        epochs=arguments.epochs,
-    ):
-        last = loss
-    losses = backend.to_numpy(last)
+    network.train(X, y, 0.01, epochs=arguments.epochs, verbose=False)
+    losses = network.history["loss"][-1]
     best = np.argsort(losses)[:10]
     report = {
-        **about(backend),
+        **about(network.backend),
         "what": f"the document's sine, sample by sample: loss of epoch {arguments.epochs}, {len(losses)} seeds",
         "seconds": round(time.perf_counter() - start, 1),
         "quantiles": {f"{q:.0%}": float(f"{np.quantile(losses, q):.3g}") for q in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)},
