@@ -4,7 +4,11 @@ from xpnet.backends.base import Backend, DeviceUnavailable
 from xpnet.backends.registry import backend_names, backend_of, get_backend, load_backend
 from xpnet.backends.streams import Stream, new_seed, random_stream
 
+HOST = get_backend("cpu")
+"""Where random numbers are drawn, and figures for people are kept."""
+
 __all__ = [
+    "HOST",
     "Backend",
     "DeviceUnavailable",
     "Stream",

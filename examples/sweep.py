@@ -97,10 +97,10 @@ def draw_curves(axes: Any, rates: np.ndarray, medians: np.ndarray, useless: floa
     best = np.argmin(medians[-1])
     epochs = range(1, len(medians) + 1)
     curves = np.minimum(medians, 2 * top).T  # those that diverge leave the picture
-    colors = ScalarMappable(LogNorm(options.lowest, options.highest), "coolwarm")
+    colors = ScalarMappable(LogNorm(options.lowest, options.highest), "plasma")
     for rate, curve in zip(rates, curves, strict=True):
         axes.plot(epochs, curve, color=colors.to_rgba(rate), linewidth=1.2)
-    axes.plot(epochs, curves[best], color="black", linewidth=1.6, label=f"{rates[best]:.2g}, the best median")
+    axes.plot(epochs, curves[best], color="black", linewidth=1.6, label=f"learning rate {rates[best]:.2g}: best median")
     axes.figure.colorbar(colors, ax=axes, label="Learning rate", format="{x:g}", pad=0.02)
     axes.set(title="The Median over the Seeds", xlabel="Epoch", ylabel="Loss", xscale="log", yscale="log")
     axes.set_ylim(top=top)

@@ -7,19 +7,21 @@ import inspect
 import re
 import runpy
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sine
+from guarded import GuardedBackend, GuardedNumpy
 
 import xpnet
-from xpnet import DeviceUnavailable, NeuralNetwork, Optimizer, backend_of, get_backend
+from xpnet import DeviceUnavailable, NeuralNetwork, Optimizer, backend_of, get_backend, gradient_check
 from xpnet.__main__ import table
 from xpnet.backends import Stream, backend_names, load_backend, new_seed, random_stream, registry
 from xpnet.backends.numpy_backend import NumpyBackend
+from xpnet.schedules import reduce_on_plateau
 
 PACKAGE = Path(xpnet.__file__).parent
 
@@ -152,52 +154,67 @@ def test_a_broken_package_breaks_nothing_else(added):
     assert "cannot be imported (AttributeError" in table()
 
 
-class GuardedNumpy:
-    """NumPy, but for use within `GuardedBackend.on_device` only."""
-
-    inside = 0
-
-    def __getattr__(self, name):
-        value = getattr(np, name)
-        makes_an_array = callable(value) and not isinstance(value, type) and name != "reshape"
-        assert self.inside or not makes_an_array, f"{name} outside"
-        return value
-
-
-class GuardedBackend(NumpyBackend):
-    """A second GPU, as far as arrays made outside its context are concerned."""
-
-    name = "guarded"
-    xp = GuardedNumpy()
-
-    @contextmanager
-    def on_device(self):
-        self.xp.inside += 1
-        with super().on_device():
-            yield
-        self.xp.inside -= 1
+MOMENTUM = Optimizer(
+    lambda xp, theta: (xp.zeros_like(theta),),
+    lambda xp, theta, dtheta, memory, rate: (theta - rate * (memory[0] + dtheta), (memory[0] + dtheta,)),
+)
+EACH = [0.1, 0.0, 0.01]
+ON_DEVICE = {
+    "plain": ({}, {"shuffle": True, "batch_size": 2, "callbacks": lambda n: n.epoch_loss}),
+    "a user's optimizer": ({"optimizer": MOMENTUM}, {}),
+    "regularized": ({"l1": 0.1, "l2": 0.1, "weight_decay": 0.1, "clip_norm": 1.0}, {}),
+    "adamw, dropout": ({"optimizer": "adamw", "dropout": 0.5}, {"shuffle": True, "batch_size": 3}),
+    "weights": ({}, {"sample_weight": np.arange(5.0), "schedule": reduce_on_plateau(0.5, patience=0)}),
+    "validation": ({}, {"validation_split": 0.4, "metrics": ["accuracy", "r2_score"], "patience": 1}),
+    "an ensemble": (
+        {"ensemble": 3, "l1": EACH, "l2": EACH, "weight_decay": EACH, "clip_norm": [1.0, 2.0, 3.0], "dropout": 0.3},
+        {"shuffle": True, "batch_size": 2, "members_at_once": 2, "patience": 1, "validation_split": 0.4},
+    ),
+}
 
 
-def test_everything_is_computed_on_the_device_of_the_network():
-    """On the second GPU an array made outside the context of its device would be made on the first."""
-    momentum = Optimizer(
-        lambda xp, theta: (xp.zeros_like(theta),),
-        lambda xp, theta, dtheta, memory, rate: (theta - rate * (memory[0] + dtheta), (memory[0] + dtheta,)),
-    )
-    network = NeuralNetwork([2, 3, 1], device=GuardedBackend("cpu"), optimizer=momentum, seed=0)
+@pytest.mark.parametrize(("settings", "training"), ON_DEVICE.values(), ids=ON_DEVICE)
+def test_everything_is_computed_on_the_device_of_the_network(settings, training, tmp_path):
+    network = NeuralNetwork([2, 3, 1], device=GuardedBackend("gpu"), seed=0, **settings)
     X, y = np.ones((5, 2)), np.full(5, 0.5)
-    network.train(X, y, 0.1, epochs=3, verbose=False, shuffle=True, batch_size=2, callbacks=lambda n: n.epoch_loss)
+    network.train(X, y, 0.1, epochs=3, verbose=False, **training)
     network.predict(X)
+    network.evaluate(X, y, sample_weight=np.arange(5.0), metrics=["mean_absolute_error"])
     AL = network.deep_forward(X.T)
     network.cost_function(y, AL)
     network.update_parameters(network.backward_pass(y, AL), 0.1)
-    network.parameters["W1"] = np.ones((3, 2))
+    network.load_state_dict(network.state_dict())
+    network.to_onnx(tmp_path / "network.onnx")
+    if network.ensemble:
+        network.member(1).train(X, y, 0.1, epochs=1, verbose=False)
+        network.best().predict(X)
+    network.parameters["W1"] = np.ones(network.parameters["W1"].shape)
     network.parameters = dict(network.initialize_weights_deep([2, 3, 1]))
     network.clear_weights()
     assert network.epoch_loss == []
-    assert GuardedBackend.xp.inside == 0
-    with pytest.raises(AssertionError, match="exp outside"):
-        GuardedBackend.xp.exp(1.0)
+    assert GuardedNumpy.inside == 0
+
+
+def test_labels_classes_and_lbfgs_are_computed_there_too():
+    network = NeuralNetwork([2, 3, 3], loss="categorical_crossentropy", l2=0.1, device=GuardedBackend("gpu"), seed=0)
+    X, y = np.arange(12.0).reshape(6, 2), [0, 1, 2, 2, 1, 1]
+    network.train(X, y, 0.1, epochs=2, verbose=False, class_weight="balanced", metrics="accuracy")
+    network.train_lbfgs(X, y, epochs=3, verbose=False, class_weight={1: 2.0}, validation_split=0.4, patience=1)
+    assert gradient_check(network, X, y).passed
+    assert GuardedNumpy.inside == 0
+
+
+def test_the_guard_sees_what_is_computed_elsewhere_or_with_arrays_of_the_host():
+    backend = GuardedBackend("gpu")
+    array = backend.asarray([1.0, 2.0])
+    for compute in (lambda: array + 1.0, lambda: backend.xp.exp(array), lambda: backend.xp.zeros(3)):
+        with pytest.raises(AssertionError, match="outside"):
+            compute()
+    with backend.on_device():
+        assert type(array + 1.0) is type(array)
+        for compute in (lambda: array * np.ones(2), lambda: backend.xp.where(np.ones(2) > 0, array, 0.0)):
+            with pytest.raises(AssertionError, match="with an array of the host"):
+                compute()
 
 
 # ---- What cannot be had

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xpnet import Callback, NeuralNetwork
+from xpnet.history import History
 
 
 @pytest.fixture
@@ -16,17 +17,17 @@ class Diary(Callback):
     def __init__(self, *, stop_after=None, raises=None):
         self.entries, self.stop_after, self.raises = [], stop_after, raises
 
-    def start(self, network):
+    def on_train_begin(self, network):
         self.entries.append(("start", network.epochs_trained))
 
-    def epoch(self, network):
+    def on_epoch_end(self, network):
         self.entries.append(("epoch", network.epochs_trained))
         if network.epochs_trained == self.stop_after:
             if self.raises:
                 raise self.raises
             network.stop_training()
 
-    def end(self, network):
+    def on_train_end(self, network):
         self.entries.append(("end", network.epochs_trained))
         network.evaluate([[0.0, 0.0]], [0.5])
 
@@ -72,7 +73,7 @@ def test_the_end_comes_even_if_training_fails(data):
 
 def test_every_end_is_called_even_if_one_fails(data):
     class Fails(Callback):
-        def end(self, network):
+        def on_train_end(self, network):
             raise LookupError
 
     diary = Diary()
@@ -81,9 +82,57 @@ def test_every_end_is_called_even_if_one_fails(data):
     assert diary.entries[-1] == ("end", 1)
 
 
+def test_what_ended_the_training_is_not_lost_in_an_end_that_fails(data):
+    class Fails(Callback):
+        def on_train_end(self, network):
+            raise OSError
+
+    def interrupt(network):
+        raise KeyboardInterrupt
+
+    with pytest.raises(OSError) as raised:  # noqa: PT011 - it has no words
+        NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, verbose=False, callbacks=[interrupt, Fails()])
+    assert isinstance(raised.value.__context__, KeyboardInterrupt)
+
+
+def test_what_has_not_begun_is_not_ended(data):
+    class Refuses(Callback):
+        def on_train_begin(self, network):
+            raise LookupError
+
+    diary, never = Diary(), Diary()
+    with pytest.raises(LookupError):
+        NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, verbose=False, callbacks=[diary, Refuses(), never])
+    assert diary.entries == [("start", 0), ("end", 0)]
+    assert never.entries == []
+
+
+def test_a_second_interruption_leaves_a_network_that_can_train(data, monkeypatch):
+    """Ctrl-C while the training is being ended: what waits for the device then may be interrupted too."""
+
+    def interrupt(network):
+        monkeypatch.setattr(History, "since", again)
+        raise KeyboardInterrupt
+
+    def again(*_):
+        raise KeyboardInterrupt
+
+    diary, network = Diary(), NeuralNetwork([2, 3, 1], seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        network.train(*data, 0.1, epochs=9, verbose=False, patience=3, callbacks=[diary, interrupt])
+    monkeypatch.undo()
+    assert diary.entries[-1] == ("end", 1)
+    network.train(*data, 0.1, epochs=1, verbose=False)
+    assert network.epochs_trained == 2
+
+
+def test_no_callbacks_may_be_none(data):
+    NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, epochs=1, verbose=False, callbacks=None, metrics=None)
+
+
 def test_at_the_end_the_network_may_be_changed(data):
     class Again(Callback):
-        def end(self, network):
+        def on_train_end(self, network):
             network.clear_weights()
 
     network = NeuralNetwork([2, 3, 1], seed=0)

@@ -251,6 +251,44 @@ def test_a_state_that_does_not_fit_leaves_the_network_unchanged(state, says):
     assert kept.epoch_loss == losses
 
 
+def test_a_state_comes_in_the_networks_own_precision():
+    double, single = network(optimizer="adam"), network(optimizer="adam", dtype="float32")
+    double.train(X, Y, 0.1, epochs=2, **OPTIONS)
+    single.load_state_dict(double.state_dict())
+    assert {array.dtype for array in (single.theta, *single._memory)} == {np.dtype("float32")}
+
+
+def test_a_state_is_the_networks_own():
+    state, one = network().state_dict(), network(seed=2)
+    one.load_state_dict(state)
+    before = one.theta.copy()
+    state["theta"][:] = 0.0
+    np.testing.assert_array_equal(one.theta, before)
+
+
+def test_a_state_brings_its_seed():
+    """So that what loads it takes the samples in the same order from there on."""
+    one, other = network(), network(seed=99)
+    one.train(X, Y, 0.1, epochs=2, **OPTIONS)
+    other.load_state_dict(one.state_dict())
+    assert other.seed == one.seed
+    for each in (one, other):
+        each.train(X, Y, 0.1, epochs=2, **OPTIONS)
+    np.testing.assert_array_equal(one.theta, other.theta)
+
+
+def test_a_state_that_lacks_something_is_refused():
+    state = network().state_dict()
+    del state["memory"], state["seed"]
+    with pytest.raises(ValueError, match="state must be what a network's state_dict returns, but lacks memory, seed"):
+        network().load_state_dict(state)
+
+
+def test_what_is_no_network_is_not_saved(path):
+    with pytest.raises(TypeError, match="save_checkpoint takes a NeuralNetwork first and then a path"):
+        save_checkpoint(path, network())
+
+
 def test_a_state_is_a_copy():
     one, other, third = network(), network(seed=2), network(seed=3)
     state = one.state_dict()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xpnet import Callback, NeuralNetwork, get_backend
-from xpnet.early_stopping import Best
+from xpnet.early_stopping import BestSoFar
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ class Snapshots(Callback):
     def __init__(self):
         self.thetas = []
 
-    def epoch(self, network):
+    def on_epoch_end(self, network):
         self.thetas.append(np.array(network.backend.to_numpy(network.theta)))
 
 
@@ -176,11 +176,12 @@ def test_where_no_loss_is_ever_finite_the_last_weights_stay(data):
 
 def test_what_is_nan_is_no_improvement():
     backend = get_backend("cpu")
-    best = Best((np.zeros((2, 3)), ()), (2,))
+    best = BestSoFar((np.zeros((2, 3)), ()), (2,))
     for epoch, figure in enumerate(([1.0, np.nan], [np.nan, np.nan], [0.5, 2.0], [np.inf, 1.0])):
-        goes_on = best.look(backend, np.array(figure), (np.full((2, 3), epoch), ()), patience=2, tol=0.0)
+        goes_on = best.look(backend, epoch, np.array(figure), (np.full((2, 3), epoch), ()), patience=2, tol=0.0)
     assert goes_on
-    assert best.figure.tolist() == [0.5, np.inf]  # the second had used up its patience
+    assert best.loss.tolist() == [0.5, np.inf]  # the second had used up its patience
+    assert best.epoch.tolist() == [2, -1]
     assert best.state[0].tolist() == [[2.0] * 3, [0.0] * 3]
 
 

@@ -43,8 +43,9 @@ def test_a_line_has_all_that_was_measured(network, data, capsys):
     network.train(*data, 0.1, epochs=3, verbose_epoch=2, metrics="accuracy", validation_split=0.2)
     history, lines = network.history, capsys.readouterr().out.splitlines()
     assert lines == [
-        f"Epoch {epoch} Loss : {history['loss'][epoch]}, Accuracy : {history['accuracy'][epoch]}, Validation loss : "
-        f"{history['validation_loss'][epoch]}, Validation accuracy : {history['validation_accuracy'][epoch]}"
+        f"Epoch {epoch} Loss : {history['loss'][epoch]}, Accuracy : {history['accuracy'][epoch]:.6g}, "
+        f"Validation loss : {history['validation_loss'][epoch]:.6g}, "
+        f"Validation accuracy : {history['validation_accuracy'][epoch]:.6g}"
         for epoch in (0, 2)
     ]
 
@@ -53,7 +54,7 @@ def test_the_line_of_an_ensemble_has_the_median_and_the_range(data, capsys):
     ensemble = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
     ensemble.train(*data, [0.1, 1.0, 3.0], epochs=1)
     low, middle, high = sorted(ensemble.epoch_loss[0])
-    assert capsys.readouterr().out == f"Epoch 0 Loss : {middle:.4g} (from {low:.4g} to {high:.4g})\n"
+    assert capsys.readouterr().out == f"Epoch 0 Loss : {middle:.4g} (median, from {low:.4g} to {high:.4g})\n"
 
 
 def test_there_is_no_bar_where_nobody_looks(network, data, capsys):
@@ -67,7 +68,7 @@ def test_there_is_a_bar_on_a_terminal_with_both_losses(network, data, look, caps
     shown = terminal.getvalue()
     assert "/3 [" in shown
     assert "epoch" in shown
-    assert f"Loss : {network.epoch_loss[-1]:.4g}, Validation loss : " in shown
+    assert f"loss {network.epoch_loss[-1]:.4g}, validation loss " in shown
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
@@ -121,3 +122,19 @@ def test_losses_are_read_now_and_then_only(data, monkeypatch):
     network.train(*data, 0.1, epochs=4, verbose=False, patience=9)
     assert [read for read in reads if read] == [1, 1, 1, 1]
     assert np.isfinite(network.epoch_loss).all()
+
+
+def test_a_training_that_stops_early_says_where_it_goes_back_to(network, data, capsys):
+    network.train(*data, 30.0, epochs=50, verbose_epoch=100, validation_split=0.2, patience=2)
+    last = capsys.readouterr().out.splitlines()[-1]
+    best, loss = network.best_epoch, network.best_loss
+    assert network.history["validation_loss"][best] == loss == network.history["validation_loss"].min()
+    assert last == f"Ended after epoch {network.epochs_trained - 1}: back to epoch {best}, validation loss {loss:.6g}"
+    ensemble = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
+    ensemble.train(*data, [0.1, 1.0, 100.0], epochs=9, verbose_epoch=100, validation_split=0.2, patience=2)
+    epochs = ensemble.best_epoch
+    assert epochs.tolist() == np.argmin(ensemble.history["validation_loss"], axis=0).tolist()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith(f"each network goes back to its best one, from {min(epochs)} to {max(epochs)}")
+    network.train(*data, 0.1, epochs=1, verbose=False)
+    assert network.best_epoch is network.best_loss is None

@@ -66,6 +66,13 @@ def test_it_ends_where_the_gradient_does(data):
     assert np.abs(gradient).max() <= 0.05
 
 
+def test_it_does_not_end_because_the_loss_falls_slowly(data):
+    trained = network(l2=0.001)
+    trained.train_lbfgs(*data, epochs=5000, verbose=False, gradient_tol=1e-8)
+    _, gradient = value_and_gradient(trained.theta, *data, l2=0.001)
+    assert np.abs(gradient).max() <= 1e-8
+
+
 def test_it_is_followed_like_any_training(data, capsys):
     trained = network()
     trained.train_lbfgs(
@@ -74,11 +81,9 @@ def test_it_is_followed_like_any_training(data, capsys):
     )  # fmt: skip
     assert list(trained.history) == ["loss", "r2_score", "validation_loss", "validation_r2_score"]
     assert trained.epochs_trained == 5
-    assert [line.split(" Loss")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "Epoch 0",
-        "Epoch 2",
-        "Epoch 4",
-    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" Loss")[0] for line in lines[:3]] == [f"Epoch {i}" for i in (0, 2, 4)]
+    assert lines[3].startswith("Ended after epoch 4: back to epoch")
     trained.train(*data, 0.01, epochs=1, verbose=False)
     assert trained.epochs_trained == 6
 
@@ -146,7 +151,12 @@ def test_an_optimizer_of_steps_starts_anew_after_it(data):
 REFUSED = [
     ({"ensemble": 2}, {}, ValueError, "train_lbfgs cannot be used with ensemble"),
     ({"dropout": 0.1, "l1": 0.1}, {}, ValueError, "train_lbfgs cannot be used with dropout, l1"),
-    ({"optimizer": "adamw"}, {}, ValueError, "train_lbfgs cannot be used with weight_decay"),
+    (
+        {"optimizer": "adamw"},
+        {},
+        ValueError,
+        r"train_lbfgs cannot be used with weight_decay \(adamw brings one; weight_decay=0 takes it away\)",
+    ),
     ({"clip_norm": 1.0}, {}, ValueError, "train_lbfgs cannot be used with clip_norm"),
     ({}, {"epochs": 0}, ValueError, "epochs must be a positive integer, got 0"),
     ({}, {"gradient_tol": -1.0}, ValueError, "gradient_tol must be a positive"),

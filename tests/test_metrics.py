@@ -21,16 +21,20 @@ def weight(rng):
 def ask_sklearn(name, A, Y, weight):
     """A and Y have the shape (n, m)."""
     if name == "accuracy":
-        A, Y = (A > 0.5, Y > 0.5) if len(A) == 1 else (A.argmax(axis=0), Y.argmax(axis=0))
-        return sklearn_metrics.accuracy_score(Y.ravel(), A.ravel(), sample_weight=weight)
+        one_class = len(Y) > 1 and (Y.sum(axis=0) == 1).all()
+        A, Y = (A.argmax(axis=0), Y.argmax(axis=0)) if one_class else (A.T > 0.5, Y.T > 0.5)
+        return sklearn_metrics.accuracy_score(Y, A, sample_weight=weight)
     return getattr(sklearn_metrics, name)(Y.T, A.T, sample_weight=weight)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("targets", ["one output", "labels", "several labels"])
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_is_scikit_learns(name, n, weighted, xp, array, assert_close, rng, weight):
+def test_every_metric_is_scikit_learns(name, targets, weighted, xp, array, assert_close, rng, weight):
+    n = 1 if targets == "one output" else 3
     A, Y = rng.random((4, n, N)), np.round(rng.random((4, n, N)))
+    if targets == "labels":
+        Y = np.moveaxis(np.eye(3)[rng.integers(0, 3, (4, N))], -1, -2)
     given = array(weight[None, :]) if weighted else None
     asked = [ask_sklearn(name, a, y, weight if weighted else None) for a, y in zip(A, Y, strict=True)]
     for e in range(4):
@@ -88,12 +92,17 @@ REFUSED = [
     (["accuracy", "accuracy"], ValueError, "there is something recorded as 'accuracy' already"),
     (5, TypeError, "metrics must be a list of names and functions, got 5"),
     ([5], TypeError, "metric must be one of 'accuracy'"),
+    (
+        lambda A, Y: 1.0,
+        TypeError,
+        "the metric <lambda> must be a function metric(xp, A, Y, weight): ",
+    ),
     (lambda xp, A, Y, weight: 1.0, TypeError, "what <lambda> answers must be an array, got 1.0"),
     (lambda xp, A, Y, weight: A, ValueError, "what <lambda> answers must have the shape ()"),
 ]
 
 
-@pytest.mark.parametrize(("metrics", "error", "says"), REFUSED, ids=[str(case[0])[:12] for case in REFUSED])
+@pytest.mark.parametrize(("metrics", "error", "says"), REFUSED, ids=range(len(REFUSED)))
 def test_a_metric_that_is_none_is_refused_before_training(metrics, error, says, backend, dtype, array, rng):
     X, y = array(rng.standard_normal((N, 2))), array(rng.random(N))
     network = NeuralNetwork([2, 4, 1], device=backend, dtype=dtype, seed=0)

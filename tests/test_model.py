@@ -249,7 +249,7 @@ def test_the_best_has_the_least_loss(X, y):
 
 def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
     class Interrupts(Callback):
-        def start(self, network):
+        def on_train_begin(self, network):
             raise KeyboardInterrupt
 
     together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
@@ -259,6 +259,23 @@ def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
     with pytest.raises(KeyboardInterrupt):
         together.train(X, y, RATES, epochs=3, verbose=False, patience=2, callbacks=Interrupts())
     assert together.best_index() == before
+
+
+def test_without_a_finite_loss_there_is_no_best(X, y):
+    together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], dtype="float32", ensemble=2, seed=0)
+    together.train(X, y, 0.1, epochs=1, verbose=False, validation_data=(X * 1e30, y))
+    with pytest.raises(ValueError, match="no network of the ensemble has a finite loss"):
+        together.best()
+
+
+def test_settings_are_the_models_own(X):
+    together = NeuralNetwork(LAYERS, ensemble=2, l2=[0.1, 0.2], initial_scale=[1.0, 2.0], seed=0)
+    together.seed[0] = 5
+    together.settings["dropout"].append(0.3)
+    assert together.seed == [0, 1]
+    assert together.regularization["l2"] == (0.1, 0.2)
+    assert together.initial_scale == (1.0, 2.0)
+    assert together.dropout == [0.0, 0.0]
 
 
 def test_an_ensemble_of_one_is_an_ensemble(X, y):
@@ -309,14 +326,17 @@ REFUSED = [
     ({"dropout": 1.0}, ValueError, "dropout must be below 1, got 1.0"),
     ({"dropout": -0.1}, ValueError, "dropout must be a positive"),
     ({"dropout": [0.1]}, ValueError, "dropout must be 2, one for each of the hidden layers, got 1"),
+    ({"layer_list": [2, 1], "dropout": 0.5}, ValueError, "dropout of 0.5 leaves out hidden units, but there is no"),
     ({"dropout": "much"}, TypeError, "dropout must be a list, one for each of the 2 hidden layers, got 'much'"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("settings", "error", "says"), REFUSED, ids=[str(case[0]) for case in REFUSED])
+@pytest.mark.parametrize(
+    ("settings", "error", "says"), REFUSED, ids=[f"{i} {[*case[0]]}" for i, case in enumerate(REFUSED)]
+)
 def test_a_model_refuses(settings, error, says):
     with pytest.raises(error, match=says):
-        NeuralNetwork(LAYERS, **settings)
+        NeuralNetwork(**{"layer_list": LAYERS, **settings})
 
 
 UNFIT = [

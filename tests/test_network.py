@@ -391,7 +391,7 @@ def test_a_callback_may_not_change_the_network(change, X, y):
 
 def test_a_callback_may_not_change_the_network_at_the_start_either(X, y):
     class Changes(Callback):
-        def start(self, network):
+        def on_train_begin(self, network):
             network.parameters["W1"] = np.zeros((4, 2))
 
     network, before = NeuralNetwork(LAYERS, seed=1), NeuralNetwork(LAYERS, seed=1)

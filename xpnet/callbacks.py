@@ -7,20 +7,23 @@ from typing import Any
 
 
 class Callback:
-    """What is called in the course of a training, with the network.
+    """What is called in the course of a training, with the network; the names are Keras's.
 
-    In `start` and `epoch` it may look at the network, predict, copy it, save it, call its `stop_training`, or raise to
-    stop at once, but not change it.
+    At the beginning and after an epoch it may look at the network, predict, copy it, save it, call its `stop_training`,
+    or raise to stop at once, but not change it.
     """
 
-    def start(self, network: Any) -> object:
+    def on_train_begin(self, network: Any) -> object:
         """Before the first epoch."""
 
-    def epoch(self, network: Any) -> object:
+    def on_epoch_end(self, network: Any) -> object:
         """After every epoch, with the network as it is then."""
 
-    def end(self, network: Any) -> object:
-        """When the training has ended, however it did; the network is as the training leaves it."""
+    def on_train_end(self, network: Any) -> object:
+        """When a training that has begun has ended, however it did; the network is as the training leaves it.
+
+        Of several callbacks the last one is called first.
+        """
 
 
 class _EveryEpoch(Callback):
@@ -29,12 +32,14 @@ class _EveryEpoch(Callback):
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
 
-    def epoch(self, network: Any) -> object:
+    def on_epoch_end(self, network: Any) -> object:
         return self._function(network)
 
 
 def as_callbacks(callbacks: Any) -> list[Callback]:
-    """Return callbacks from one or several, of which functions are called after every epoch."""
+    """Return callbacks from one, several or None, of which functions are called after every epoch."""
+    if callbacks is None:
+        return []
     if isinstance(callbacks, Callback) or not isinstance(callbacks, Sequence):
         callbacks = [callbacks]
     for callback in callbacks:

@@ -43,15 +43,19 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
         The file, by convention ``.safetensors``.
     """
     _, save = _safetensors()
+    if not isinstance(network, NeuralNetwork):
+        msg = f"save_checkpoint takes a NeuralNetwork first and then a path, got {network!r}"
+        raise TypeError(msg)
     state = network.state_dict()
     tensors = {"theta": state.pop("theta"), **_numbered("memory", state.pop("memory"))}
     tensors |= {f"history.{name}": array for name, array in state.pop("history").items()}
-    if state["figure"] is not None:
-        tensors["figure"] = state["figure"]
-    if state["best"] is not None:
-        best = state["best"]
-        tensors |= _numbered("best.memory", best.pop("memory"))
-        tensors |= {f"best.{name}": array for name, array in best.items()}
+    for name in ("best_loss", "best_epoch"):
+        if state[name] is not None:
+            tensors[name] = state[name]
+    if state["best_so_far"] is not None:
+        best = state["best_so_far"]
+        tensors |= _numbered("best_so_far.memory", best.pop("memory"))
+        tensors |= {f"best_so_far.{name}": array for name, array in best.items()}
     text = json.dumps(
         {
             "format": FORMAT,
@@ -124,7 +128,7 @@ def load_checkpoint(
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
     network = NeuralNetwork(**settings, device=device)
-    best = _with_prefix("best.", tensors)
+    best = _with_prefix("best_so_far.", tensors)
     network.load_state_dict(
         {
             "theta": tensors["theta"],
@@ -132,8 +136,10 @@ def load_checkpoint(
             "memory": _in_order("memory", tensors),
             "history": {name: tensors[f"history.{name}"] for name in built["recorded"]},
             "weights_streams": built["weights_streams"],
-            "figure": tensors.get("figure"),
-            "best": {**best, "memory": _in_order("memory", best)} if best else None,
+            "seed": built["seed"],
+            "best_loss": tensors.get("best_loss"),
+            "best_epoch": tensors.get("best_epoch"),
+            "best_so_far": {**best, "memory": _in_order("memory", best)} if best else None,
         }
     )
     return network

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpnet._types import Array
-from xpnet.backends import Backend, get_backend
+from xpnet.backends import HOST, Backend
 from xpnet.backends.base import State
 from xpnet.training import choose
-from xpnet.transfer import bring
-from xpnet.validation import finite_array, same_shape
+from xpnet.transfer import bring_state_like
+from xpnet.validation import same_shape
 
-_HOST = get_backend("cpu")
-host = _HOST.xp  # figures for people are few, and live on the host
+host = HOST.xp
 
 
-class Best:
+class BestSoFar:
     """The best state of every network so far, and for how long there has been no better one.
 
     Parameters
@@ -28,26 +27,30 @@ class Best:
 
     Attributes
     ----------
-    figure : host array of shape `lead`
-        The best figure of each.
+    loss : host array of shape `lead`
+        The least loss of each; infinite before there was one.
+    epoch : host array of int of shape `lead`
+        In which epoch, counted from 0, each had it; −1 before there was one.
     state : (array, tuple of arrays)
-        Their states after the epochs that had it.
+        Their states after those epochs.
     """
 
     def __init__(self, state: State, lead: tuple[int, ...]) -> None:
         self.state = state
-        self.figure = host.full(lead, host.inf)
+        self.loss = host.full(lead, host.inf)
+        self.epoch = host.full(lead, -1)
         self._waited = host.zeros(lead, dtype=host.int64)
         self._waits = host.ones(lead, dtype=host.bool)
 
-    def look(self, backend: Backend, figure: Array, state: State, *, patience: int, tol: float) -> bool:
-        """Take in the figures after an epoch, on the host, and say whether any network is still waited for.
+    def look(self, backend: Backend, epoch: int, loss: Array, state: State, *, patience: int, tol: float) -> bool:
+        """Take in the losses of an epoch, on the host, and say whether any network is still waited for.
 
-        A network's figure has improved where it is less than its best by more than `tol`; a network that has not
-        improved for `patience` epochs is not looked at again.
+        A network has improved where its loss is below its best by more than `tol`; one that has not improved for
+        `patience` epochs is not looked at again.
         """
-        improved = self._waits & (figure < self.figure - tol)
-        self.figure = host.where(improved, figure, self.figure)
+        improved = self._waits & (loss < self.loss - tol)
+        self.loss = host.where(improved, loss, self.loss)
+        self.epoch = host.where(improved, epoch, self.epoch)
         self._waited = host.where(improved, 0, self._waited + 1)
         self._waits = self._waits & (self._waited < patience)
         if bool(host.any(improved)):
@@ -60,32 +63,29 @@ class Best:
         """Whether any network is still waited for."""
         return bool(host.any(self._waits))
 
+    def state_or(self, backend: Backend, other: State) -> State:
+        """Return the best state, and for networks that had none since no loss was finite the other one."""
+        with backend.on_device():
+            return choose(backend.xp, backend.asarray(self.epoch >= 0), self.state, other)
+
     def state_dict(self, backend: Backend) -> dict[str, Any]:
         """Return all of it, on the host."""
         theta, memory = self.state
-        with backend.on_device():
-            return {
-                "figure": _HOST.asarray(self.figure),
-                "waited": _HOST.asarray(self._waited),
-                "waits": _HOST.asarray(self._waits),
-                "theta": backend.to_numpy(theta),
-                "memory": [backend.to_numpy(array) for array in memory],
-            }
+        return {
+            "loss": HOST.asarray(self.loss),
+            "epoch": HOST.asarray(self.epoch),
+            "waited": HOST.asarray(self._waited),
+            "waits": HOST.asarray(self._waits),
+            "theta": backend.to_numpy(theta),
+            "memory": [backend.to_numpy(array) for array in memory],
+        }
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], backend: Backend, like: State, lead: tuple[int, ...]) -> Best:
+    def of(cls, values: Mapping[str, Any], backend: Backend, like: State, lead: tuple[int, ...]) -> BestSoFar:
         """Return what another's `state_dict` returned, for networks of a state `like` its own."""
-        theta = bring("theta", values["theta"], backend)
-        memory = tuple(bring("memory", array, backend) for array in values["memory"])
-        for name, array, expected in zip(
-            ["theta", *["memory"] * len(memory)], [theta, *memory], [like[0], *like[1]], strict=True
-        ):
-            same_shape(f"the best {name}", array, expected.shape)
-            finite_array(backend.xp, f"the best {name}", array)
-        best = cls((theta, memory), lead)
-        best.figure = _HOST.asarray(values["figure"], "float64")
-        best._waited = _HOST.asarray(values["waited"], "int64")
-        best._waits = _HOST.asarray(values["waits"], "bool")
-        for array in (best.figure, best._waited, best._waits):
+        best = cls(bring_state_like(like, (values["theta"], tuple(values["memory"])), backend), lead)
+        best.loss, best.epoch = HOST.asarray(values["loss"], "float64"), HOST.asarray(values["epoch"], "int64")
+        best._waited, best._waits = HOST.asarray(values["waited"], "int64"), HOST.asarray(values["waits"], "bool")
+        for array in (best.loss, best.epoch, best._waited, best._waits):
             same_shape("what early stopping waits for", array, lead)
         return best

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
 from xpnet import validation
 from xpnet._types import Array
-from xpnet.backends import Backend, get_backend
+from xpnet.backends import HOST, Backend
 from xpnet.backends.base import State
 from xpnet.callbacks import Callback, as_callbacks
-from xpnet.early_stopping import Best
+from xpnet.early_stopping import BestSoFar
 from xpnet.history import History
 
-_HOST = get_backend("cpu")
-host = _HOST.xp  # figures for people are few, and live on the host
+host = HOST.xp
 
 # How many seconds training may run before it looks whether the loss is still finite: looking waits for the device.
 _LOOK_SECONDS = 1.0
@@ -70,10 +68,8 @@ class Follower:
         Where to record.
     plan : Plan
         What to do.
-    best : Best or None
+    best : BestSoFar or None
         What a training that may stop early goes back to.
-    measure : callable, optional
-        ``measure(state) -> figures``, arrays on the device by name, beside the loss.
     cause : str
         What most likely is the matter should the loss turn into NaN.
     """
@@ -85,24 +81,14 @@ class Follower:
         history: History,
         plan: Plan,
         *,
-        best: Best | None,
-        measure: Callable[[State], dict[str, Array]] | None,
+        best: BestSoFar | None,
         cause: str,
     ) -> None:
         self._network, self._backend, self._history, self._plan = network, backend, history, plan
-        self._best, self._measure, self._cause = best, measure, cause
+        self._best, self._cause = best, cause
         self._first, self._last = history.epochs, history.epochs + plan.epochs - 1
         self._looked, self._looked_at = self._first, time.monotonic()
         self._bar = _progress_bar(plan)
-
-    def start(self) -> None:
-        """Call before the first epoch."""
-        for callback in self._plan.callbacks:
-            callback.start(self._network)
-
-    def measure(self, state: State, loss: Array) -> dict[str, Array]:
-        """Return all figures of an epoch, on the device."""
-        return {"loss": loss} | (self._measure(state) if self._measure is not None else {})
 
     def epoch(self, state: State, figures: dict[str, Array]) -> bool:
         """Take in an epoch that the network has taken over, and say whether to go on.
@@ -124,10 +110,10 @@ class Follower:
             self._print(f"Epoch {number} {_line(self._history)}")
         goes_on = True
         if self._best is not None and (patience := self._plan.patience) is not None:
-            figure = self._history.last()[self._history.monitored]
-            goes_on = self._best.look(self._backend, figure, state, patience=patience, tol=self._plan.tol)
+            loss, tol = self._history.last()[self._history.monitored], self._plan.tol
+            goes_on = self._best.look(self._backend, number, loss, state, patience=patience, tol=tol)
         for callback in self._plan.callbacks:
-            callback.epoch(self._network)
+            callback.on_epoch_end(self._network)
         return goes_on
 
     def look(self) -> None:
@@ -139,14 +125,16 @@ class Follower:
             As `epoch`.
         """
         if self.cut_bad_epochs():
+            epoch = self._history.epochs
+            weights = f"those after the {'best' if self._best else 'last good'} epoch before"
             msg = (
-                f"the loss became NaN or infinite in epoch {self._history.epochs}: most likely {self._cause}; "
-                f"the weights are those after the {'best' if self._best else 'last good'} epoch before"
+                f"the loss became NaN or infinite in epoch {epoch}: most likely {self._cause}; "
+                f"the weights are {weights if epoch else 'the initial ones'}"
             )
             raise FloatingPointError(msg)
         self._looked, self._looked_at = self._history.epochs, time.monotonic()
         if self._bar is not None:
-            self._bar.set_postfix_str(_line(self._history, short=True), refresh=False)
+            self._bar.set_postfix_str(_losses(self._history), refresh=False)
 
     def cut_bad_epochs(self) -> bool:
         """Forget the epochs from the first on in which no network's loss is finite; say whether there was one.
@@ -168,14 +156,22 @@ class Follower:
         )
         return KeyboardInterrupt(msg)
 
-    def end(self) -> None:
-        """Call when the training has ended, however it did."""
-        with ExitStack() as stack:
-            if self._bar is not None:
-                stack.callback(self._bar.close)
-            # All of them, even if one raises, the first one first.
-            for callback in reversed(self._plan.callbacks):
-                stack.callback(callback.end, self._network)
+    def tell_best(self) -> None:
+        """Say which epoch an early stopping goes back to."""
+        best, last = self._best, self._history.epochs - 1
+        if best is None or self._plan.report_every is None or not bool(host.any(best.epoch >= 0)):
+            return
+        if self._history.lead:
+            first, last_best = int(host.min(best.epoch)), int(host.max(best.epoch))
+            back = f"each network goes back to its best one, from {first} to {last_best}"
+        else:
+            back = f"back to epoch {int(best.epoch)}, {_words(self._history.monitored).lower()} {float(best.loss):.6g}"
+        self._print(f"Ended after epoch {last}: {back}")
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _print(self, line: str) -> None:
         if self._bar is None:
@@ -184,22 +180,32 @@ class Follower:
             self._bar.write(line)
 
 
-def _line(history: History, *, short: bool = False) -> str:
-    """Return the last epoch's figures in words."""
-    figures = history.last()
-    if not history.lead:
-        shown = [
-            f"{_words(name)} : {f'{float(value):.4g}' if short else float(value)}" for name, value in figures.items()
-        ]
-        return ", ".join(shown)
+def _line(history: History) -> str:
+    """Return the last epoch's figures in words; the loss in full, as the document has it."""
     shown = []
-    for name, values in figures.items():
-        finite = sorted(values[host.isfinite(values)].tolist())
-        if finite:
-            middle = finite[len(finite) // 2]
-            shown.append(f"{_words(name)} : {middle:.4g} (from {finite[0]:.4g} to {finite[-1]:.4g})")
-    diverged = int(host.sum(~host.isfinite(figures["loss"])))
-    return ", ".join(shown) + (f", {diverged} of {history.lead[0]} diverged" if diverged else "")
+    for name, figure in history.last().items():
+        value = _spread(figure) if history.lead else float(figure) if name == "loss" else f"{float(figure):.6g}"
+        shown.append(f"{_words(name)} : {value}")
+    diverged = int(host.sum(~host.isfinite(history.last()["loss"])))
+    return ", ".join(shown) + (f", {diverged} of {history.lead[0]} diverged" if history.lead and diverged else "")
+
+
+def _spread(figures: Array) -> str:
+    """Return the median of the networks' figures, and the least and the greatest."""
+    finite = figures[host.isfinite(figures)].tolist()
+    if not finite:
+        return "nan"
+    return f"{statistics.median(finite):.4g} (median, from {min(finite):.4g} to {max(finite):.4g})"
+
+
+def _losses(history: History) -> str:
+    """Return the last epoch's losses in few words, for a bar."""
+    shown = []
+    for name, figure in history.last().items():
+        if name.endswith("loss"):
+            value = statistics.median(figure.tolist()) if history.lead else float(figure)
+            shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+    return ", ".join(shown)
 
 
 def _words(name: str) -> str:

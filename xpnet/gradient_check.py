@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from xpnet import validation
 from xpnet._types import Array
 from xpnet.backends import random_stream
+from xpnet.data import bring_samples
 from xpnet.losses import fuse, mean_loss
 from xpnet.network import NeuralNetwork
 from xpnet.propagation import forward
@@ -97,7 +98,7 @@ def gradient_check(
         xp = backend.xp
         data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
         given = {"X": X, "y": y, "sample_weight": None}
-        samples = data.samples(given, network.layer_list, network.activations[-1].bounds)
+        samples = bring_samples(data, given, network.layer_list, network.activations[-1].bounds)
         theta, (columns, Y, _) = data.to_network("theta", network.theta), samples.columns()
 
         def value(theta: Array, X: Array) -> float:

@@ -7,13 +7,12 @@ from typing import Any
 
 from xpnet import plotting
 from xpnet._types import Array
-from xpnet.backends import Backend, get_backend
+from xpnet.backends import HOST, Backend
 
-_HOST = get_backend("cpu")
-host = _HOST.xp  # figures for people are few, and live on the host
+host = HOST.xp
 
 
-class History:
+class History(Mapping[str, Array]):
     """What was measured in every epoch, by name: ``history["loss"]``, ``history["validation_loss"]`` and so on.
 
     Each is a host array in double precision, of shape (epochs,), or (epochs, E) for an ensemble, with NaN for the
@@ -32,7 +31,7 @@ class History:
         self._latest: tuple[str, ...] = ()  # what was measured in the last epoch
         self._read = 0  # epochs
         self._unread: list[dict[str, Array]] = []
-        self._backend = _HOST
+        self._backend = HOST
 
     def record(self, backend: Backend, figures: Mapping[str, Array]) -> None:
         """Add an epoch: arrays of shape `lead` on a backend, by name."""
@@ -50,7 +49,7 @@ class History:
         for name in dict.fromkeys(name for figures in unread for name in figures):
             with self._backend.on_device():
                 stacked = self._backend.xp.stack([figures[name] for figures in unread if name in figures])
-                measured[name] = iter(_HOST.asarray(self._backend.to_numpy(stacked), "float64"))
+                measured[name] = iter(HOST.asarray(self._backend.to_numpy(stacked), "float64"))
         # Ctrl-C comes while something waits, as it did up to here; what follows is quickly done.
         for name, values in measured.items():
             column = self._columns.setdefault(name, [nothing] * self._read)
@@ -89,18 +88,18 @@ class History:
         return host.stack(column) if column else host.zeros((0, *self.lead))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
+        names = dict.fromkeys([*self._columns, *(name for figures in self._unread for name in figures)])
+        return iter(names or ("loss",))
 
     def __len__(self) -> int:
-        return len(self.keys())
+        return len([*iter(self)])
 
-    def keys(self) -> list[str]:
-        """Return the names of all that was recorded, so that ``dict(history)`` holds it all."""
-        self._fetch()
-        return list(self._columns) or ["loss"]
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.epochs} epochs: {', '.join(self)})"
+
+    # A record is itself, whatever it holds.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def cut(self, epochs: int) -> None:
         """Forget all but the first epochs."""
@@ -126,7 +125,7 @@ class History:
     def of(cls, columns: Mapping[str, Any], lead: tuple[int, ...]) -> History:
         """Return a history that holds what ``dict(history)`` gave of another."""
         history = cls(lead)
-        arrays = {name: _HOST.asarray(values, "float64") for name, values in columns.items()}
+        arrays = {name: HOST.asarray(values, "float64") for name, values in columns.items()}
         for name, array in arrays.items():
             shape = (arrays["loss"].shape[0], *lead) if "loss" in arrays else None
             if array.shape != shape:

@@ -37,7 +37,7 @@ def minimize(
     iterations : int
         How many, at most.
     gradient_tol : float
-        Ends when no entry of the gradient is greater.
+        Ends when no entry of the gradient is greater, or where rounding leaves no way down.
     after_iteration : callable
         ``after_iteration(theta) -> goes_on``.
 
@@ -67,7 +67,8 @@ def minimize(
         if not goes_on:
             raise StopIteration
 
-    options = {"maxiter": iterations, "maxfun": 20 * iterations, "gtol": gradient_tol}
+    # It ends by the gradient or the number of iterations, not because the function falls slowly.
+    options = {"maxiter": iterations, "maxfun": 100 * iterations, "gtol": gradient_tol, "ftol": 0.0}
     start = backend.to_numpy(theta).astype("float64")
     value, gradient = on_host(start)
     if not math.isfinite(value + float(abs(gradient).sum())):

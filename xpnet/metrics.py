@@ -32,10 +32,13 @@ def _greatest(xp: Namespace, A: Array) -> Array:
 def accuracy(xp: Namespace, A: Array, Y: Array, weight: Array | None = None) -> Array:
     """Return the fraction of samples whose class is right.
 
-    It is that of the greatest output, or where there is one output, whether that is above one half.
+    Where the targets of every sample add up to 1, its class is the greatest output. Else, and where there is one
+    output, each output says yes above one half, and all of them have to be right.
     """
-    one = A.shape[-2] == 1
-    right = (A > 0.5) == (Y > 0.5) if one else _greatest(xp, A) == _greatest(xp, Y)
+    right = xp.all((A > 0.5) == (Y > 0.5), axis=-2, keepdims=True)
+    if A.shape[-2] > 1:
+        one_class = xp.all(xp.abs(xp.sum(Y, axis=-2, keepdims=True) - 1.0) < 1e-3, axis=-1, keepdims=True)
+        right = xp.where(one_class, _greatest(xp, A) == _greatest(xp, Y), right)
     return _mean(xp, xp.astype(right, A.dtype), weight)[..., 0, 0]
 
 
@@ -63,6 +66,8 @@ METRICS = {"accuracy": accuracy, "r2_score": r2_score, "mean_absolute_error": me
 
 def metrics_by_name(metrics: Any) -> dict[str, Metric]:
     """Return one or several metrics, known ones by name and a user's own, by what they are called."""
+    if metrics is None:
+        return {}
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
     elif not isinstance(metrics, (list, tuple)):

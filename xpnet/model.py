@@ -14,8 +14,9 @@ from typing import Any, Self, TypeAlias
 from xpnet import validation
 from xpnet._types import Array
 from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
-from xpnet.backends import Backend, Stream, get_backend, random_stream
+from xpnet.backends import HOST, Backend, Stream, random_stream
 from xpnet.backends.base import State, Step
+from xpnet.data import Samples, TrainingData
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, Loss, fuse
 from xpnet.metrics import Metric
@@ -25,12 +26,10 @@ from xpnet.propagation import forward
 from xpnet.regularization import regularized
 from xpnet.schedules import Schedule
 from xpnet.training import evaluate, loss_gradient, make_step, rehearse, train_epochs
-from xpnet.transfer import Samples, bring, member_values
+from xpnet.transfer import bring, member_values
 
 Networks: TypeAlias = tuple[Any, ...]
 ALL: Networks = (...,)
-
-_HOST = get_backend("cpu")
 
 
 class Model:
@@ -89,14 +88,20 @@ class Model:
         }
         if clip_norm is not None:
             self.regularization["clip_norm"] = self.setting("clip_norm", clip_norm, validation.positive_number)
-        rates = [dropout] * (layers - 1) if validation.is_number(dropout) else dropout
+        rates = dropout
+        if validation.is_number(dropout):
+            validation.fraction("dropout", dropout)
+            if dropout and layers == 1:
+                msg = f"dropout of {dropout} leaves out hidden units, but there is no hidden layer"
+                raise ValueError(msg)
+            rates = [dropout] * (layers - 1)
         self.dropout = [
             validation.fraction("dropout", rate)
             for rate in validation.one_per_layer("dropout", rates, layers - 1, "hidden layers")
         ]
         self.seeds: list[int] = validation.seeds(seed, self.ensemble)
 
-    def setting(self, name: str, value: Any, check: Callable[[str, Any, str], float]) -> float | list[float]:
+    def setting(self, name: str, value: Any, check: Callable[[str, Any, str], float]) -> float | tuple[float, ...]:
         """Return a number, or for an ensemble one for each network where an array or a list is given."""
         return member_values(name, value, self.ensemble, check, self.dtype)
 
@@ -126,7 +131,7 @@ class Model:
         """Return the settings of one network of an ensemble, for a network of its own."""
         settings = {**self.settings, "ensemble": None}
         for name in ("initial_scale", "seed", *self.regularization):
-            if isinstance(settings[name], list):
+            if isinstance(settings[name], (tuple, list)):
                 settings[name] = settings[name][i]
         return settings
 
@@ -140,9 +145,9 @@ class Model:
 
     def draw(self, streams: Sequence[Any], backend: Backend, layout: Layout) -> Array:
         """Return new parameters of shape (..., P), each network's from its own stream."""
-        scales = self.initial_scale if isinstance(self.initial_scale, list) else [self.initial_scale] * len(streams)
+        scales = self.initial_scale if isinstance(self.initial_scale, tuple) else [self.initial_scale] * len(streams)
         vectors = [scale * self._draw_one(stream, layout) for scale, stream in zip(scales, streams, strict=True)]
-        theta = backend.asarray(_HOST.xp.stack(vectors) if self.lead else vectors[0], self.dtype)
+        theta = backend.asarray(HOST.xp.stack(vectors) if self.lead else vectors[0], self.dtype)
         with backend.on_device():
             validation.finite_array(backend.xp, "what the initializer draws", theta)
         return theta
@@ -153,10 +158,10 @@ class Model:
             W, b = self.initializer(stream, n_out, n_in)
             for name, array, shape in (("W", W, (n_out, n_in)), ("b", b, (n_out, 1))):
                 name = f"{name} of the initializer"
-                drawn.append(bring(name, array, _HOST, "float64"))
+                drawn.append(bring(name, array, HOST, "float64"))
                 validation.same_shape(name, drawn[-1], shape)
-                validation.finite_array(_HOST.xp, name, drawn[-1])
-        return flatten(_HOST.xp, drawn)
+                validation.finite_array(HOST.xp, name, drawn[-1])
+        return flatten(HOST.xp, drawn)
 
     # ---- Steps
 
@@ -164,12 +169,13 @@ class Model:
         """Return the optimizer that does what the settings ask for besides."""
         if not any(self.regularization.values()):
             return self.optimizer
-        mask = backend.asarray(self.layout.weights_mask(_HOST.xp), self.dtype)
-        strengths = {
-            name: backend.asarray(value, self.dtype)[:, None][networks] if isinstance(value, list) else value
-            for name, value in self.regularization.items()
-        }
-        return regularized(self.optimizer, mask, **strengths)
+        with backend.on_device():
+            mask = backend.asarray(self.layout.weights_mask(HOST.xp), self.dtype)
+            strengths = {
+                name: backend.asarray(value, self.dtype)[:, None][networks] if isinstance(value, tuple) else value
+                for name, value in self.regularization.items()
+            }
+            return regularized(self.optimizer, mask, **strengths)
 
     def _step(self, backend: Backend, samples: Samples, networks: Networks = ALL) -> Step:
         return make_step(
@@ -187,9 +193,7 @@ class Model:
         xp = backend.xp
         X, Y, *weight = (array[..., :1] for array in samples.columns() if array is not None)
         masks = [
-            xp.ones_like(backend.asarray([[True]] * n))
-            for n, rate in zip(self.layer_list[1:], self.dropout, strict=False)
-            if rate
+            backend.asarray([[True]] * n) for n, rate in zip(self.layer_list[1:], self.dropout, strict=False) if rate
         ]
         rehearse(xp, self._step(backend, samples), state, [X, Y, rates, *weight, *masks])
 
@@ -246,7 +250,8 @@ class Model:
         parts = [part(networks) for networks in self._parts(backend, step, kept, at_once)]
         if len(parts) == 1:
             yield from parts[0]
-        for each in zip(*parts, strict=True) if len(parts) > 1 else ():
+            return
+        for each in zip(*parts, strict=True):
             with backend.on_device():
                 thetas, memories = zip(*(state for state, _ in each), strict=True)
                 memory = tuple(backend.xp.concat(arrays) for arrays in zip(*memories, strict=True))
@@ -271,7 +276,7 @@ class Model:
     def _masks(self, N: int, epoch: int, networks: Networks) -> list[Array]:
         """Draw which units stay in an epoch, of shape (n, N) or (E, n, N), for each layer with dropout."""
         layers = [(n, rate) for n, rate in zip(self.layer_list[1:], self.dropout, strict=False) if rate]
-        rates = _HOST.asarray([rate for n, rate in layers for _ in range(n)])
+        rates = HOST.asarray([rate for n, rate in layers for _ in range(n)])
 
         def draw(seed: int) -> Array:
             # A row for each sample, so that the size of a batch changes nothing.
@@ -288,19 +293,27 @@ class Model:
         chosen: slice = slice(None) if networks == ALL else networks[0]
         seeds = self.seeds[chosen]
         by_seed = {seed: draw(seed) for seed in dict.fromkeys(seeds)}
-        return _HOST.xp.stack([by_seed[seed] for seed in seeds]) if len(by_seed) > 1 else by_seed[seeds[0]]
+        return HOST.xp.stack([by_seed[seed] for seed in seeds]) if len(by_seed) > 1 else by_seed[seeds[0]]
 
     def factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         """Ask a schedule for the factors of an epoch, of shape (steps,) or (steps, E)."""
-        xp, what = _HOST.xp, f"what the schedule answers for epoch {epoch}"
-        with _HOST.on_device():
-            t = epoch + _HOST.asarray(range(steps), "float64") / steps
-            factors = bring(what, schedule(xp, t, history), _HOST, self.dtype)
+        xp, what = HOST.xp, f"what the schedule answers for epoch {epoch}"
+        with HOST.on_device():
+            t = epoch + HOST.asarray(range(steps), "float64") / steps
+            try:
+                answer = schedule(xp, t, history)
+            except TypeError as error:
+                msg = f"schedule must be a function of (xp, t, history), such as xpnet.schedules.cosine(50): {error}"
+                raise TypeError(msg) from error
+            factors = bring(what, answer, HOST, self.dtype)
             validation.same_shape(what, factors, (steps, *self.lead) if factors.ndim > 1 else (steps,))
             validation.finite_array(xp, what, factors)
             least, greatest = float(xp.min(factors)), float(xp.max(factors))
         if least < 0.0 or greatest == 0.0:
-            msg = f"{what} must not be negative, nor 0 throughout, but reaches from {least} to {greatest}"
+            msg = (
+                f"{what} must not be negative, nor 0 throughout, for nothing is learned then, but reaches from {least} "
+                f"to {greatest}; perhaps the schedule is shorter than the training"
+            )
             raise ValueError(msg)
         return factors
 
@@ -333,22 +346,15 @@ class Model:
             return measured[0]
         return {name: xp.concat([figures[name] for figures in measured]) for name in measured[0]}
 
-    def figures(
-        self,
-        backend: Backend,
-        samples: Samples | None,
-        held_out: Samples | None,
-        metrics: Mapping[str, Metric],
-        state: State,
-    ) -> dict[str, Array]:
-        """Return what a training records beside the loss of its own samples, which it knows."""
-        figures: dict[str, Array] = {}
-        with backend.on_device():
-            for prefix, measured in (("", samples), ("validation_", held_out)):
-                if measured is not None:
-                    values = self.measure(backend, state[0], measured, metrics)
-                    figures |= {f"{prefix}{name}": value for name, value in values.items()}
-        figures.pop("loss", None)
+    def figures(self, data: TrainingData, theta: Array, loss: Array) -> dict[str, Array]:
+        """Return what a training records of an epoch, each of shape (...), by name; its loss is known."""
+        figures = {"loss": loss}
+        with data.backend.on_device():
+            if data.metrics:
+                figures = self.measure(data.backend, theta, data.measured, data.metrics) | figures
+            if data.held_out is not None:
+                values = self.measure(data.backend, theta, data.held_out, data.metrics)
+                figures |= {f"validation_{name}": value for name, value in values.items()}
         return figures
 
     def objective(self, backend: Backend, samples: Samples) -> Callable[[Array], tuple[Array, Array]]:
@@ -357,7 +363,8 @@ class Model:
         """
         xp = backend.xp
         X, Y, weight = samples.columns()
-        l2 = self.regularization["l2"] * backend.asarray(self.layout.weights_mask(_HOST.xp), self.dtype)
+        with backend.on_device():
+            l2 = self.regularization["l2"] * backend.asarray(self.layout.weights_mask(HOST.xp), self.dtype)
         activations, loss = fuse(self.activations, self.loss)
 
         def value_and_gradient(theta: Array) -> tuple[Array, Array]:

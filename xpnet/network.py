@@ -6,20 +6,23 @@ the other modules do the work.
 
 from __future__ import annotations
 
+import copy
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from xpnet import lbfgs, plotting, validation
 from xpnet._types import Array
 from xpnet.activations import Activation, relu, sigmoid
-from xpnet.backends import Backend, Stream, get_backend, new_seed, random_stream
+from xpnet.backends import HOST, Backend, Stream, get_backend, new_seed, random_stream
 from xpnet.backends.base import State
 from xpnet.callbacks import Callback
-from xpnet.early_stopping import Best
+from xpnet.data import Samples, TrainingData, bring_samples, named_validation_data
+from xpnet.early_stopping import BestSoFar
 from xpnet.following import Follower, Plan
 from xpnet.history import History
 from xpnet.initializers import Initializer
@@ -27,23 +30,20 @@ from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.metrics import Metric, metrics_by_name
 from xpnet.model import Model
 from xpnet.onnx_export import to_onnx
-from xpnet.optimizers import Optimizer
+from xpnet.optimizers import Optimizer, kind_of_memory
 from xpnet.parameters import Layout, Parameters, flatten
 from xpnet.propagation import Cache, backward, forward
 from xpnet.schedules import Schedule
-from xpnet.training import choose, copy_state
-from xpnet.transfer import Samples, Transfer, bring, place_of
+from xpnet.training import copy_state
+from xpnet.transfer import Transfer, bring, bring_state, bring_state_like, place_of
+
+# What a state_dict holds.
+_STATE = (
+    *("theta", "optimizer", "memory", "history", "seed", "weights_streams"),
+    *("best_loss", "best_epoch", "best_so_far"),
+)
 
 Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | Callable[[Any], object]]
-
-
-class _Data(NamedTuple):
-    """What a training learns from, and what it is measured on after every epoch."""
-
-    backend: Backend
-    samples: Samples
-    held_out: Samples | None
-    metrics: dict[str, Metric]
 
 
 class NeuralNetwork:
@@ -54,7 +54,8 @@ class NeuralNetwork:
     layer_list : sequence of int
         The sizes of the layers, inputs first: ``[1, 10, 10, 1]`` has one input, two hidden layers of ten, one output.
     activations : sequence of str or Activation, optional
-        One for each layer after the inputs. By default relu for the hidden layers and sigmoid for the last.
+        One for each layer after the inputs. By default relu for the hidden layers, and for the last one softmax with
+        the categorical cross-entropy, else sigmoid; where answers are not between 0 and 1, end with ``"identity"``.
     loss : str or Loss
         What training makes small.
     optimizer : str or Optimizer
@@ -154,7 +155,7 @@ class NeuralNetwork:
         self._weights_streams = [random_stream(seed, Stream.WEIGHTS) for seed in self._model.seeds]
         self._goes_to_data = device is None
         self._trains = self._stops = False
-        self._start(get_backend("cpu" if device is None else device))
+        self._start(HOST if device is None else get_backend(device))
 
     def __repr__(self) -> str:
         return (
@@ -197,12 +198,12 @@ class NeuralNetwork:
         return self._model.initializer
 
     @property
-    def initial_scale(self) -> float | list[float]:
+    def initial_scale(self) -> float | tuple[float, ...]:
         """What the weights and biases that the initializer draws are multiplied with."""
         return self._model.initial_scale
 
     @property
-    def regularization(self) -> dict[str, float | list[float]]:
+    def regularization(self) -> dict[str, float | tuple[float, ...]]:
         """The strengths of `weight_decay`, `l2` and `l1`, and `clip_norm` where there is one."""
         return dict(self._model.regularization)
 
@@ -224,7 +225,7 @@ class NeuralNetwork:
     @property
     def seed(self) -> int | list[int]:
         """The seed in use, or those of an ensemble."""
-        return self._model.seeds[0] if self.ensemble is None else list(self._model.seeds)
+        return self._as_given(self._model.seeds)
 
     # ---- Parameters
 
@@ -233,8 +234,12 @@ class NeuralNetwork:
         self._reset_memory()
         self.cache: Cache = []
         self._history = History(self._model.lead)
-        self._best: Best | None = None  # in the middle of a training that may stop early
-        self._figure: Array | None = None  # the loss of the weights that early stopping has gone back to
+        self._best_so_far: BestSoFar | None = None  # in the middle of a training that may stop early
+        self._forget_best()
+
+    def _forget_best(self) -> None:
+        self._best_loss: Array | None = None
+        self._best_epoch: Array | None = None
 
     def _draw(self, backend: Backend, layout: Layout) -> Parameters:
         return Parameters(backend, self.dtype, layout, self._model.draw(self._weights_streams, backend, layout))
@@ -275,11 +280,20 @@ class NeuralNetwork:
             changed[name] = value
         self._parameters = changed
         self._reset_memory()
+        self._forget_best()
 
     @property
     def theta(self) -> Array:
         """All parameters in one vector of shape (P,), or (E, P)."""
         return self._parameters.theta
+
+    @property
+    def _state(self) -> State:
+        return self.theta, self._memory
+
+    @_state.setter
+    def _state(self, state: State) -> None:
+        self._parameters.theta, self._memory = state
 
     def state_dict(self) -> dict[str, Any]:
         """Return what training has made of the network, on the host.
@@ -287,63 +301,65 @@ class NeuralNetwork:
         Returns
         -------
         state : dict
-            ``theta``, an array; ``optimizer``, its name, and ``memory``, a list of arrays; ``history``, arrays by name;
-            ``weights_streams``, where the streams of random numbers are that weights are drawn from; ``figure``, the
-            loss that early stopping went back to, or None; and in the middle of a training that may stop early
-            ``best``, what it goes back to, else None.
+            ``theta``, an array; ``optimizer``, its kind, and ``memory``, a list of arrays; ``history``, arrays by name;
+            ``seed``, and ``weights_streams``, where the streams of random numbers are that weights are drawn from;
+            ``best_loss`` and ``best_epoch``, those that early stopping went back to, or None; and in the middle of a
+            training that may stop early ``best_so_far``, what it would go back to, else None.
         """
-        with self.backend.on_device():
-            theta, *memory = (self.backend.to_numpy(array).copy() for array in (self.theta, *self._memory))
+        host = [HOST.xp.asarray(self.backend.to_numpy(array), copy=True) for array in (self.theta, *self._memory)]
         return {
-            "theta": theta,
-            "optimizer": _name_of(self.optimizer),
-            "memory": memory,
+            "theta": host[0],
+            "optimizer": kind_of_memory(self.optimizer),
+            "memory": host[1:],
             "history": dict(self._history),
+            "seed": self.seed,
             "weights_streams": [stream.bit_generator.state for stream in self._weights_streams],
-            "figure": None if self._figure is None else get_backend("cpu").asarray(self._figure),
-            "best": self._best and self._best.state_dict(self.backend),
+            "best_loss": self._best_loss,
+            "best_epoch": self._best_epoch,
+            "best_so_far": self._best_so_far and self._best_so_far.state_dict(self.backend),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another network of the same layers and optimizer was; `state` is from its `state_dict`.
+        """Go on where another network of the same layers and optimizer was, with its seed.
+
+        Parameters
+        ----------
+        state : mapping
+            From the other's `state_dict`; the network keeps copies.
 
         Raises
         ------
         ValueError
             If the state is of other layers, of another optimizer, or of another number of networks; the network is then
             unchanged.
+        RuntimeError
+            If a callback calls it while the network trains.
         """
         self._refuse_in_training("load_state_dict")
-        missing = [name for name in self.state_dict() if not (isinstance(state, Mapping) and name in state)]
+        missing = [name for name in _STATE if not (isinstance(state, Mapping) and name in state)]
         if missing:
             msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
             raise ValueError(msg)
-        backend = self.backend
-        ours = _name_of(self.optimizer)
+        ours, model, backend = kind_of_memory(self.optimizer), self._model, self.backend
         if state["optimizer"] != ours:
             msg = f"the state is of the optimizer {state['optimizer']}, but this network's is {ours}"
             raise ValueError(msg)
-        with backend.on_device():
-            # Copies, for an optimizer may change its memory in place.
-            theta = bring("theta", state["theta"], backend, self.dtype)
-            memory = tuple(backend.xp.asarray(bring("memory", a, backend), copy=True) for a in state["memory"])
-            validation.same_shape("theta", theta, self.theta.shape)
-            validation.finite_array(backend.xp, "theta", theta)
-            if [array.shape for array in memory] != [array.shape for array in self._memory]:
-                msg = "the memory is of another optimizer: {}, but this network's is {}".format(
-                    *([tuple(array.shape) for array in arrays] for arrays in (memory, self._memory))
-                )
-                raise ValueError(msg)
-            best = state["best"] and Best.of(state["best"], backend, (theta, memory), self._model.lead)
-        history = History.of(state["history"], self._model.lead)
-        figure = state["figure"]
-        if figure is not None:
-            figure = get_backend("cpu").asarray(figure, "float64")
-            validation.same_shape("figure", figure, self._model.lead)
-        for stream, values in zip(self._weights_streams, state["weights_streams"], strict=True):
+        loaded = bring_state_like(self._state, (state["theta"], tuple(state["memory"])), backend)
+        best_so_far = state["best_so_far"] and BestSoFar.of(state["best_so_far"], backend, loaded, model.lead)
+        history = History.of(state["history"], model.lead)
+        best = {name: state[name] for name in ("best_loss", "best_epoch")}
+        for name, values in best.items():
+            if values is not None:
+                best[name] = HOST.asarray(values)
+                validation.same_shape(name, best[name], model.lead)
+        seeds = validation.seeds(state["seed"], self.ensemble)
+        streams = [random_stream(seed, Stream.WEIGHTS) for seed in seeds]
+        for stream, values in zip(streams, state["weights_streams"], strict=True):
             stream.bit_generator.state = values
-        self._parameters.theta, self._memory = theta, memory
-        self._history, self._best, self._figure = history, best, figure
+        # From here on nothing is refused any more.
+        self._model, self._weights_streams = Model(**{**model.settings, "seed": self._as_given(seeds)}), streams
+        self._state, self._history, self._best_so_far = loaded, history, best_so_far
+        self._best_loss, self._best_epoch = best.values()
         self.cache = []
 
     def member(self, i: int) -> NeuralNetwork:
@@ -353,6 +369,13 @@ class NeuralNetwork:
         ----------
         i : int
             Its number from 0, or counted back from −1.
+
+        Raises
+        ------
+        IndexError
+            If there is none of that number.
+        ValueError
+            If the network is no ensemble.
         """
         if self.ensemble is None:
             msg = "a network that is no ensemble has no members"
@@ -364,18 +387,13 @@ class NeuralNetwork:
         at %= self.ensemble
         network = NeuralNetwork(**self._model.member(at), device=self.backend)
         network._goes_to_data = self._goes_to_data
-        state = self.state_dict()
-        network.load_state_dict(
-            {
-                **state,
-                "theta": state["theta"][at],
-                "memory": [array[at] for array in state["memory"]],
-                "history": dict(self._history.member(at)),
-                "weights_streams": [state["weights_streams"][at]],
-                "figure": None if self._figure is None else self._figure[at],
-                "best": None,
-            }
-        )
+        with self.backend.on_device():
+            own = self.theta[at, ...], tuple(array[at, ...] for array in self._memory)
+        network._state = bring_state_like(network._state, own, self.backend)
+        network._history = self._history.member(at)
+        network._weights_streams = copy.deepcopy(self._weights_streams[at : at + 1])
+        if self._best_loss is not None and self._best_epoch is not None:
+            network._best_loss, network._best_epoch = self._best_loss[at], self._best_epoch[at]
         return network
 
     def best(self) -> NeuralNetwork:
@@ -385,7 +403,13 @@ class NeuralNetwork:
     def best_index(self) -> int:
         """Return the number of the network of an ensemble whose loss is least.
 
-        It is the validation loss where the last epoch had it, and that of the epoch which early stopping went back to.
+        It is the validation loss where the last epoch had it, else that of training; and where early stopping has gone
+        back to the best epoch of each, that of those epochs.
+
+        Raises
+        ------
+        ValueError
+            If the network is no ensemble, was not trained, or all of its networks have diverged.
         """
         if self.ensemble is None:
             msg = "a network that is no ensemble has no best one"
@@ -393,9 +417,22 @@ class NeuralNetwork:
         if not self._history.epochs:
             msg = "best needs an ensemble that was trained"
             raise ValueError(msg)
-        figure = self._figure if self._figure is not None else self._history.last()[self._history.monitored]
-        xp = get_backend("cpu").xp
-        return int(xp.argmin(xp.where(xp.isfinite(figure), figure, xp.inf)))
+        losses = self._best_loss if self._best_loss is not None else self._history.last()[self._history.monitored]
+        finite = HOST.xp.isfinite(losses)
+        if not bool(HOST.xp.any(finite)):
+            msg = "no network of the ensemble has a finite loss"
+            raise ValueError(msg)
+        return int(HOST.xp.argmin(HOST.xp.where(finite, losses, HOST.xp.inf)))
+
+    @property
+    def best_loss(self) -> Any:
+        """The loss that early stopping has gone back to, a float, or of an ensemble an array (E,); None without it."""
+        return self._best_loss if self._best_loss is None or self.ensemble else float(self._best_loss)
+
+    @property
+    def best_epoch(self) -> Any:
+        """The epoch, from 0, that early stopping has gone back to, an int, or of an ensemble an array (E,), or None."""
+        return self._best_epoch if self._best_epoch is None or self.ensemble else int(self._best_epoch)
 
     # ---- Where the data is, and where the network is
 
@@ -408,21 +445,20 @@ class NeuralNetwork:
         """Plan the way of these arguments to the network, which goes to them if it has no device of its own."""
         place = place_of(**data)
         goes = place if self._goes_to_data and not self._trains else None
-        return Transfer(place or get_backend("cpu"), goes or self.backend, self.dtype)
+        return Transfer(place or HOST, goes or self.backend, self.dtype)
 
     def _state_on(self, backend: Backend) -> State:
         """Return the parameters and the optimizer's memory as arrays of a backend."""
-        return bring_state((self.theta, self._memory), backend)
+        return bring_state(self._state, backend)
 
     def _move(self, backend: Backend) -> None:
         """Go to a backend; what was kept for a backward pass stays behind."""
         if backend == self.backend:
             return
         state = self._state_on(backend)
-        if self._best is not None:
-            self._best.state = bring_state(self._best.state, backend)
-        self._parameters.backend, self.cache = backend, []
-        self._parameters.theta, self._memory = state
+        if self._best_so_far is not None:
+            self._best_so_far.state = bring_state(self._best_so_far.state, backend)
+        self._parameters.backend, self.cache, self._state = backend, [], state
 
     # ---- The document's steps, one at a time
 
@@ -464,7 +500,7 @@ class NeuralNetwork:
         """
         data = self._transfer(AL=AL, Y=Y)
         with data.backend.on_device():
-            AL, Y = _answers_and_targets(data, AL, "Y", Y)
+            AL, Y = data.answers_and_targets(AL, "Y", Y)
             cost, _ = mean_loss(data.backend.xp, self.loss, AL, Y)
             return data.to_caller(cost[..., None, None])
 
@@ -488,7 +524,7 @@ class NeuralNetwork:
             msg = "backward_pass needs the cache of a forward pass: call deep_forward first"
             raise ValueError(msg)
         with data.backend.on_device():
-            AL, Y = _answers_and_targets(data, AL, "Y_target", Y_target)
+            AL, Y = data.answers_and_targets(AL, "Y_target", Y_target)
             validation.same_shape("AL", AL, self.cache[-1][0].shape)
             xp = self.backend.xp
             activations, loss = fuse(self._model.activations, self.loss)
@@ -535,7 +571,8 @@ class NeuralNetwork:
             theta, memory = optimizer.update(xp, theta, flatten(xp, arrays), memory, learning_rate)
             validation.same_shape("theta of the optimizer's update", theta, self.theta.shape)
             validation.finite_array(xp, "what the update makes of theta", theta)
-            self._parameters.theta, self._memory = theta, memory
+            self._state = theta, memory
+            self._forget_best()
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(−x)), which does not overflow."""
@@ -550,7 +587,7 @@ class NeuralNetwork:
         return self._elementwise(relu.forward, x)
 
     def _elementwise(self, function: Callable[..., Array], x: Any) -> Array:
-        backend = place_of(x=x) or get_backend("cpu")
+        backend = place_of(x=x) or HOST
         with backend.on_device():
             return function(backend.xp, bring("x", x, backend, self.dtype))
 
@@ -606,7 +643,8 @@ class NeuralNetwork:
             How much every sample counts beside the others: they are divided by their mean.
         class_weight : mapping of label to weight, or "balanced", optional
             How much the samples of a class count in training, beside `sample_weight`; 1 for a class that is not named.
-            ``"balanced"`` makes all classes count alike. With one output the labels are 0 and 1.
+            ``"balanced"`` makes all classes count alike. With one output the labels are 0 and 1. It does not count in
+            metrics and in validation.
         validation_split : float
             The fraction of the samples, drawn at random but the same for every seed, that is kept from training to
             measure the loss on.
@@ -617,14 +655,16 @@ class NeuralNetwork:
             ``"r2_score"``, ``"mean_absolute_error"``, or functions as in `xpnet.metrics`.
         patience : int, optional
             Stop early, when the loss (for validation, where there is one) has not improved for so many epochs. Whenever
-            the training ends, the network then goes back to its best epoch; each network of an ensemble to its own.
+            the training ends, the network then goes back to its best epoch: see `best_epoch`. Each network of an
+            ensemble goes back to its own; they train on until none is waited for.
         tol : float
             By how much the loss has to be less than the best one to be an improvement.
         schedule : callable, optional
             How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own. It counts epochs
             since the weights were drawn, not since this call.
         callbacks : callable or Callback, or a sequence of them
-            Functions are called with the network after every epoch; an `xpnet.Callback` also at the start and the end.
+            Functions are called with the network after every epoch; an `xpnet.Callback` also at the beginning and the
+            end.
             They may predict, copy the network, call its `stop_training`, or raise, but not change it. Reading `history`
             waits for the device.
         progress_bar : bool, optional
@@ -652,7 +692,7 @@ class NeuralNetwork:
         if not (schedule is None or callable(schedule)):
             msg = f"schedule must be callable or None, got {schedule!r}"
             raise TypeError(msg)
-        data = self._samples(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
+        data = self._training_data(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
         backend, samples = data.backend, data.samples
         size = min(size or samples.size, samples.size)
         factors = None
@@ -661,14 +701,14 @@ class NeuralNetwork:
             for epoch in (self.epochs_trained, self.epochs_trained + plan.epochs - 1):
                 factors(epoch)
         with backend.on_device():
-            column = [[each] for each in rate] if isinstance(rate, list) else [[rate]] * (self.ensemble or 1)
+            column = [[each] for each in rate] if isinstance(rate, tuple) else [[rate]] * (self.ensemble or 1)
             rates = backend.asarray(column if self.ensemble else rate, self.dtype)
             model.rehearse(backend, self._state_on(backend), samples, rates)
 
         def run(take: Callable[[State, Array], bool]) -> None:
             trained = model.train(
                 backend,
-                (self.theta, self._memory),
+                self._state,
                 samples,
                 rates,
                 first=self.epochs_trained,
@@ -682,7 +722,7 @@ class NeuralNetwork:
                 if not take(state, loss):
                     break
 
-        least, greatest = (min(rate), max(rate)) if isinstance(rate, list) else (rate, rate)
+        least, greatest = (min(rate), max(rate)) if isinstance(rate, tuple) else (rate, rate)
         rates_are = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
         self._follow(plan, data, run, cause=f"the learning {rates_are} too high, or the data should be scaled")
 
@@ -729,14 +769,15 @@ class NeuralNetwork:
         self._refuse_in_training("train_lbfgs")
         model = self._model
         lbfgs.scipy_optimize()
-        settings = {"dropout": any(self.dropout), "ensemble": self.ensemble, **self.regularization, "l2": 0.0}
+        settings = {"ensemble": self.ensemble, "dropout": any(self.dropout), **self.regularization, "l2": 0.0}
         refused = [name for name, value in settings.items() if value]
         if refused:
-            msg = f"train_lbfgs cannot be used with {', '.join(refused)}"
+            of = " (adamw brings one; weight_decay=0 takes it away)" if self.optimizer.weight_decay else ""
+            msg = f"train_lbfgs cannot be used with {', '.join(refused)}{of}"
             raise ValueError(msg)
         plan = Plan.of(epochs, verbose_epoch, verbose, progress_bar, patience, tol, callbacks)
         gradient_tol = validation.number_from_zero("gradient_tol", gradient_tol, "float64")
-        data = self._samples(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
+        data = self._training_data(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
         backend = data.backend
 
         def run(take: Callable[[State, Array], bool]) -> None:
@@ -761,64 +802,75 @@ class NeuralNetwork:
         self._follow(plan, data, run, cause="the data should be scaled")
 
     def _follow(
-        self, plan: Plan, data: _Data, run: Callable[[Callable[[State, Array], bool]], None], *, cause: str
+        self, plan: Plan, data: TrainingData, run: Callable[[Callable[[State, Array], bool]], None], *, cause: str
     ) -> None:
-        """Run a training, which hands over the state and the loss after every epoch, and follow it."""
+        """Run a training and follow it: the one way in which weights change epoch by epoch.
+
+        Parameters
+        ----------
+        plan : Plan
+            How to follow it.
+        data : TrainingData
+            What it learns from, and what it is measured on.
+        run : callable
+            ``run(take)`` trains, and calls ``take(state, loss) -> goes_on`` after every epoch with a state to keep.
+        cause : str
+            What most likely is the matter should the loss turn into NaN.
+        """
         backend, state = data.backend, self._state_on(data.backend)
-        measured = data.samples if data.metrics else None  # the loss is known
-        measure = partial(self._model.figures, backend, measured, data.held_out, data.metrics)
-        measure(state)  # a rehearsal
-        best = (self._best or Best(state, self._model.lead)) if plan.patience else None
-        follower = Follower(
-            self,
-            backend,
-            self._history,
-            plan,
-            best=best,
-            measure=measure if measured or data.held_out else None,
-            cause=cause,
-        )
+        few = data._replace(measured=data.measured.first(2), held_out=data.held_out and data.held_out.first(2))
+        self._model.figures(few, state[0], state[0][..., 0])  # a rehearsal: it fails while nothing has changed
+        best = (self._best_so_far or BestSoFar(state, self._model.lead)) if plan.patience else None
+        follower = Follower(self, backend, self._history, plan, best=best, cause=cause)
 
         def take(state: State, loss: Array) -> bool:
-            figures = follower.measure(state, loss)
-            self._parameters.theta, self._memory = state
-            self._figure = None
-            goes_on = follower.epoch(state, figures)
-            if self._parameters.theta is not state[0]:
-                self._parameters.theta = state[0]
-                self._refuse_in_training("assigning parameters")
+            figures = self._model.figures(data, state[0], loss)
+            self._state = state
+            self._forget_best()
+            with self._unchanged():
+                goes_on = follower.epoch(state, figures)
             return goes_on and not self._stops
 
-        self._best = best
-        self._move(backend)
-        self._trains, self._stops, theta = True, False, self.theta
-        try:
-            follower.start()
-            if self._parameters.theta is not theta:
-                self._parameters.theta = theta
-                self._refuse_in_training("assigning parameters")
+        with ExitStack() as ends, self._under_way(backend, follower, best):
+            with self._unchanged():
+                for callback in plan.callbacks:
+                    callback.on_train_begin(self)
+                    ends.callback(callback.on_train_end, self)
             if best is None or best.waits:  # a training that was cut off in its last epoch has nothing left to do
                 run(take)
             follower.look()
+            follower.tell_best()
+
+    @contextmanager
+    def _under_way(self, backend: Backend, follower: Follower, best: BestSoFar | None) -> Iterator[None]:
+        """Be a network that trains, and however that ends, one that is as it should be afterwards."""
+        try:
+            self._best_so_far, self._trains, self._stops = best, True, False
+            self._move(backend)
+            yield
         except KeyboardInterrupt:
             raise follower.interrupted() from None
         finally:
-            follower.cut_bad_epochs()
-            if best is not None:
-                self._go_back(best)
-            self._best, self._trains = None, False
-            follower.end()
+            try:
+                follower.cut_bad_epochs()
+                if best is not None:
+                    self._state = best.state_or(self.backend, self._state)
+                    if bool(HOST.xp.any(best.epoch >= 0)):
+                        self._best_loss, self._best_epoch = HOST.asarray(best.loss), HOST.asarray(best.epoch)
+            finally:
+                self._best_so_far, self._trains = None, False
+                follower.close()
 
-    def _go_back(self, best: Best) -> None:
-        """Go back to the best epoch, or for the networks that had none, since no loss was finite, stay."""
-        host = get_backend("cpu").xp
-        found = host.isfinite(best.figure)
-        if bool(host.any(found)):
-            with self.backend.on_device():
-                state = choose(self.backend.xp, self.backend.asarray(found), best.state, (self.theta, self._memory))
-            (self._parameters.theta, self._memory), self._figure = state, best.figure
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Call back, and see to it that nobody has assigned a parameter."""
+        theta = self.theta
+        yield
+        if self.theta is not theta:
+            self._parameters.theta = theta
+            self._refuse_in_training("assigning parameters")
 
-    def _samples(
+    def _training_data(
         self,
         X: Any,
         y: Any,
@@ -827,30 +879,25 @@ class NeuralNetwork:
         validation_split: Any = 0.0,
         validation_data: Any = None,
         metrics: Any = (),
-    ) -> _Data:
+    ) -> TrainingData:
         """Bring what to learn from, and what to measure the loss on besides."""
+        given, others = {"X": X, "y": y, "sample_weight": sample_weight}, named_validation_data(validation_data)
         split = validation.fraction("validation_split", validation_split)
-        given, others = {"X": X, "y": y, "sample_weight": sample_weight}, {}
-        if validation_data is not None:
-            if split:
-                msg = "give validation_split or validation_data, not both"
-                raise ValueError(msg)
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                msg = "validation_data must be a tuple (X, y) or (X, y, sample_weight)"
-                raise TypeError(msg)
-            others = dict(zip((f"{name} of validation_data" for name in given), [*validation_data, None], strict=False))
-        measures = metrics_by_name(metrics)
+        if split and others:
+            msg = "give validation_split or validation_data, not both"
+            raise ValueError(msg)
+        measures, model = metrics_by_name(metrics), self._model
         data = self._transfer(**{name: array for name, array in (given | others).items() if array is not None})
         with data.backend.on_device():
-            settings = (self._model.layer_list, self._model.bounds, self.ensemble)
-            samples, held_out = data.samples(given, *settings), None
-            if others:
-                held_out = data.samples(others, *settings)
-            elif split:
+            settings = (model.layer_list, model.bounds, model.ensemble)
+            samples = bring_samples(data, given, *settings)
+            held_out = bring_samples(data, others, *settings) if others else None
+            if split:
                 samples, held_out = samples.split(data.backend, split)
+            learned = samples
             if class_weight is not None:
-                samples = samples.weighted_by_class(data.backend, class_weight, self.dtype)
-        return _Data(data.backend, samples, held_out, measures)
+                learned = samples.weighted_by_class(data.backend, class_weight, self.dtype)
+        return TrainingData(data.backend, learned, samples, held_out, measures)
 
     def evaluate(
         self,
@@ -872,11 +919,11 @@ class NeuralNetwork:
         figures : dict
             ``loss``, and the metrics by name: of each a float, or for an ensemble a host array of shape (E,).
         """
-        data = self._samples(X, y, sample_weight, metrics=metrics)
+        data = self._training_data(X, y, sample_weight, metrics=metrics)
         with data.backend.on_device():
             self._move(data.backend)
             figures = self._model.measure(data.backend, self.theta, data.samples, data.metrics)
-            host = {name: data.backend.to_numpy(value) for name, value in figures.items()}
+        host = {name: data.backend.to_numpy(value) for name, value in figures.items()}
         return {name: float(value) for name, value in host.items()} if self.ensemble is None else host
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
@@ -897,10 +944,8 @@ class NeuralNetwork:
         ValueError
             If a user's own activation uses what cannot be exported.
         """
-        host = get_backend("cpu")
-        with self.backend.on_device():
-            theta = self.backend.to_numpy(self.theta)
-        to_onnx(path, self._model.layout.layers(host.xp, theta), self._model.activations)
+        theta = self.backend.to_numpy(self.theta)
+        to_onnx(path, self._model.layout.layers(HOST.xp, theta), self._model.activations)
 
     def stop_training(self) -> None:
         """End the training after this epoch; for callbacks."""
@@ -932,6 +977,9 @@ class NeuralNetwork:
             shape = (-1, n_L, 1) if X.ndim > rows.ndim == 2 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
             return data.to_caller(xp.reshape(answers, (*self._model.lead, *shape)))
 
+    def _as_given(self, seeds: Sequence[int]) -> int | list[int]:
+        return seeds[0] if self.ensemble is None else list(seeds)
+
     def _refuse_in_training(self, what: str) -> None:
         if self._trains:
             msg = f"{what} is refused while the network trains: a callback may look, copy or raise, but not change it"
@@ -954,33 +1002,4 @@ class NeuralNetwork:
 
     def plot_epoch(self) -> None:
         """Show the loss over the epochs; needs matplotlib."""
-        plotting.show_epoch_loss(self.epoch_loss)
-
-
-def bring_state(state: State, backend: Backend) -> State:
-    """Return parameters and an optimizer's memory as arrays of a backend."""
-    return bring("theta", state[0], backend), tuple(bring("memory", array, backend) for array in state[1])
-
-
-def _name_of(optimizer: Optimizer) -> str:
-    """Return what tells apart the memories of optimizers: the name of the function that updates them."""
-    function = getattr(optimizer.update, "func", optimizer.update)
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
-
-
-def _answers_and_targets(data: Transfer, AL: Any, name: str, Y: Any) -> tuple[Array, Array]:
-    """Bring both, in the shape of the answers; a single number answers, or is the target of every answer."""
-    xp = data.backend.xp
-    AL, Y = data.to_network("AL", AL), data.to_network(name, Y)
-    if AL.ndim == 0:
-        AL = xp.reshape(AL, (1, 1))
-    if AL.ndim < 2 or 0 in AL.shape:
-        msg = f"AL must have the shape (n, m), one sample a column, got {tuple(AL.shape)}"
-        raise ValueError(msg)
-    if Y.size == 1:
-        return AL, xp.broadcast_to(xp.reshape(Y, ()), AL.shape)
-    for shape in (AL.shape, AL.shape[-2:]):
-        if [n for n in Y.shape if n > 1] == [n for n in shape if n > 1]:
-            return AL, xp.broadcast_to(xp.reshape(Y, shape), AL.shape)
-    msg = f"{name} has the shape {tuple(Y.shape)}, which does not fit AL of shape {tuple(AL.shape)}"
-    raise ValueError(msg)
+        plotting.show_epoch_loss(self._history["loss"])

@@ -208,3 +208,9 @@ OPTIMIZERS = {
     "adam": adam(),
     "adamw": adamw(),
 }
+
+
+def kind_of_memory(optimizer: Optimizer) -> str:
+    """Return what tells apart the memories of optimizers: the name of the function that updates them."""
+    function = getattr(optimizer.update, "func", optimizer.update)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

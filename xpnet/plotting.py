@@ -19,7 +19,7 @@ def draw_epoch_loss(axes: Any, epoch_loss: Sequence[float], *, log: bool = False
     log : bool
         Whether the axis of the loss is logarithmic.
     """
-    axes.plot(epoch_loss, color="tab:blue", label="Epoch Loss")
+    _draw_column(axes, epoch_loss, "tab:blue", "Epoch Loss")
     if log:
         _make_logarithmic(axes)
     axes.set(title="Epoch Loss Over Time", xlabel="Epoch", ylabel="Loss")
@@ -106,18 +106,27 @@ def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
             _make_logarithmic(axes)
         title = field.replace("_", " ").capitalize()
         axes.set(title=f"{title} over the Epochs", xlabel="Epoch", ylabel=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid(visible=True, alpha=0.4)
     return figure
 
 
 def _draw_column(axes: Any, column: Any, color: str, label: str) -> None:
-    epochs = range(len(column))
-    if column.ndim == 1:
-        axes.plot(epochs, column, color=color, label=label)
+    """Draw figures of shape (epochs,), or of (epochs, E) the median and the range of eight of ten."""
+    if getattr(column, "ndim", 1) == 1:
+        axes.plot(column, color=color, label=label)
         return
     # Those that have diverged are left out.
     rows = [sorted(value for value in row if value == value) or [math.nan] for row in column.tolist()]
-    low, middle, high = ([row[round(q * (len(row) - 1))] for row in rows] for q in (0.1, 0.5, 0.9))
-    axes.plot(epochs, middle, color=color, label=f"{label}, median of {column.shape[1]}")
-    axes.fill_between(epochs, low, high, color=color, alpha=0.25, linewidth=0, label="from 10 to 90 %")
+    low, middle, high = ([_quantile(row, q) for row in rows] for q in (0.1, 0.5, 0.9))
+    axes.plot(middle, color=color, label=f"{label}, median of {column.shape[1]}")
+    axes.fill_between(range(len(rows)), low, high, color=color, alpha=0.25, linewidth=0, label="eight of ten")
+
+
+def _quantile(values: Sequence[float], q: float) -> float:
+    """Return a quantile of sorted values, in a straight line between two."""
+    place = q * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (place - low) * (values[high] - values[low])

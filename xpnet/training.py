@@ -71,7 +71,12 @@ def evaluate(
     values = {"loss": mean_loss(xp, fused_loss, Z, Y, weight)[0]}
     if metrics:
         A = Z if fused_loss is loss else activations[-1].forward(xp, Z)
-        values |= {name: metric(xp, A, Y, weight) for name, metric in metrics.items()}
+        for name, metric in metrics.items():
+            try:
+                values[name] = metric(xp, A, Y, weight)
+            except TypeError as error:
+                msg = f"the metric {name} must be a function metric(xp, A, Y, weight): {error}"
+                raise TypeError(msg) from error
     return values
 
 
@@ -292,8 +297,9 @@ def train_epochs(
     def inputs_of(order: Any, factor: Any, dropout: Any) -> Batches:
         columns, rates = samples, same_rates
         if order is not None:
-            indices = backend.asarray(order, "int32")
-            first = backend.asarray([[N * e] for e in range(order.shape[0])], "int32") if order.ndim > 1 else None
+            size = "int32" if order.size < 2**31 else "int64"  # not every device has 64 bits
+            indices = backend.asarray(order, size)
+            first = backend.asarray([[N * e] for e in range(order.shape[0])], size) if order.ndim > 1 else None
             columns = [_in_order(xp, array, indices, first) for array in samples]
         if factor is not None:
             factor = backend.asarray(factor)

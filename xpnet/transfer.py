@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpnet import validation
 from xpnet._types import Array
-from xpnet.backends import Backend, Stream, backend_of, get_backend, random_stream
+from xpnet.backends import HOST, Backend, backend_of
+from xpnet.backends.base import State
 
 
 def place_of(**data: Any) -> Backend | None:
@@ -69,117 +69,58 @@ class Transfer(NamedTuple):
 
     def to_caller(self, array: Array) -> Array:
         """Return a result in the library and on the device of the caller's data."""
-        return array if self.caller == self.backend else self.caller.asarray(self.backend.to_numpy(array))
+        return array if self.caller == self.backend else bring("the result", array, self.caller)
 
-    def samples(
-        self,
-        given: Mapping[str, Any],
-        layer_list: list[int],
-        bounds: tuple[float, float],
-        ensemble: int | None = None,
-    ) -> Samples:
-        """Return what to learn from as rows, given X, y, and the weights of the samples or None, each by its name.
-
-        Targets of shape (N,) or (N, 1) for several outputs, or of shape (E, N, 1) for each network of an ensemble, are
-        labels, and become rows of a 1 and zeros. All targets have to lie within the bounds.
-        """
-        (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
-        xp, n_0, n_L = self.backend.xp, layer_list[0], layer_list[-1]
-        rows = validation.sample_rows(xp, X_name, self.to_network(X_name, X), n_0, "first layer", ensemble)
-        targets, N = self.to_network(y_name, y), int(rows.shape[-2])
-        if n_L > 1 and targets.shape and 0 not in targets.shape:
-            lead = targets.shape[: 2 if validation.is_one_each(targets.shape, ensemble, n_L, N) else 1]
-            if math.prod(targets.shape) == math.prod(lead):
-                validation.labels(xp, y_name, targets, n_L)
-                targets = xp.reshape(targets, (*lead, 1))
-                targets = xp.astype(targets == self.backend.asarray(range(n_L), self.dtype), targets.dtype)
-        targets = validation.sample_rows(xp, y_name, targets, n_L, "last layer", ensemble, N)
-        if targets.shape[-2] != N:
-            msg = f"{X_name} has {N} samples, but {y_name} has {targets.shape[-2]}"
+    def answers_and_targets(self, AL: Any, name: str, Y: Any) -> tuple[Array, Array]:
+        """Bring both, in the shape of the answers; a single number answers, or is the target of every answer."""
+        xp = self.backend.xp
+        AL, Y = self.to_network("AL", AL), self.to_network(name, Y)
+        if AL.ndim == 0:
+            AL = xp.reshape(AL, (1, 1))
+        if AL.ndim < 2 or 0 in AL.shape:
+            msg = f"AL must have the shape (n, m), one sample a column, got {tuple(AL.shape)}"
             raise ValueError(msg)
-        validation.within(xp, y_name, targets, bounds)
-        weight = None
-        if sample_weight is not None:
-            weight = self.to_network(weight_name, sample_weight)
-            shapes = [(N,)] if ensemble is None else [(N,), (ensemble, N)]
-            if tuple(weight.shape) not in shapes:
-                msg = f"{weight_name} must have the shape {' or '.join(map(str, shapes))}, got {tuple(weight.shape)}"
-                raise ValueError(msg)
-            validation.finite_array(xp, weight_name, weight)
-            if bool(xp.any(weight < 0.0)):
-                msg = f"{weight_name} must not be negative"
-                raise ValueError(msg)
-            weight = _of_mean_one(xp, weight[..., None])
-        return Samples(rows, targets, weight)
-
-
-class Samples(NamedTuple):
-    """What to learn from, as rows: X (..., N, n_0), Y (..., N, n_L), and the weights of the samples (..., N, 1) or
-    None.
-
-    Weights are 1 on average. Leading axes are networks; an array without them is shared.
-    """
-
-    X: Array
-    Y: Array
-    weight: Array | None
-
-    @property
-    def size(self) -> int:
-        """How many samples."""
-        return int(self.X.shape[-2])
-
-    def split(self, backend: Backend, fraction: float) -> tuple[Samples, Samples]:
-        """Return two parts, of which the second holds a fraction of the samples: for N samples always the same ones."""
-        validating = round(self.size * fraction) or 1
-        if validating >= self.size:
-            msg = f"validation_split of {fraction:g} leaves nothing to learn from {self.size} samples"
-            raise ValueError(msg)
-        order = random_stream(0, Stream.VALIDATION).permutation(self.size)
-        learned, held_out = sorted(order[validating:]), sorted(order[:validating])
-        return self._take(backend, learned), self._take(backend, held_out)
-
-    def _take(self, backend: Backend, numbers: list[int]) -> Samples:
-        xp, indices = backend.xp, backend.asarray(numbers, "int32")
-        X, Y = (xp.take(array, indices, axis=-2) for array in (self.X, self.Y))
-        return Samples(X, Y, None if self.weight is None else _of_mean_one(xp, xp.take(self.weight, indices, axis=-2)))
-
-    def weighted_by_class(self, backend: Backend, class_weight: Any, dtype: str) -> Samples:
-        """Return the same samples, weighted by their classes too: a mapping of labels to weights, or "balanced"."""
-        xp, targets = backend.xp, self.Y
-        members = targets if targets.shape[-1] > 1 else xp.concat([1.0 - targets, targets], axis=-1)
-        balanced = isinstance(class_weight, str) and class_weight == "balanced"
-        given = None if balanced else validation.class_weights(class_weight, members.shape[-1], dtype)
-        if not bool(xp.all((members == 0.0) | (members == 1.0))) or not bool(xp.all(xp.sum(members, axis=-1) == 1.0)):
-            msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
-            raise ValueError(msg)
-        if given is not None:
-            each = backend.asarray(given, dtype)
-        else:
-            count = xp.sum(members, axis=-2, keepdims=True)
-            classes = xp.sum(xp.astype(count > 0.0, count.dtype), axis=-1, keepdims=True)
-            each = members.shape[-2] / (classes * xp.maximum(count, 1.0))
-        weight = xp.sum(members * each, axis=-1, keepdims=True)
-        return self._replace(weight=_of_mean_one(xp, weight if self.weight is None else self.weight * weight))
-
-    def columns(self, networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array | None]:
-        """Return X, Y and the weights with a sample a column, for some of the networks."""
-        own = [array if array is None or array.ndim < 3 else array[networks] for array in self]
-        X, Y, weight = (array if array is None else array.mT for array in own)
-        return X, Y, weight
-
-
-def _of_mean_one(xp: Any, weight: Array) -> Array:
-    mean = xp.mean(weight, axis=-2, keepdims=True)
-    if not bool(xp.all((mean > 0.0) & xp.isfinite(mean))):
-        msg = "the weights of the samples, or of those to learn from or for validation, are all zero or too great"
+        if Y.size == 1:
+            return AL, xp.broadcast_to(xp.reshape(Y, ()), AL.shape)
+        for shape in (AL.shape, AL.shape[-2:]):
+            if [n for n in Y.shape if n > 1] == [n for n in shape if n > 1]:
+                return AL, xp.broadcast_to(xp.reshape(Y, shape), AL.shape)
+        msg = f"{name} has the shape {tuple(Y.shape)}, which does not fit AL of shape {tuple(AL.shape)}"
         raise ValueError(msg)
-    return weight / mean
+
+
+def bring_state(values: State, backend: Backend) -> State:
+    """Return parameters and an optimizer's memory as arrays of a backend."""
+    return bring("theta", values[0], backend), tuple(bring("memory", array, backend) for array in values[1])
+
+
+def bring_state_like(state: State, values: State, backend: Backend) -> State:
+    """Return other parameters and another memory as arrays of their own, of the shapes and types of a state.
+
+    Raises
+    ------
+    ValueError
+        If their shapes are others, or the parameters are not finite.
+    """
+    validation.same_shape("theta", values[0], state[0].shape)
+    expected, came = ([tuple(array.shape) for array in memory] for _, memory in (state, values))
+    if came != expected:
+        msg = f"the memory is of another optimizer: its arrays have the shapes {came}, expected {expected}"
+        raise ValueError(msg)
+    ours, theirs = ([theta, *memory] for theta, memory in (state, values))
+    types = [str(array.dtype).rpartition(".")[2] for array in ours]
+    with backend.on_device():
+        theta, *memory = (
+            backend.xp.asarray(bring("theta and memory", array, backend, dtype), copy=True)
+            for array, dtype in zip(theirs, types, strict=True)
+        )
+        validation.finite_array(backend.xp, "theta", theta)
+    return theta, tuple(memory)
 
 
 def member_values(
     name: str, value: Any, ensemble: int | None, check: Callable[[str, Any, str], float], dtype: str
-) -> float | list[float]:
+) -> float | tuple[float, ...]:
     """Return a setting as a number, or for an ensemble as one for each network where an array or list is given."""
     if (
         ensemble is None
@@ -187,7 +128,7 @@ def member_values(
         or isinstance(value, str)
     ):
         return check(name, value, dtype)
-    place = place_of(**{name: value}) or get_backend("cpu")
+    place = place_of(**{name: value}) or HOST
     host = place.to_numpy(bring(name, value, place))
     validation.same_shape(f"{name}, with one value for each network,", host, (ensemble,))
-    return [check(f"{name}[{i}]", each, dtype) for i, each in enumerate(host.tolist())]
+    return tuple(check(f"{name}[{i}]", each, dtype) for i, each in enumerate(host.tolist()))

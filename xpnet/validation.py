@@ -245,7 +245,8 @@ def within(xp: Any, name: str, array: Array, bounds: tuple[float, float]) -> Non
     if least < bounds[0] - 1e-6 or greatest > bounds[1] + 1e-6:
         msg = (
             f"{name} reaches from {least} to {greatest}, but the activation of the last layer only from "
-            f"{bounds[0]:g} to {bounds[1]:g}: scale the targets, or end activations with 'identity'"
+            f"{bounds[0]:g} to {bounds[1]:g}: scale the targets (labels count from 0), or end activations with "
+            "'identity' where the loss allows it"
         )
         raise ValueError(msg)
 

@@ -74,13 +74,28 @@ def test_class_weights_are_scikit_learns(class_weight, classes, backend, dtype, 
     n_L = 1 if classes == 2 else classes
     own = np.linspace(1.0, 2.0, N)
     asked = {"sample_weight": own, "class_weight": class_weight, "batch_size": 3}
-    full = class_weight if class_weight == "balanced" else {c: class_weight.get(c, 1.0) for c in range(classes)}
+    if class_weight == "balanced":  # with weights, as in scikit-learn from 1.7 on
+        full = {c: own.sum() / (classes * own[labels == c].sum()) for c in range(classes)}
+    else:
+        full = {c: class_weight.get(c, 1.0) for c in range(classes)}
     weight = compute_sample_weight(full, labels) * own
     expected = trained(backend, dtype, array, X, labels, n_L, sample_weight=weight, batch_size=3)
     alike(trained(backend, dtype, array, X, labels, n_L, **asked), expected)
     if n_L > 1:
         one_hot = np.eye(classes)[labels]
         alike(trained(backend, dtype, array, X, one_hot, n_L, **asked), expected)
+
+
+def test_figures_are_of_the_samples_as_they_are(backend, dtype, array, X):
+    """Weights of classes are for learning: on the same samples training and validation measure the same."""
+    labels = np.array([0, 1, 1, 1, 1, 1, 1, 1])
+    network = NeuralNetwork([2, 4, 1], loss="binary_crossentropy", device=backend, dtype=dtype, seed=0)
+    network.train(
+        array(X), array(labels), 0.5, epochs=2, verbose=False, class_weight="balanced",
+        metrics=["accuracy", "r2_score"], validation_data=(array(X), array(labels)),
+    )  # fmt: skip
+    for name in ("accuracy", "r2_score"):
+        np.testing.assert_array_equal(network.history[name], network.history[f"validation_{name}"])
 
 
 def test_a_class_that_is_not_there_does_not_count(backend, dtype, array, X, alike):
