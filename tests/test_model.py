@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xpnet import Activation, Callback, Loss, NeuralNetwork, Optimizer
 from xpnet.schedules import cosine, reduce_on_plateau, warm_up
@@ -78,6 +80,49 @@ def test_every_network_is_what_it_is_alone(settings, training, at_once, backend,
         expected = alone(i, settings, backend, dtype)
         expected.train(array(X), array(y), RATES[i], epochs=3, verbose=False, **training)
         close(together.member(i), expected)
+
+
+@given(
+    settings=st.fixed_dictionaries(
+        {},
+        optional={
+            "optimizer": st.sampled_from(["momentum", "rmsprop", "adam", "adamw"]),
+            "initializer": st.sampled_from(["glorot_uniform", "he_normal"]),
+            "loss": st.sampled_from(["huber", "log_cosh", "binary_crossentropy", "poisson"]),
+            "dropout": st.sampled_from([0.3, [0.0, 0.5]]),
+            "seed": st.lists(st.integers(0, 3), min_size=E, max_size=E),
+            "l2": st.lists(st.floats(0.0, 0.1), min_size=E, max_size=E),
+            "clip_norm": st.lists(st.floats(0.01, 1.0), min_size=E, max_size=E),
+        },
+    ),
+    training=st.fixed_dictionaries(
+        {},
+        optional={
+            "batch_size": st.sampled_from([2, 5, 100, None]),
+            "shuffle": st.booleans(),
+            "patience": st.integers(1, 3),
+            "tol": st.floats(0.0, 0.01),
+            "validation_split": st.floats(0.1, 0.5),
+            "metrics": st.just(["r2_score"]),
+            "schedule": st.just(reduce_on_plateau(0.5, patience=0)),
+        },
+    ),
+    own_data=st.booleans(),
+    at_once=st.sampled_from([None, 1, 2, 3]),
+)
+def test_whatever_is_chosen_every_network_is_what_it_is_alone(settings, training, own_data, at_once):
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.standard_normal((E, N, 2)), rng.random((E, N, 1)), rng.random((E, N))
+    if not own_data:
+        X, y, weight = X[0], y[0], weight[0]
+    training = {"epochs": 4, "verbose": False, **training}
+    together = NeuralNetwork(LAYERS, **{"seed": 20, **settings}, ensemble=E)
+    together.train(X, y, RATES, sample_weight=weight, members_at_once=at_once, **training)
+    for i in range(E):
+        own = (X[i], y[i], weight[i]) if own_data else (X, y, weight)
+        expected = alone(i, settings, "cpu", "float64")
+        expected.train(*own[:2], RATES[i], sample_weight=own[2], **training)
+        np.testing.assert_allclose(together.member(i).theta, expected.theta, rtol=1e-9, atol=1e-9)
 
 
 def test_every_network_may_have_data_of_its_own(backend, dtype, array, rng, close):

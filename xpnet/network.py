@@ -663,10 +663,9 @@ class NeuralNetwork:
             How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own. It counts epochs
             since the weights were drawn, not since this call.
         callbacks : callable or Callback, or a sequence of them
-            Functions are called with the network after every epoch; an `xpnet.Callback` also at the beginning and the
-            end.
-            They may predict, copy the network, call its `stop_training`, or raise, but not change it. Reading `history`
-            waits for the device.
+            Functions are called with the network after every epoch; an `xpnet.Callback` also at the beginning and at
+            the end. They may predict, copy the network, call its `stop_training`, or raise, but not change it. Reading
+            `history` waits for the device.
         progress_bar : bool, optional
             Whether to show a progress bar (with tqdm); by default where reports go to a terminal.
         members_at_once : int, optional
@@ -853,10 +852,9 @@ class NeuralNetwork:
         finally:
             try:
                 follower.cut_bad_epochs()
-                if best is not None:
+                if best is not None and bool(HOST.xp.any(best.epoch >= 0)):
                     self._state = best.state_or(self.backend, self._state)
-                    if bool(HOST.xp.any(best.epoch >= 0)):
-                        self._best_loss, self._best_epoch = HOST.asarray(best.loss), HOST.asarray(best.epoch)
+                    self._best_loss, self._best_epoch = HOST.asarray(best.loss), HOST.asarray(best.epoch)
             finally:
                 self._best_so_far, self._trains = None, False
                 follower.close()
