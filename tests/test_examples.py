@@ -340,7 +340,7 @@ def test_a_learning_rate_that_diverges_leaves_the_picture_of_the_curves():
     *_, diverged, best = axes.lines
     assert min(diverged.get_ydata()) > axes.get_ylim()[1]
     assert best.get_ydata().tolist() == [0.1, 0.01]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["1, the best median"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["learning rate 1: best median"]
     plt.close(figure)
 
 
