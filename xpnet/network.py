@@ -584,9 +584,11 @@ class NeuralNetwork(Predictor):
     def _unchanged(self) -> Iterator[None]:
         """Call back, and see to it that nobody has assigned a parameter."""
         theta = self.theta
-        yield
-        if self.theta is not theta:
-            self._parameters.theta = theta
+        try:
+            yield
+        finally:
+            changed, self._parameters.theta = self.theta is not theta, theta
+        if changed:
             self._refuse_in_training("assigning parameters")
 
     # ---- The networks of an ensemble
