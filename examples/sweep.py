@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"One training : {network.ensemble} networks × {network.epochs_trained} epochs in {seconds:.1f} s")
     print(f"Diverged : {np.count_nonzero(np.isinf(losses[-1]))} of {network.ensemble} networks")
     print(f"Best median : learning rate {rates[np.argmin(medians[-1])]:.3g}, loss {medians[-1].min():.3g}")
-    print(f"Best network : seed {options.seed + j}, learning rate {rates[i]:.3g}, loss {losses[-1, i, j]:.3g}")
+    print(f"Best network : seed {options.seed + int(j)}, learning rate {rates[i]:.3g}, loss {losses[-1, i, j]:.3g}")
     if not options.no_plots:
         draw(network, rates, losses[-1], medians, options)
     return 0

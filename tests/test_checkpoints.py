@@ -284,6 +284,52 @@ def test_a_state_that_lacks_something_is_refused():
         network().load_state_dict(state)
 
 
+def test_the_best_of_an_ensemble_that_stopped_early_can_be_saved(path):
+    ensemble = NeuralNetwork(LAYERS, ensemble=3, seed=0)
+    ensemble.train(X, Y, [0.1, 5.0, 50.0], epochs=20, patience=3, validation_split=0.3, **OPTIONS)
+    best = ensemble.best()
+    save_checkpoint(best, path)
+    loaded = load_checkpoint(path)
+    assert (loaded.best_loss, loaded.best_epoch) == (best.best_loss, best.best_epoch)
+    np.testing.assert_array_equal(loaded.theta, best.theta)
+
+
+def test_a_state_shares_nothing():
+    one, other = (NeuralNetwork(LAYERS, ensemble=3, seed=seed) for seed in (0, 9))
+    one.train(X, Y, 0.1, epochs=5, patience=2, **OPTIONS)
+    state, before = one.state_dict(), one.best_loss
+    other.load_state_dict(state)
+    losses = other.history["loss"]
+    for array in (state["best_loss"], state["best_epoch"], state["history"]["loss"]):
+        array[...] = 77
+    one.best_loss[:] = 77
+    for each in (one, other):
+        np.testing.assert_array_equal(each.best_loss, before)
+        np.testing.assert_array_equal(each.history["loss"], losses)
+
+
+WRONG = [
+    ("best_loss", "x", "best_loss must hold real numbers"),
+    ("best_epoch", np.nan, "best_epoch must be finite"),
+    ("best_epoch", [1, 2], r"best_epoch must have the shape \(\), got \(2,\)"),
+    ("best_so_far", {}, "what early stopping waits for lacks theta, memory, loss"),
+    ("history", [1.0], "a history is a mapping of names to arrays"),
+    ("memory", "x", "memory must be a list of arrays, got 'x'"),
+    ("seed", -1, "seed must not be negative"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), WRONG, ids=[f"{case[0]} {case[1]}" for case in WRONG])
+def test_a_state_with_something_wrong_leaves_the_network_unchanged(name, value, says):
+    one, other = network(), network(seed=5)
+    one.train(X, Y, 0.1, epochs=5, patience=2, **OPTIONS)
+    before, loss = other.theta.copy(), other.epoch_loss
+    with pytest.raises((ValueError, TypeError), match=says):
+        other.load_state_dict({**one.state_dict(), name: value})
+    np.testing.assert_array_equal(other.theta, before)
+    assert (other.seed, other.epoch_loss, other.best_loss) == (5, loss, None)
+
+
 def test_what_is_no_network_is_not_saved(path):
     with pytest.raises(TypeError, match="save_checkpoint takes a NeuralNetwork first and then a path"):
         save_checkpoint(path, network())

@@ -174,6 +174,63 @@ def test_where_no_loss_is_ever_finite_the_last_weights_stay(data):
     np.testing.assert_array_equal(trained.theta, plain.theta)
 
 
+@pytest.mark.parametrize("assign", ["all", "one", "update"])
+def test_what_early_stopping_went_back_to_is_forgotten_when_the_weights_are_changed(assign, data):
+    trained = network()
+    trained.train(*data, 0.5, epochs=5, verbose=False, patience=2)
+    assert trained.best_loss == trained.epoch_loss[trained.best_epoch]
+    if assign == "all":
+        trained.parameters = dict(trained.parameters)
+    elif assign == "one":
+        trained.parameters["W1"] = np.zeros((16, 2))
+    else:
+        AL = trained.deep_forward(data[0].T)
+        trained.update_parameters(trained.backward_pass(data[1], AL), 0.1)
+    assert trained.best_loss is trained.best_epoch is None
+
+
+def test_a_copy_from_the_middle_does_not_go_back_behind_weights_that_were_assigned(data):
+    copies = []
+    trained = network()
+    trained.train(*data, 0.5, epochs=5, verbose=False, patience=5, callbacks=lambda n: copies.append(copy.deepcopy(n)))
+    middle = copies[2]
+    middle.parameters = {name: np.full(value.shape, 50.0) for name, value in middle.parameters.items()}
+    middle.train(*data, 1e-3, epochs=2, verbose=False, patience=5)
+    assert middle.best_epoch >= 3
+    assert np.abs(middle.theta).max() > 40.0
+
+
+def test_ctrl_c_while_the_loss_is_waited_for_counts_the_epoch_that_was_recorded(data, monkeypatch):
+    place = type(get_backend("cpu"))
+    to_numpy, calls = place.to_numpy, []
+
+    def interrupted_once(self, array):
+        calls.append(array)
+        if len(calls) == 4:  # the loss of the fourth epoch
+            raise KeyboardInterrupt
+        return to_numpy(self, array)
+
+    trained, whole = network(), network()
+    monkeypatch.setattr(place, "to_numpy", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        trained.train(*data, 0.5, epochs=9, verbose=False, patience=5)
+    monkeypatch.undo()
+    whole.train(*data, 0.5, epochs=4, verbose=False)
+    assert trained.epoch_loss == whole.epoch_loss
+    assert trained.best_epoch == int(np.argmin(trained.epoch_loss)) == 3
+    np.testing.assert_array_equal(trained.theta, whole.theta)
+
+
+def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch(data, capsys):
+    far = np.stack([data[0], np.full(data[0].shape, 1e300)])
+    linear = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], ensemble=2, seed=0)
+    linear.train(*data, 0.01, epochs=2, verbose_epoch=9, patience=2, validation_data=(far, data[1]))
+    assert "goes back to its best one, from 1 to 1" in capsys.readouterr().out
+    assert linear.best_epoch.tolist() == [1, -1]
+    assert linear.member(0).best_epoch == 1
+    assert linear.member(1).best_loss is linear.member(1).best_epoch is None
+
+
 def test_what_is_nan_is_no_improvement():
     backend = get_backend("cpu")
     best = BestSoFar((np.zeros((2, 3)), ()), (2,))

@@ -180,6 +180,13 @@ def test_it_plots_itself(ensemble, X, y, tmp_path):
     mpl.pyplot.close(figure)
 
 
+@pytest.mark.parametrize("ensemble", [None, 1, 3])
+def test_an_untrained_network_has_a_picture_too(ensemble, tmp_path):
+    figure = network(ensemble=ensemble).history.plot(log=True)
+    figure.savefig(tmp_path / "history.png")
+    mpl.pyplot.close(figure)
+
+
 def test_the_picture_of_an_ensemble_leaves_out_what_has_diverged(tmp_path):
     losses = np.array([[1.0, 3.0, 2.0], [1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
     figure = History.of({"loss": losses}, (3,)).plot()

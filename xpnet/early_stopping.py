@@ -9,10 +9,11 @@ from xpnet._types import Array
 from xpnet.backends import HOST, Backend
 from xpnet.backends.base import State
 from xpnet.training import choose
-from xpnet.transfer import bring_state_like
+from xpnet.transfer import bring, bring_state_like
 from xpnet.validation import same_shape
 
 host = HOST.xp
+_KEPT = ("theta", "memory", "loss", "epoch", "waited", "waits")
 
 
 class BestSoFar:
@@ -48,14 +49,15 @@ class BestSoFar:
         A network has improved where its loss is below its best by more than `tol`; one that has not improved for
         `patience` epochs is not looked at again.
         """
-        improved = self._waits & (loss < self.loss - tol)
-        self.loss = host.where(improved, loss, self.loss)
-        self.epoch = host.where(improved, epoch, self.epoch)
-        self._waited = host.where(improved, 0, self._waited + 1)
-        self._waits = self._waits & (self._waited < patience)
+        improved, best = self._waits & (loss < self.loss - tol), self.state
         if bool(host.any(improved)):
             with backend.on_device():
-                self.state = choose(backend.xp, backend.asarray(improved), state, self.state)
+                best = choose(backend.xp, backend.asarray(improved), state, best)
+        waited = host.where(improved, 0, self._waited + 1)
+        losses, epochs = host.where(improved, loss, self.loss), host.where(improved, epoch, self.epoch)
+        # All at once, and only now: Ctrl-C may come anywhere before.
+        self.state, self.loss, self.epoch = best, losses, epochs
+        self._waited, self._waits = waited, self._waits & (waited < patience)
         return self.waits
 
     @property
@@ -72,10 +74,10 @@ class BestSoFar:
         """Return all of it, on the host."""
         theta, memory = self.state
         return {
-            "loss": HOST.asarray(self.loss),
-            "epoch": HOST.asarray(self.epoch),
-            "waited": HOST.asarray(self._waited),
-            "waits": HOST.asarray(self._waits),
+            "loss": host.asarray(self.loss, copy=True),
+            "epoch": host.asarray(self.epoch, copy=True),
+            "waited": host.asarray(self._waited, copy=True),
+            "waits": host.asarray(self._waits, copy=True),
             "theta": backend.to_numpy(theta),
             "memory": [backend.to_numpy(array) for array in memory],
         }
@@ -83,9 +85,15 @@ class BestSoFar:
     @classmethod
     def of(cls, values: Mapping[str, Any], backend: Backend, like: State, lead: tuple[int, ...]) -> BestSoFar:
         """Return what another's `state_dict` returned, for networks of a state `like` its own."""
-        best = cls(bring_state_like(like, (values["theta"], tuple(values["memory"])), backend), lead)
-        best.loss, best.epoch = HOST.asarray(values["loss"], "float64"), HOST.asarray(values["epoch"], "int64")
-        best._waited, best._waits = HOST.asarray(values["waited"], "int64"), HOST.asarray(values["waits"], "bool")
+        missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
+        if missing:
+            msg = f"what early stopping waits for lacks {', '.join(missing)}"
+            raise ValueError(msg)
+        best = cls(bring_state_like(like, (values["theta"], values["memory"]), backend), lead)
+        best.loss, best.epoch, best._waited, best._waits = (
+            host.asarray(bring(name, values[name], HOST, dtype), copy=True)
+            for name, dtype in (("loss", "float64"), ("epoch", "int64"), ("waited", "int64"), ("waits", "bool"))
+        )
         for array in (best.loss, best.epoch, best._waited, best._waits):
             same_shape("what early stopping waits for", array, lead)
         return best

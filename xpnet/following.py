@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -88,6 +89,7 @@ class Follower:
         self._best, self._cause = best, cause
         self._first, self._last = history.epochs, history.epochs + plan.epochs - 1
         self._looked, self._looked_at = self._first, time.monotonic()
+        self._judged = self._first
         self._bar = _progress_bar(plan)
 
     def epoch(self, state: State, figures: dict[str, Array]) -> bool:
@@ -108,13 +110,18 @@ class Follower:
             self._bar.update()
         if reports:
             self._print(f"Epoch {number} {_line(self._history)}")
-        goes_on = True
-        if self._best is not None and (patience := self._plan.patience) is not None:
-            loss, tol = self._history.last()[self._history.monitored], self._plan.tol
-            goes_on = self._best.look(self._backend, number, loss, state, patience=patience, tol=tol)
+        self.judge(state)
         for callback in self._plan.callbacks:
             callback.on_epoch_end(self._network)
-        return goes_on
+        return self._best is None or self._best.waits
+
+    def judge(self, state: State) -> None:
+        """Let early stopping look at the state after the last epoch, if it has not yet."""
+        best, patience = self._best, self._plan.patience
+        if best is not None and patience is not None and self._judged < self._history.epochs:
+            loss, number = self._history.last()[self._history.monitored], self._history.epochs - 1
+            best.look(self._backend, number, loss, state, patience=patience, tol=self._plan.tol)
+            self._judged = self._history.epochs
 
     def look(self) -> None:
         """Look at the losses since the last time.
@@ -162,7 +169,8 @@ class Follower:
         if best is None or self._plan.report_every is None or not bool(host.any(best.epoch >= 0)):
             return
         if self._history.lead:
-            first, last_best = int(host.min(best.epoch)), int(host.max(best.epoch))
+            had_one = best.epoch[best.epoch >= 0]
+            first, last_best = int(host.min(had_one)), int(host.max(had_one))
             back = f"each network goes back to its best one, from {first} to {last_best}"
         else:
             back = f"back to epoch {int(best.epoch)}, {_words(self._history.monitored).lower()} {float(best.loss):.6g}"
@@ -203,8 +211,8 @@ def _losses(history: History) -> str:
     shown = []
     for name, figure in history.last().items():
         if name.endswith("loss"):
-            value = statistics.median(figure.tolist()) if history.lead else float(figure)
-            shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+            finite = figure[host.isfinite(figure)].tolist()
+            shown.append(f"{name.replace('_', ' ')} {statistics.median(finite) if finite else math.nan:.4g}")
     return ", ".join(shown)
 
 

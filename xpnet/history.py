@@ -50,14 +50,13 @@ class History(Mapping[str, Array]):
             with self._backend.on_device():
                 stacked = self._backend.xp.stack([figures[name] for figures in unread if name in figures])
                 measured[name] = iter(HOST.asarray(self._backend.to_numpy(stacked), "float64"))
-        # Ctrl-C comes while something waits, as it did up to here; what follows is quickly done.
-        for name, values in measured.items():
-            column = self._columns.setdefault(name, [nothing] * self._read)
-            column += [next(values) if name in figures else nothing for figures in unread]
-        self._read += len(unread)
-        self._unread = []
-        for column in self._columns.values():
-            column += [nothing] * (self._read - len(column))
+        columns, read = {}, self._read + len(unread)
+        for name in dict.fromkeys([*self._columns, *measured]):
+            values = measured.get(name, iter(()))
+            new = [next(values) if name in figures else nothing for figures in unread]
+            columns[name] = [*self._columns.get(name, [nothing] * self._read), *new]
+        # All at once, and only now: Ctrl-C may come anywhere before.
+        self._columns, self._read, self._unread = columns, read, []
 
     @property
     def epochs(self) -> int:
@@ -125,7 +124,10 @@ class History(Mapping[str, Array]):
     def of(cls, columns: Mapping[str, Any], lead: tuple[int, ...]) -> History:
         """Return a history that holds what ``dict(history)`` gave of another."""
         history = cls(lead)
-        arrays = {name: HOST.asarray(values, "float64") for name, values in columns.items()}
+        if not isinstance(columns, Mapping):
+            msg = f"a history is a mapping of names to arrays, got {columns!r}"
+            raise TypeError(msg)
+        arrays = {name: host.asarray(HOST.asarray(values, "float64"), copy=True) for name, values in columns.items()}
         for name, array in arrays.items():
             shape = (arrays["loss"].shape[0], *lead) if "loss" in arrays else None
             if array.shape != shape:

@@ -257,7 +257,7 @@ class NeuralNetwork(Predictor):
             validation.same_shape("theta of the optimizer's update", theta, self.theta.shape)
             validation.finite_array(xp, "what the update makes of theta", theta)
             self._state = theta, memory
-            self._forget_best()
+            self._best_so_far = None
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(−x)), which does not overflow."""
@@ -465,14 +465,14 @@ class NeuralNetwork(Predictor):
         backend = data.backend
 
         def run(take: Callable[[State, Array], bool]) -> None:
-            self._reset_memory()
+            memory = self._new_memory()
 
             def after_iteration(theta: Array) -> bool:
                 with backend.on_device():
                     loss = model.measure(backend, theta, data.samples, {})["loss"]
                     finite = bool(backend.xp.isfinite(loss))
                 # What is not finite ends the training, and leaves the network as it is.
-                return take((theta if finite else self.theta, self._memory), loss) and finite
+                return take((theta, memory) if finite else self._state, loss) and finite
 
             lbfgs.minimize(
                 backend,
@@ -546,7 +546,6 @@ class NeuralNetwork(Predictor):
         def take(state: State, loss: Array) -> bool:
             figures = self._model.figures(data, state[0], loss)
             self._state = state
-            self._forget_best()
             with self._unchanged():
                 goes_on = follower.epoch(state, figures)
             return goes_on and not self._stops
@@ -573,9 +572,10 @@ class NeuralNetwork(Predictor):
         finally:
             try:
                 follower.cut_bad_epochs()
+                follower.judge(self._state)  # an epoch that was interrupted after it was recorded
                 if best is not None and bool(HOST.xp.any(best.epoch >= 0)):
                     self._state = best.state_or(self.backend, self._state)
-                    self._best_loss, self._best_epoch = HOST.asarray(best.loss), HOST.asarray(best.epoch)
+                    self._best = HOST.asarray(best.loss), HOST.asarray(best.epoch)
             finally:
                 self._best_so_far, self._trains = None, False
                 follower.close()
@@ -623,8 +623,8 @@ class NeuralNetwork(Predictor):
         network._state = bring_state_like(network._state, own, self.backend)
         network._history = self._history.member(at)
         network._weights_streams = copy.deepcopy(self._weights_streams[at : at + 1])
-        if self._best_loss is not None and self._best_epoch is not None:
-            network._best_loss, network._best_epoch = self._best_loss[at], self._best_epoch[at]
+        if self._best and self._best[1][at] >= 0:
+            network._best = tuple(HOST.asarray(values[at]) for values in self._best)
         return network
 
     def best(self) -> NeuralNetwork:

@@ -102,7 +102,7 @@ def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
         for name, color in ((field, "tab:blue"), (f"validation_{field}", "tab:orange")):
             if name in columns:
                 _draw_column(axes, columns[name], color, name.replace("_", " ").capitalize())
-        if log and field == "loss":
+        if log and field == "loss" and any((column > 0.0).any() for column in columns.values()):
             _make_logarithmic(axes)
         title = field.replace("_", " ").capitalize()
         axes.set(title=f"{title} over the Epochs", xlabel="Epoch", ylabel=title)

@@ -27,7 +27,7 @@ from xpnet.onnx_export import to_onnx
 from xpnet.optimizers import Optimizer, kind_of_memory
 from xpnet.parameters import Layout, Parameters
 from xpnet.propagation import Cache
-from xpnet.transfer import Transfer, bring_state, bring_state_like, place_of
+from xpnet.transfer import Transfer, bring, bring_state, bring_state_like, place_of
 
 # What a state_dict holds.
 _STATE = (
@@ -137,16 +137,25 @@ class Predictor:
         self.cache: Cache = []
         self._history = History(self._model.lead)
         self._best_so_far: BestSoFar | None = None  # in the middle of a training that may stop early
-        self._forget_best()
+        self._went_back: tuple[Any, Array] = (None, None)
 
-    def _forget_best(self) -> None:
-        self._best_loss: Array | None = None
-        self._best_epoch: Array | None = None
+    @property
+    def _best(self) -> Any:
+        """The losses and the epochs that early stopping has gone back to, as long as the parameters are those."""
+        best, theta = self._went_back
+        return best if theta is self.theta else None
+
+    @_best.setter
+    def _best(self, best: Any) -> None:
+        self._went_back = (best, self.theta)
 
     def _draw(self, backend: Backend, layout: Layout) -> Parameters:
         return Parameters(backend, self.dtype, layout, self._model.draw(self._weights_streams, backend, layout))
 
     def _reset_memory(self) -> None:
+        self._memory = self._new_memory()
+
+    def _new_memory(self) -> tuple[Array, ...]:
         with self.backend.on_device():
             memory = self.optimizer.init(self.backend.xp, self.theta)
         if not isinstance(memory, tuple):
@@ -154,7 +163,7 @@ class Predictor:
             raise TypeError(msg)
         for array in memory:
             validation.same_shape("what the optimizer's init answers", array, self._model.lead, leading=True)
-        self._memory = memory
+        return memory
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> Parameters:
         """Draw parameters for these layer sizes, with the next numbers of the network's stream."""
@@ -182,7 +191,7 @@ class Predictor:
             changed[name] = value
         self._parameters = changed
         self._reset_memory()
-        self._forget_best()
+        self._best_so_far = None
 
     @property
     def theta(self) -> Array:
@@ -211,12 +220,14 @@ class Predictor:
     @property
     def best_loss(self) -> Any:
         """The loss that early stopping has gone back to, a float, or of an ensemble an array (E,); None without it."""
-        return self._best_loss if self._best_loss is None or self.ensemble else float(self._best_loss)
+        best = self._best
+        return best and (HOST.xp.asarray(best[0], copy=True) if self.ensemble else float(best[0]))
 
     @property
     def best_epoch(self) -> Any:
         """The epoch, from 0, that early stopping has gone back to, an int, or of an ensemble an array (E,), or None."""
-        return self._best_epoch if self._best_epoch is None or self.ensemble else int(self._best_epoch)
+        best = self._best
+        return best and (HOST.xp.asarray(best[1], copy=True) if self.ensemble else int(best[1]))
 
     def best_index(self) -> int:
         """Return the number of the network of an ensemble whose loss is least.
@@ -235,7 +246,7 @@ class Predictor:
         if not self._history.epochs:
             msg = "best needs an ensemble that was trained"
             raise ValueError(msg)
-        losses = self._best_loss if self._best_loss is not None else self._history.last()[self._history.monitored]
+        losses = self._best[0] if self._best else self._history.last()[self._history.monitored]
         finite = HOST.xp.isfinite(losses)
         if not bool(HOST.xp.any(finite)):
             msg = "no network of the ensemble has a finite loss"
@@ -269,6 +280,7 @@ class Predictor:
             training that may stop early ``best_so_far``, what it would go back to, else None.
         """
         host = [HOST.xp.asarray(self.backend.to_numpy(array), copy=True) for array in (self.theta, *self._memory)]
+        best = self._best
         return {
             "theta": host[0],
             "optimizer": kind_of_memory(self.optimizer),
@@ -276,8 +288,8 @@ class Predictor:
             "history": dict(self._history),
             "seed": self.seed,
             "weights_streams": [stream.bit_generator.state for stream in self._weights_streams],
-            "best_loss": self._best_loss,
-            "best_epoch": self._best_epoch,
+            "best_loss": best and HOST.xp.asarray(best[0], copy=True),
+            "best_epoch": best and HOST.xp.asarray(best[1], copy=True),
             "best_so_far": self._best_so_far and self._best_so_far.state_dict(self.backend),
         }
 
@@ -306,14 +318,18 @@ class Predictor:
         if state["optimizer"] != ours:
             msg = f"the state is of the optimizer {state['optimizer']}, but this network's is {ours}"
             raise ValueError(msg)
-        loaded = bring_state_like(self._state, (state["theta"], tuple(state["memory"])), backend)
-        best_so_far = state["best_so_far"] and BestSoFar.of(state["best_so_far"], backend, loaded, model.lead)
-        history = History.of(state["history"], model.lead)
-        best = {name: state[name] for name in ("best_loss", "best_epoch")}
-        for name, values in best.items():
-            if values is not None:
-                best[name] = HOST.asarray(values)
-                validation.same_shape(name, best[name], model.lead)
+        loaded = bring_state_like(self._state, (state["theta"], state["memory"]), backend)
+        best_so_far = None
+        if state["best_so_far"] is not None:
+            best_so_far = BestSoFar.of(state["best_so_far"], backend, loaded, model.lead)
+        history, best = History.of(state["history"], model.lead), None
+        if state["best_loss"] is not None:
+            names = ("best_loss", "best_epoch")
+            best = tuple(HOST.xp.asarray(bring(name, state[name], HOST, "float64"), copy=True) for name in names)
+            for name, values in zip(names, best, strict=True):
+                validation.same_shape(name, values, model.lead)
+            validation.finite_array(HOST.xp, "best_epoch", best[1])
+            best = (best[0], HOST.asarray(best[1], "int64"))
         seeds = validation.seeds(state["seed"], self.ensemble)
         streams = [random_stream(seed, Stream.WEIGHTS) for seed in seeds]
         for stream, values in zip(streams, state["weights_streams"], strict=True):
@@ -321,7 +337,7 @@ class Predictor:
         # From here on nothing is refused any more.
         self._model, self._weights_streams = Model(**{**model.settings, "seed": self._as_given(seeds)}), streams
         self._state, self._history, self._best_so_far = loaded, history, best_so_far
-        self._best_loss, self._best_epoch = best.values()
+        self._best = best
         self.cache = []
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
@@ -369,7 +385,9 @@ class Predictor:
         state = self._state_on(backend)
         if self._best_so_far is not None:
             self._best_so_far.state = bring_state(self._best_so_far.state, backend)
+        best = self._best
         self._parameters.backend, self.cache, self._state = backend, [], state
+        self._best = best
 
     # ---- Answers
 

@@ -103,6 +103,9 @@ def bring_state_like(state: State, values: State, backend: Backend) -> State:
         If their shapes are others, or the parameters are not finite.
     """
     validation.same_shape("theta", values[0], state[0].shape)
+    if not isinstance(values[1], (tuple, list)) or not all(hasattr(array, "shape") for array in values[1]):
+        msg = f"memory must be a list of arrays, got {values[1]!r}"
+        raise TypeError(msg)
     expected, came = ([tuple(array.shape) for array in memory] for _, memory in (state, values))
     if came != expected:
         msg = f"the memory is of another optimizer: its arrays have the shapes {came}, expected {expected}"
