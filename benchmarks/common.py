@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import platform
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import xpnet
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from document import Document
 
-__all__ = ["Document", "about", "deliver", "interleaved", "median_ratio", "sine"]
+__all__ = ["Document", "about", "arguments_of", "deliver", "in_processes", "interleaved", "median_ratio", "sine"]
 
 
 def sine(samples: int = 500) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +58,25 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def arguments_of(doc: str, processes: int, **options: Any) -> argparse.Namespace:
+    """Read the command line of a benchmark: what all have, and the options of its own with their defaults."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    for name, default in {"device": "cpu", "processes": processes, "rounds": 5, **options}.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def in_processes(processes: int, measure: Callable[..., dict[str, list[float]]], *given: Any) -> dict[str, list[float]]:
+    """Measure in several processes one after the other, and join the times of each contestant."""
+    joined: dict[str, list[float]] = {}
+    for _ in range(processes):
+        with get_context("spawn").Pool(1) as pool:
+            for name, times in pool.apply(measure, given).items():
+                joined.setdefault(name, []).extend(times)
+    return joined
 
 
 def interleaved(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

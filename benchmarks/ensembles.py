@@ -9,13 +9,10 @@ the medians of the time that one network takes for one epoch, and the medians of
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 
-from common import about, deliver, interleaved, median_ratio, sine
+from common import about, arguments_of, deliver, in_processes, interleaved, median_ratio, sine
 
 from xpnet import NeuralNetwork, get_backend
 
@@ -47,21 +44,8 @@ def measure(device: str, networks: int, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", type=int, default=256)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5, help="in each process")
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-
-    seconds: dict[str, list[float]] = {}
-    for _ in range(arguments.processes):
-        with get_context("spawn").Pool(1) as pool:
-            measured = pool.apply(measure, (arguments.device, arguments.networks, arguments.rounds))
-        for name, times in measured.items():
-            seconds.setdefault(name, []).extend(times)
-
+    arguments = arguments_of(__doc__, processes=5, networks=256)
+    seconds = in_processes(arguments.processes, measure, arguments.device, arguments.networks, arguments.rounds)
     report = {
         **about(get_backend(arguments.device)),
         "what": f"an epoch of 500 shuffled samples of each of {arguments.networks} networks {LAYERS}, float64",

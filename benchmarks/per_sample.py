@@ -9,14 +9,11 @@ ratios to the document's algorithm in the same round; with --output writes them 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
-from common import Document, about, deliver, interleaved, median_ratio, sine
+from common import Document, about, arguments_of, deliver, in_processes, interleaved, median_ratio, sine
 
 from xpnet import NeuralNetwork, get_backend
 
@@ -50,21 +47,8 @@ def measure(device: str, dtype: str, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float64")
-    parser.add_argument("--processes", type=int, default=7)
-    parser.add_argument("--rounds", type=int, default=5, help="in each process")
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-
-    per_epoch: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-    for _ in range(arguments.processes):
-        with get_context("spawn").Pool(1) as pool:
-            measured = pool.apply(measure, (arguments.device, arguments.dtype, arguments.rounds))
-        for name, times in measured.items():
-            per_epoch[name] += times
-
+    arguments = arguments_of(__doc__, processes=7, dtype="float64")
+    per_epoch = in_processes(arguments.processes, measure, arguments.device, arguments.dtype, arguments.rounds)
     report = {
         **about(get_backend(arguments.device)),
         "what": f"an epoch of 500 samples, layers {LAYERS}, {arguments.dtype}; the document's in float64 NumPy",

@@ -15,8 +15,8 @@ ROOMS = sorted(path.stem for path in (ROOT / "xpnet").glob("*.py"))
 # A room imports only from floors below its own. `backends` stands on the ground too and imports nothing of xpnet.
 FLOORS = [
     {"_types"},
-    {"callbacks", "files", "lbfgs", "plotting", "validation"},
-    {"activations", "history", "initializers", "metrics", "optimizers", "schedules"},
+    {"callbacks", "files", "plotting", "validation"},
+    {"activations", "history", "initializers", "lbfgs", "metrics", "optimizers", "schedules"},
     {"losses", "propagation", "transfer"},
     {"data", "onnx_export", "parameters", "regularization"},
     {"training"},

@@ -9,7 +9,7 @@ from xpnet._types import Array
 from xpnet.backends import HOST, Backend
 from xpnet.backends.base import State
 from xpnet.training import choose
-from xpnet.transfer import bring, bring_state_like
+from xpnet.transfer import bring_state_like, copied
 from xpnet.validation import same_shape
 
 host = HOST.xp
@@ -91,7 +91,7 @@ class BestSoFar:
             raise ValueError(msg)
         best = cls(bring_state_like(like, (values["theta"], values["memory"]), backend), lead)
         best.loss, best.epoch, best._waited, best._waits = (
-            host.asarray(bring(name, values[name], HOST, dtype), copy=True)
+            copied(name, values[name], HOST, dtype)
             for name, dtype in (("loss", "float64"), ("epoch", "int64"), ("waited", "int64"), ("waits", "bool"))
         )
         for array in (best.loss, best.epoch, best._waited, best._waits):

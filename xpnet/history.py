@@ -50,13 +50,11 @@ class History(Mapping[str, Array]):
             with self._backend.on_device():
                 stacked = self._backend.xp.stack([figures[name] for figures in unread if name in figures])
                 measured[name] = iter(HOST.asarray(self._backend.to_numpy(stacked), "float64"))
-        columns, read = {}, self._read + len(unread)
         for name in dict.fromkeys([*self._columns, *measured]):
-            values = measured.get(name, iter(()))
-            new = [next(values) if name in figures else nothing for figures in unread]
-            columns[name] = [*self._columns.get(name, [nothing] * self._read), *new]
-        # All at once, and only now: Ctrl-C may come anywhere before.
-        self._columns, self._read, self._unread = columns, read, []
+            values, column = measured.get(name, iter(())), self._columns.setdefault(name, [nothing] * self._read)
+            # In the place of what a reading that Ctrl-C cut short may have left; what counts is how many are read.
+            column[self._read :] = [next(values) if name in figures else nothing for figures in unread]
+        self._read, self._unread = self._read + len(unread), []
 
     @property
     def epochs(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from xpnet._types import Array
 from xpnet.backends import Backend
+from xpnet.validation import type_name
 
 
 def minimize(
@@ -49,7 +50,7 @@ def minimize(
         If the value or the gradient is not finite from the start.
     """
     optimize = scipy_optimize()
-    dtype = str(theta.dtype).rpartition(".")[2]
+    dtype = type_name(theta.dtype)
 
     def on_host(vector: Any) -> tuple[float, Any]:
         with backend.on_device():

@@ -8,6 +8,7 @@ too much memory they take turns. `Networks` says which ones are meant: `ALL`, or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count, pairwise
 from typing import Any, Self, TypeAlias
 
@@ -106,6 +107,15 @@ class Model:
         return member_values(name, value, self.ensemble, check, self.dtype)
 
     @property
+    def seed(self) -> int | list[int]:
+        """The seed, or for an ensemble those of its networks."""
+        return list(self.seeds) if self.lead else self.seeds[0]
+
+    def weights_streams(self) -> list[Any]:
+        """Return the streams that initial weights are drawn from, one for each network, at their start."""
+        return [random_stream(seed, Stream.WEIGHTS) for seed in self.seeds]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What makes another such model: built-in parts by name, and a user's own."""
 
@@ -124,7 +134,7 @@ class Model:
             "dropout": list(self.dropout),
             "ensemble": self.ensemble,
             "dtype": self.dtype,
-            "seed": list(self.seeds) if self.lead else self.seeds[0],
+            "seed": self.seed,
         }
 
     def member(self, i: int) -> dict[str, Any]:
@@ -177,6 +187,10 @@ class Model:
             }
             return regularized(self.optimizer, mask, **strengths)
 
+    def _thinned(self) -> list[tuple[int, float]]:
+        """Return the size and the rate of each hidden layer that has dropout."""
+        return [(n, rate) for n, rate in zip(self.layer_list[1:-1], self.dropout, strict=True) if rate]
+
     def _step(self, backend: Backend, samples: Samples, networks: Networks = ALL) -> Step:
         return make_step(
             backend.xp,
@@ -192,9 +206,7 @@ class Model:
         """Take a step with one sample and forget it, so that what is wrong with a part is found at once."""
         xp = backend.xp
         X, Y, *weight = (array[..., :1] for array in samples.columns() if array is not None)
-        masks = [
-            backend.asarray([[True]] * n) for n, rate in zip(self.layer_list[1:], self.dropout, strict=False) if rate
-        ]
+        masks = [backend.asarray([[True]] * n) for n, _ in self._thinned()]
         rehearse(xp, self._step(backend, samples), state, [X, Y, rates, *weight, *masks])
 
     # ---- Epochs
@@ -223,6 +235,8 @@ class Model:
             ``factors(epoch)``, of shape (steps,) or (steps, E): what to multiply the learning rates with.
         """
         N = samples.size
+        # Networks that take turns are in the same epoch, and ask for the same factors.
+        factors = lru_cache(maxsize=1)(factors) if factors else None
 
         def part(networks: Networks) -> Iterator[tuple[State, Array]]:
             X, Y, weight = samples.columns(networks)
@@ -275,15 +289,14 @@ class Model:
 
     def _masks(self, N: int, epoch: int, networks: Networks) -> list[Array]:
         """Draw which units stay in an epoch, of shape (n, N) or (E, n, N), for each layer with dropout."""
-        layers = [(n, rate) for n, rate in zip(self.layer_list[1:], self.dropout, strict=False) if rate]
-        rates = HOST.asarray([rate for n, rate in layers for _ in range(n)])
+        rates = HOST.asarray([rate for n, rate in self._thinned() for _ in range(n)])
 
         def draw(seed: int) -> Array:
             # A row for each sample, so that the size of a batch changes nothing.
             return random_stream(seed, Stream.DROPOUT, epoch).random((N, rates.shape[0])) >= rates
 
         drawn, masks, start = self._drawn(networks, draw).mT, [], 0
-        for n, _ in layers:
+        for n, _ in self._thinned():
             masks.append(drawn[..., start : start + n, :])
             start += n
         return masks
@@ -321,13 +334,8 @@ class Model:
 
     def answer(self, backend: Backend, theta: Array, samples: Samples) -> Array:
         """Return what the networks answer, of shape (..., N, n_L)."""
-        xp = backend.xp
-        answers = []
-        for networks in self._parts(backend, 3 * samples.size * sum(self.layer_list)):
-            X, _, _ = samples.columns(networks)
-            A, _ = forward(xp, X, self.layout.layers(xp, theta[networks]), self.activations)
-            answers.append(A.mT)
-        return answers[0] if len(answers) == 1 else xp.concat(answers)
+        turns = self._turns(backend, theta, samples)
+        return _joined(backend.xp, [forward(backend.xp, X, layers, self.activations)[0].mT for layers, X, *_ in turns])
 
     def measure(
         self, backend: Backend, theta: Array, samples: Samples, metrics: Mapping[str, Metric]
@@ -335,16 +343,17 @@ class Model:
         """Return the loss of the networks on samples and every metric, each of shape (...), by name."""
         xp = backend.xp
         measured = []
-        for networks in self._parts(backend, 3 * samples.size * sum(self.layer_list)):
-            X, Y, weight = samples.columns(networks)
-            layers = self.layout.layers(xp, theta[networks])
+        for layers, X, Y, weight in self._turns(backend, theta, samples):
             figures = evaluate(xp, X, Y, layers, self.activations, self.loss, metrics, weight)
             for name, value in figures.items():
-                validation.same_shape(f"what {name} answers", value, tuple(theta[networks].shape[:-1]))
+                validation.same_shape(f"what {name} answers", value, tuple(layers[0][0].shape[:-2]))
             measured.append(figures)
-        if len(measured) == 1:
-            return measured[0]
-        return {name: xp.concat([figures[name] for figures in measured]) for name in measured[0]}
+        return {name: _joined(xp, [figures[name] for figures in measured]) for name in measured[0]}
+
+    def _turns(self, backend: Backend, theta: Array, samples: Samples) -> Iterator[tuple[Any, ...]]:
+        """Yield the layers of so many networks as the memory is there for, with their X, Y and weights as columns."""
+        for networks in self._parts(backend, 3 * samples.size * sum(self.layer_list)):
+            yield self.layout.layers(backend.xp, theta[networks]), *samples.columns(networks)
 
     def figures(self, data: TrainingData, theta: Array, loss: Array) -> dict[str, Array]:
         """Return what a training records of an epoch, each of shape (...), by name; its loss is known."""
@@ -377,6 +386,10 @@ class Model:
 
 def _model_of(settings: dict[str, Any]) -> Model:
     return Model(**settings)
+
+
+def _joined(xp: Any, parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else xp.concat(parts)
 
 
 def _of(factors: Array, networks: Networks) -> Array:

@@ -370,6 +370,7 @@ class NeuralNetwork(Predictor):
         self._refuse_in_training("train")
         model = self._model
         rate = model.setting("learning_rate", learning_rate, validation.positive_number)
+        each_rate = rate if isinstance(rate, tuple) else (rate,) * (self.ensemble or 1)
         plan = Plan.of(epochs, verbose_epoch, verbose, progress_bar, patience, tol, callbacks)
         size = None if batch_size is None else validation.positive_integer("batch_size", batch_size)
         at_once = None if members_at_once is None else validation.positive_integer("members_at_once", members_at_once)
@@ -385,8 +386,7 @@ class NeuralNetwork(Predictor):
             for epoch in (self.epochs_trained, self.epochs_trained + plan.epochs - 1):
                 factors(epoch)
         with backend.on_device():
-            column = [[each] for each in rate] if isinstance(rate, tuple) else [[rate]] * (self.ensemble or 1)
-            rates = backend.asarray(column if self.ensemble else rate, self.dtype)
+            rates = backend.asarray([[each] for each in each_rate] if self.ensemble else rate, self.dtype)
             model.rehearse(backend, self._state_on(backend), samples, rates)
 
         def run(take: Callable[[State, Array], bool]) -> None:
@@ -406,7 +406,7 @@ class NeuralNetwork(Predictor):
                 if not take(state, loss):
                     break
 
-        least, greatest = (min(rate), max(rate)) if isinstance(rate, tuple) else (rate, rate)
+        least, greatest = min(each_rate), max(each_rate)
         rates_are = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
         self._follow(plan, data, run, cause=f"the learning {rates_are} too high, or the data should be scaled")
 
@@ -509,7 +509,7 @@ class NeuralNetwork(Predictor):
             msg = "give validation_split or validation_data, not both"
             raise ValueError(msg)
         measures, model = metrics_by_name(metrics), self._model
-        data = self._transfer(**{name: array for name, array in (given | others).items() if array is not None})
+        data = self._transfer(**given, **others)
         with data.backend.on_device():
             settings = (model.layer_list, model.bounds, model.ensemble)
             samples = bring_samples(data, given, *settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -117,16 +118,9 @@ def _draw_column(axes: Any, column: Any, color: str, label: str) -> None:
     if getattr(column, "ndim", 1) == 1:
         axes.plot(column, color=color, label=label)
         return
-    # Those that have diverged are left out.
-    rows = [sorted(value for value in row if value == value) or [math.nan] for row in column.tolist()]
-    low, middle, high = ([_quantile(row, q) for row in rows] for q in (0.1, 0.5, 0.9))
+    # Those that have diverged are left out; statistics wants two of the others.
+    rows = [[value for value in row if value == value] or [math.nan] for row in column.tolist()]
+    tenths = [statistics.quantiles(row * (1 + (len(row) == 1)), n=10, method="inclusive") for row in rows]
+    low, middle, high = ([cuts[i] for cuts in tenths] for i in (0, 4, 8))
     axes.plot(middle, color=color, label=f"{label}, median of {column.shape[1]}")
     axes.fill_between(range(len(rows)), low, high, color=color, alpha=0.25, linewidth=0, label="eight of ten")
-
-
-def _quantile(values: Sequence[float], q: float) -> float:
-    """Return a quantile of sorted values, in a straight line between two."""
-    place = q * (len(values) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(values) - 1)
-    return values[low] + (place - low) * (values[high] - values[low])

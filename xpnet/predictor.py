@@ -14,7 +14,7 @@ from typing import Any
 from xpnet import plotting, validation
 from xpnet._types import Array
 from xpnet.activations import Activation
-from xpnet.backends import HOST, Backend, Stream, get_backend, random_stream
+from xpnet.backends import HOST, Backend, get_backend
 from xpnet.backends.base import State
 from xpnet.data import Samples, bring_samples
 from xpnet.early_stopping import BestSoFar
@@ -27,7 +27,7 @@ from xpnet.onnx_export import to_onnx
 from xpnet.optimizers import Optimizer, kind_of_memory
 from xpnet.parameters import Layout, Parameters
 from xpnet.propagation import Cache
-from xpnet.transfer import Transfer, bring, bring_state, bring_state_like, place_of
+from xpnet.transfer import Transfer, bring_state, bring_state_like, copied, place_of
 
 # What a state_dict holds.
 _STATE = (
@@ -49,7 +49,7 @@ class Predictor:
 
     def __init__(self, model: Model, device: str | Backend | None) -> None:
         self._model = model
-        self._weights_streams = [random_stream(seed, Stream.WEIGHTS) for seed in self._model.seeds]
+        self._weights_streams = model.weights_streams()
         self._goes_to_data = device is None
         self._trains = False
         self._start(HOST if device is None else get_backend(device))
@@ -124,10 +124,7 @@ class Predictor:
     @property
     def seed(self) -> int | list[int]:
         """The seed in use, or those of an ensemble."""
-        return self._as_given(self._model.seeds)
-
-    def _as_given(self, seeds: Sequence[int]) -> int | list[int]:
-        return seeds[0] if self.ensemble is None else list(seeds)
+        return self._model.seed
 
     # ---- What it knows
 
@@ -325,17 +322,17 @@ class Predictor:
         history, best = History.of(state["history"], model.lead), None
         if state["best_loss"] is not None:
             names = ("best_loss", "best_epoch")
-            best = tuple(HOST.xp.asarray(bring(name, state[name], HOST, "float64"), copy=True) for name in names)
+            best = tuple(copied(name, state[name], HOST, "float64") for name in names)
             for name, values in zip(names, best, strict=True):
                 validation.same_shape(name, values, model.lead)
             validation.finite_array(HOST.xp, "best_epoch", best[1])
             best = (best[0], HOST.asarray(best[1], "int64"))
-        seeds = validation.seeds(state["seed"], self.ensemble)
-        streams = [random_stream(seed, Stream.WEIGHTS) for seed in seeds]
+        model = Model(**{**model.settings, "seed": state["seed"]})
+        streams = model.weights_streams()
         for stream, values in zip(streams, state["weights_streams"], strict=True):
             stream.bit_generator.state = values
         # From here on nothing is refused any more.
-        self._model, self._weights_streams = Model(**{**model.settings, "seed": self._as_given(seeds)}), streams
+        self._model, self._weights_streams = model, streams
         self._state, self._history, self._best_so_far = loaded, history, best_so_far
         self._best = best
         self.cache = []
@@ -436,7 +433,7 @@ class Predictor:
         """
         measures, model = metrics_by_name(metrics), self._model
         given = {"X": X, "y": y, "sample_weight": sample_weight}
-        data = self._transfer(**{name: array for name, array in given.items() if array is not None})
+        data = self._transfer(**given)
         with data.backend.on_device():
             samples = bring_samples(data, given, model.layer_list, model.bounds, model.ensemble)
             self._move(data.backend)

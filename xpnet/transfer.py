@@ -56,6 +56,12 @@ def bring(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Arra
     return backend.asarray(array if source.name == backend.name else source.to_numpy(array), dtype)
 
 
+def copied(name: str, x: Any, backend: Backend, dtype: str) -> Array:
+    """Return what `bring` does, as an array of its own that shares nothing with the data."""
+    with backend.on_device():
+        return backend.xp.asarray(bring(name, x, backend, dtype), copy=True)
+
+
 class Transfer(NamedTuple):
     """Between the backend where the data lives and the one that computes, in its precision."""
 
@@ -111,12 +117,11 @@ def bring_state_like(state: State, values: State, backend: Backend) -> State:
         msg = f"the memory is of another optimizer: its arrays have the shapes {came}, expected {expected}"
         raise ValueError(msg)
     ours, theirs = ([theta, *memory] for theta, memory in (state, values))
-    types = [str(array.dtype).rpartition(".")[2] for array in ours]
+    theta, *memory = (
+        copied("theta and memory", array, backend, validation.type_name(like.dtype))
+        for array, like in zip(theirs, ours, strict=True)
+    )
     with backend.on_device():
-        theta, *memory = (
-            backend.xp.asarray(bring("theta and memory", array, backend, dtype), copy=True)
-            for array, dtype in zip(theirs, types, strict=True)
-        )
         validation.finite_array(backend.xp, "theta", theta)
     return theta, tuple(memory)
 

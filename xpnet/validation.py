@@ -61,15 +61,20 @@ def number_from_zero(name: str, value: Any, dtype: str) -> float:
     return positive_number(name, value, dtype)
 
 
+def _listed(must: str, value: Any) -> list[Any]:
+    """Return what has an order as a list; `must` says what it has to be."""
+    try:
+        if not isinstance(value, (str, bytes, Mapping, Set)):
+            return list(value)
+    except TypeError:
+        pass
+    msg = f"{must}, got {repr(value)}"
+    raise TypeError(msg)
+
+
 def layer_sizes(layer_list: Any) -> list[int]:
     """Return the sizes of the layers, inputs first, as a list of two or more positive integers."""
-    try:
-        sizes = list(layer_list)
-        if isinstance(layer_list, (str, bytes, Mapping, Set)):
-            raise TypeError
-    except TypeError:
-        msg = f"layer_list must be a list of layer sizes such as [1, 10, 10, 1], got {repr(layer_list)}"
-        raise TypeError(msg) from None
+    sizes = _listed("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", layer_list)
     if len(sizes) < 2:
         msg = f"layer_list needs at least two sizes, that of the inputs and that of the outputs, got {sizes}"
         raise ValueError(msg)
@@ -188,9 +193,14 @@ def sample_rows(
     return array if own else xp.reshape(array, (came[0], units))
 
 
+def type_name(dtype: Any) -> str:
+    """Return what the standard calls a type, given by name or as any library's own."""
+    return dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
+
+
 def precision(dtype: Any) -> str:
     """Return the name of a floating-point type that networks compute in, given by name or as any library's own type."""
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
+    name = type_name(dtype)
     if name not in ("float32", "float64"):
         msg = f"dtype must be 'float32' or 'float64', got {repr(dtype)}"
         raise ValueError(msg)
@@ -214,13 +224,7 @@ def seeds(value: Any, ensemble: int | None) -> list[int]:
         return [seed(value)]
     if _is_integer(value):
         return [seed(value) + i for i in range(ensemble)]
-    try:
-        values = list(value)
-        if isinstance(value, (str, bytes, Mapping, Set)):
-            raise TypeError
-    except TypeError:
-        msg = f"seed must be an integer, or a list of one for each network, got {repr(value)}"
-        raise TypeError(msg) from None
+    values = _listed("seed must be an integer, or a list of one for each network", value)
     if len(values) != ensemble:
         msg = f"seed must be one integer, or {ensemble}, one for each network, got {len(values)}"
         raise ValueError(msg)
