@@ -3,27 +3,36 @@
 A backend is one array library on one device, and knows no mathematics::
 
     name, xp, device               who it is, its array API namespace, where its arrays live
-    asarray, to_numpy              the only two doors between host and device
+    asarray, to_numpy              the only host–device transfers
     synchronize                    wait until the device has done what it was asked to do
-    scan                           run a step over the first axis of its inputs
+    train_epoch                    take the step for every batch of an epoch
     on_device                      the context to compute in, with its device the current one
     working_memory, step_memory    how many bytes many networks may take together, and in a step
 
-A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `devices` and the two doors.
-`scan` is the place to be clever, for there alone a backend sees the whole loop.
+A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `devices` and the two transfers.
+`train_epoch` is the place to be clever, for there alone a backend sees the whole loop.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
 
 Array: TypeAlias = Any
-State: TypeAlias = tuple[Array, tuple[Array, ...]]
-Step: TypeAlias = Callable[[State, Sequence[Array]], tuple[State, Array]]
+S = TypeVar("S", bound=Any)
+
+
+class Step(Protocol):
+    """What a backend knows of a training step."""
+
+    def layers(self, theta: Array) -> Any:
+        """Return the views into the parameters that a step works with."""
+
+    def __call__(self, state: Any, batch: Any, layers: Any = None) -> Any:
+        """Return the next state, and the loss."""
 
 
 class DeviceUnavailable(RuntimeError):  # noqa: N818 - it says what is the matter, without the word error
@@ -97,27 +106,33 @@ class Backend(ABC):
         """Return the context to compute in: new arrays are made on this device, and overflow is silent as on a GPU."""
         return nullcontext()
 
-    def scan(self, step: Step, state: State, inputs: tuple[Array, ...]) -> tuple[State, Array]:
-        """Run `step` over the first axis of the inputs, handing the state on.
+    def train_epoch(self, step: Step, state: S, batches: Iterable[Any]) -> tuple[S, Array]:
+        """Take the step for every batch of an epoch, handing the state on.
 
         Parameters
         ----------
-        step : callable
-            ``step(state, batch) -> (state, loss)``; it owns the arrays of the state and may change them in place.
-        state : (array, tuple of arrays)
-            What a step hands to the next: the parameters, and what the optimizer remembers.
-        inputs : tuple of arrays, each of shape (steps, ...)
-            What changes from step to step; ``batch`` is the i-th of each.
+        step : Step
+            ``step(state, batch, layers) -> (state, loss)``; it owns the arrays of the state and may change them in
+            place. `layers` is ``step.layers(state.theta)``, views into the parameters.
+        state : State
+            What a step hands to the next: its `theta` are the parameters.
+        batches : Batches
+            What each step takes. It may be iterated over, or taken apart: it has the samples as columns, their order,
+            the learning rates and the masks of dropout, and has gathered nothing before it is iterated over.
 
         Returns
         -------
-        state : (array, tuple of arrays)
+        state : State
             The last state.
         losses : array of shape (steps, ...)
             The loss of every step, still on the device.
         """
-        losses = []
-        for i in range(inputs[0].shape[0]):
-            state, loss = step(state, [array[i, ...] for array in inputs])
+        losses, theta, layers = [], None, None
+        for batch in batches:
+            # An update in place hands the same vector on, with its views as good as before. Where arrays are immutable,
+            # every step brings a new vector.
+            if state.theta is not theta:
+                theta, layers = state.theta, step.layers(state.theta)
+            state, loss = step(state, batch, layers)
             losses.append(loss)
         return state, self.xp.stack(losses)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import array_api_compat.cupy
 import cupy
@@ -30,8 +30,8 @@ _NAMESPACE = SimpleNamespace(**{**vars(array_api_compat.cupy), "sign": cupy.sign
 class CupyBackend(Backend):
     """CuPy on one GPU: a step launches kernels and never waits for them."""
 
-    name = "cupy"
-    xp = _NAMESPACE
+    name: ClassVar[str] = "cupy"
+    xp: ClassVar[Any] = _NAMESPACE
 
     @classmethod
     def open(cls, device: str) -> Self:

@@ -5,7 +5,7 @@ Its made-up devices (``"device1"``, ``"no_float64"``, …) refuse to mix, as GPU
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import array_api_strict
 import numpy
@@ -26,8 +26,8 @@ def _devices() -> dict[str, Any]:
 class StrictBackend(NumpyBackend):
     """array-api-strict on one of its devices; NumPy computes underneath, and gives the same warnings."""
 
-    name = "array_api_strict"
-    xp = array_api_strict
+    name: ClassVar[str] = "array_api_strict"
+    xp: ClassVar[Any] = array_api_strict
 
     @classmethod
     def open(cls, device: str) -> Self:

@@ -17,8 +17,9 @@ import sine
 from guarded import GuardedBackend, GuardedNumpy
 
 import xpnet
-from xpnet import DeviceUnavailable, NeuralNetwork, Optimizer, backend_of, get_backend, gradient_check
+from xpnet import DeviceUnavailable, NeuralNetwork, Optimizer, backend_of, export_onnx, get_backend, gradient_check
 from xpnet.__main__ import table
+from xpnet._types import State
 from xpnet.backends import Stream, backend_names, load_backend, new_seed, random_stream, registry
 from xpnet.backends.numpy_backend import NumpyBackend
 from xpnet.schedules import reduce_on_plateau
@@ -45,17 +46,28 @@ def test_the_door_in_takes_lists_and_sets_the_precision(backend, dtype):
     assert backend.to_numpy(backend.asarray(array, "float32")).dtype == np.float32
 
 
-def test_scan_runs_the_step_over_the_first_axis(backend, array, assert_close):
-    def step(state, batch):
-        total, (factor,) = state
-        x, y = batch
-        return (total + factor * x, (factor,)), backend.xp.sum(x * y)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_epoch_takes_the_step_for_every_batch_with_the_views_of_its_parameters(
+    in_place, backend, array, assert_close
+):
+    class Adds:
+        def layers(self, theta):
+            return theta[:1]
 
-    xs, ys = np.arange(6.0).reshape(3, 2), np.ones((3, 2))
-    (total, (factor,)), losses = backend.scan(step, (array([0.0, 0.0]), (array(2.0),)), (array(xs), array(ys)))
-    assert_close(total, 2 * xs.sum(axis=0))
-    assert_close(factor, 2.0)
-    assert_close(losses, xs.sum(axis=1))
+        def __call__(self, state, batch, layers=None):
+            theta, (factor,) = state
+            loss = layers[0] + batch[0]
+            if in_place:
+                theta += factor * batch
+            return State(theta if in_place else theta + factor * batch, (factor,)), loss
+
+    batches = np.arange(6.0).reshape(3, 2)
+    state, losses = backend.train_epoch(
+        Adds(), State(array([0.0, 0.0]), (array(2.0),)), (array(batch) for batch in batches)
+    )
+    assert_close(state.theta, 2 * batches.sum(axis=0))
+    assert_close(state.optimizer_state[0], 2.0)
+    assert_close(losses, [0.0, 2.0, 8.0])
 
 
 def test_new_arrays_are_made_on_the_device(backend, array):
@@ -184,10 +196,10 @@ def test_everything_is_computed_on_the_device_of_the_network(settings, training,
     network.cost_function(y, AL)
     network.update_parameters(network.backward_pass(y, AL), 0.1)
     network.load_state_dict(network.state_dict())
-    network.to_onnx(tmp_path / "network.onnx")
+    export_onnx(network, tmp_path / "network.onnx")
     if network.ensemble:
         network.member(1).train(X, y, 0.1, epochs=1, verbose=False)
-        network.best().predict(X)
+        network.best_member().predict(X)
     network.parameters["W1"] = np.ones(network.parameters["W1"].shape)
     network.parameters = dict(network.initialize_weights_deep([2, 3, 1]))
     network.clear_weights()
@@ -324,7 +336,7 @@ def test_the_table_is_what_the_module_prints(capsys):
 def uses_of_xp() -> list[tuple[str, str, list[str]]]:
     """Return file, function and keywords of every ``xp.function(...)`` in the package, and of every ``xp.name``."""
     uses = []
-    for path in sorted(PACKAGE.glob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             function, keywords = (node.func, node.keywords) if isinstance(node, ast.Call) else (node, [])
             if isinstance(function, ast.Attribute):

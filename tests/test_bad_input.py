@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from xpnet import Activation, Loss, NeuralNetwork, Optimizer
+from xpnet._checks import positive_integer
 from xpnet.initializers import normal
-from xpnet.validation import positive_integer
 
 LAYERS = [2, 4, 1]
 GOOD_X, GOOD_Y = np.linspace(-1, 1, 14).reshape(7, 2), np.linspace(0, 1, 7).reshape(7, 1)
@@ -248,7 +248,7 @@ def broken(**functions):
     (broken(gradient=lambda xp, A, Y: xp.sum(A - Y, axis=-2)), r"a gradient of their shape, got \(1,\) and \(1,\)"),
     (broken(update=lambda xp, theta, d, memory, rate: (theta[:3], memory)), r"theta of the .* \(17,\) .* \(3,\)"),
     (broken(update=lambda xp, theta, d, memory, rate: (xp.astype(theta, xp.int32), memory)), "got .* and .*int32"),
-    (broken(update=lambda xp, theta, d, memory, rate: (theta, (d,))), "a memory of 0 arrays as its init, not 1"),
+    (broken(update=lambda xp, theta, d, memory, rate: (theta, (d,))), "a state of 0 arrays as its init, not 1"),
 ])  # fmt: skip
 def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(parts, says, array, dtype):
     network = NeuralNetwork(LAYERS, dtype=dtype, seed=1, **parts)
@@ -270,7 +270,7 @@ def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(pa
     ({"weight_decay": "much"}, TypeError, "weight_decay must be a positive number, got 'much'"),
     ({"l2": np.array([0.1, 0.2])}, TypeError, "l2 must be a positive number"),
     ({"l1": False}, TypeError, "l1 must be a positive number, got False"),
-    ({"optimizer": Optimizer(lambda xp, theta: theta, None)}, TypeError, "init must answer a tuple of arrays"),
+    ({"optimizer": Optimizer(lambda xp, theta: theta, None)}, TypeError, "init must return a tuple of arrays"),
     ({"initializer": normal(3e38), "dtype": "float32"}, ValueError, "what the initializer draws must be finite"),
 ])  # fmt: skip
 def test_parts_that_do_not_go_together_are_refused(arguments, error, says):
@@ -278,7 +278,7 @@ def test_parts_that_do_not_go_together_are_refused(arguments, error, says):
         NeuralNetwork(**{"layer_list": LAYERS, "seed": 3, **arguments})
 
 
-@pytest.mark.parametrize("name", ["activations", "loss", "optimizer", "initializer", "regularization", "theta"])
+@pytest.mark.parametrize("name", [*NeuralNetwork(LAYERS).settings, "settings", "theta", "cache", "history"])
 def test_what_a_network_was_built_with_stays(name):
     with pytest.raises(AttributeError):
         setattr(NeuralNetwork(LAYERS), name, "adam")

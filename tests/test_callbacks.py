@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xpnet import Callback, NeuralNetwork
-from xpnet.history import History
+from xpnet.training.history import History
 
 
 @pytest.fixture

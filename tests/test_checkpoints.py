@@ -41,7 +41,7 @@ def test_a_network_goes_on_to_the_bit_where_it_was_saved(backend, dtype, path):
     save_checkpoint(saved, path)
     loaded = load_checkpoint(path, device=backend)
     assert loaded.layer_list == LAYERS
-    assert (loaded.dtype, loaded.seed, loaded.regularization) == (saved.dtype, saved.seed, saved.regularization)
+    assert loaded.settings == saved.settings
     for each in (saved, loaded):
         each.train(X, Y, 0.05, epochs=2, **OPTIONS)
     np.testing.assert_array_equal(backend.to_numpy(loaded.theta), backend.to_numpy(saved.theta))
@@ -112,8 +112,7 @@ def test_a_checkpoint_in_the_middle_of_a_training_goes_on_to_the_bit(settings, t
     whole.train(X, Y, 0.3, epochs=epochs, **OPTIONS, **training, callbacks=save)
     assert middle == [4]
     resumed = load_checkpoint(path, device=backend)
-    assert (resumed.ensemble, resumed.seed, resumed.dropout) == (whole.ensemble, whole.seed, whole.dropout)
-    assert resumed.regularization == whole.regularization
+    assert resumed.settings == whole.settings
     resumed.train(X, Y, 0.3, epochs=epochs - 4, **OPTIONS, **training)
     np.testing.assert_array_equal(backend.to_numpy(resumed.theta), backend.to_numpy(whole.theta))
     assert list(resumed.history) == list(whole.history)
@@ -126,7 +125,7 @@ def test_what_early_stopping_went_back_to_is_known_to_the_file(path):
     saved = NeuralNetwork(LAYERS, ensemble=3, seed=0)
     saved.train(X, Y, [0.1, 5.0, 50.0], **settings, **OPTIONS)
     save_checkpoint(saved, path)
-    assert load_checkpoint(path).best().seed == saved.best().seed
+    assert load_checkpoint(path).best_member().seed == saved.best_member().seed
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
@@ -182,7 +181,7 @@ def test_parts_of_a_users_own_are_handed_in_again(path):
 
 def rewritten(path, **changes):
     """Write a checkpoint again with other text, and a checksum that fits it."""
-    import xpnet.checkpoints as module
+    import xpnet.storage.checkpoints as module
 
     with module._safetensors()[0](path, framework="numpy") as file:
         text = json.dumps({**json.loads(file.metadata()["xpnet"]), **changes})
@@ -192,17 +191,17 @@ def rewritten(path, **changes):
 
 def test_an_older_or_newer_file_is_refused(path):
     save_checkpoint(network(), path)
-    rewritten(path, format=1)
-    with pytest.raises(ValueError, match="has the older format 1, but this version of xpnet reads 2: write it anew"):
+    rewritten(path, format=2)
+    with pytest.raises(ValueError, match="has the older format 2, but this version of xpnet reads 3: write it anew"):
         load_checkpoint(path)
-    rewritten(path, format=3)
-    with pytest.raises(ValueError, match="has the newer format 3, but this version of xpnet reads 2: update xpnet"):
+    rewritten(path, format=4)
+    with pytest.raises(ValueError, match="has the newer format 4, but this version of xpnet reads 3: update xpnet"):
         load_checkpoint(path)
 
 
 def test_a_file_of_another_architecture_is_refused(path):
     save_checkpoint(network(), path)
-    rewritten(path, layer_list=[2, 5, 1])
+    rewritten(path, settings={**network().settings, "layer_list": [2, 5, 1]})
     with pytest.raises(ValueError, match=r"theta must have the shape \(21,\), got \(17,\)"):
         load_checkpoint(path)
 
@@ -240,7 +239,7 @@ def test_a_missing_file_is_said_so(path):
 @pytest.mark.parametrize(("state", "says"), [
     ({"theta": np.ones(3)}, r"theta must have the shape \(17,\), got \(3,\)"),
     ({"theta": np.full(17, np.nan)}, "theta must be finite"),
-    ({"memory": []}, "the memory is of another optimizer"),
+    ({"optimizer_state": []}, "optimizer_state is of another optimizer"),
 ])  # fmt: skip
 def test_a_state_that_does_not_fit_leaves_the_network_unchanged(state, says):
     kept = network()
@@ -255,7 +254,7 @@ def test_a_state_comes_in_the_networks_own_precision():
     double, single = network(optimizer="adam"), network(optimizer="adam", dtype="float32")
     double.train(X, Y, 0.1, epochs=2, **OPTIONS)
     single.load_state_dict(double.state_dict())
-    assert {array.dtype for array in (single.theta, *single._memory)} == {np.dtype("float32")}
+    assert {array.dtype for array in (single.theta, *single._snapshot.optimizer_state)} == {np.dtype("float32")}
 
 
 def test_a_state_is_the_networks_own():
@@ -279,15 +278,17 @@ def test_a_state_brings_its_seed():
 
 def test_a_state_that_lacks_something_is_refused():
     state = network().state_dict()
-    del state["memory"], state["seed"]
-    with pytest.raises(ValueError, match="state must be what a network's state_dict returns, but lacks memory, seed"):
+    del state["optimizer_state"], state["seed"]
+    with pytest.raises(
+        ValueError, match="state must be what a network's state_dict returns, but lacks optimizer_state, seed"
+    ):
         network().load_state_dict(state)
 
 
 def test_the_best_of_an_ensemble_that_stopped_early_can_be_saved(path):
     ensemble = NeuralNetwork(LAYERS, ensemble=3, seed=0)
     ensemble.train(X, Y, [0.1, 5.0, 50.0], epochs=20, patience=3, validation_split=0.3, **OPTIONS)
-    best = ensemble.best()
+    best = ensemble.best_member()
     save_checkpoint(best, path)
     loaded = load_checkpoint(path)
     assert (loaded.best_loss, loaded.best_epoch) == (best.best_loss, best.best_epoch)
@@ -300,7 +301,7 @@ def test_a_state_shares_nothing():
     state, before = one.state_dict(), one.best_loss
     other.load_state_dict(state)
     losses = other.history["loss"]
-    for array in (state["best_loss"], state["best_epoch"], state["history"]["loss"]):
+    for array in (*state["best"].values(), state["history"]["loss"]):
         array[...] = 77
     one.best_loss[:] = 77
     for each in (one, other):
@@ -309,12 +310,14 @@ def test_a_state_shares_nothing():
 
 
 WRONG = [
-    ("best_loss", "x", "best_loss must hold real numbers"),
-    ("best_epoch", np.nan, "best_epoch must be finite"),
-    ("best_epoch", [1, 2], r"best_epoch must have the shape \(\), got \(2,\)"),
-    ("best_so_far", {}, "what early stopping waits for lacks theta, memory, loss"),
+    ("best", {"loss": "x", "epoch": 0}, "best loss must hold real numbers"),
+    ("best", {"loss": 1.0, "epoch": np.nan}, "best epoch must be finite"),
+    ("best", {"loss": 1.0, "epoch": [1, 2]}, r"best epoch must have the shape \(\), got \(2,\)"),
+    ("best", 3, "best must be None or hold loss and epoch, got 3"),
+    ("draws", 0, "draws must be a positive integer, got 0"),
+    ("early_stopping", {}, "early_stopping lacks theta"),
     ("history", [1.0], "a history is a mapping of names to arrays"),
-    ("memory", "x", "memory must be a list of arrays, got 'x'"),
+    ("optimizer_state", "x", "optimizer_state must be a list of arrays, got 'x'"),
     ("seed", -1, "seed must not be negative"),
 ]
 
@@ -338,12 +341,12 @@ def test_what_is_no_network_is_not_saved(path):
 def test_a_state_is_a_copy():
     one, other, third = network(), network(seed=2), network(seed=3)
     state = one.state_dict()
-    before = [array.copy() for array in (state["theta"], *state["memory"])]
+    before = [array.copy() for array in (state["theta"], *state["optimizer_state"])]
     for each in (other, third):
         each.load_state_dict(state)
         each.update_parameters(each.backward_pass(Y, each.deep_forward(X.T)), 0.1)
     np.testing.assert_array_equal(other.theta, third.theta)
-    for array, expected in zip((state["theta"], *state["memory"]), before, strict=True):
+    for array, expected in zip((state["theta"], *state["optimizer_state"]), before, strict=True):
         np.testing.assert_array_equal(array, expected)
 
 

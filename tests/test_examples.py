@@ -212,7 +212,7 @@ def test_a_terminal_gets_a_progress_bar_and_reports_above_it(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr("xpnet.following._BAR_SECONDS", 0)
+    monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0)
     assert sine.main([*SHORT, "--no-plots", "--batch-size", "all"]) == 0
     assert "12/12" in terminal.getvalue() or "/12 [" in terminal.getvalue()
     reports = [line for line in terminal.lines() if "Loss" in line]
@@ -220,7 +220,7 @@ def test_a_terminal_gets_a_progress_bar_and_reports_above_it(monkeypatch):
 
 
 def test_a_pipe_gets_no_progress_bar(monkeypatch, capsys):
-    monkeypatch.setattr("xpnet.following._BAR_SECONDS", 0)
+    monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0)
     sine.main([*SHORT, "--no-plots", "--batch-size", "all"])
     assert "/12 [" not in "".join(capsys.readouterr())
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xpnet import NeuralNetwork
-from xpnet.history import History
+from xpnet.training.history import History
 
 
 @pytest.fixture
@@ -138,10 +138,10 @@ def test_ctrl_c_while_the_history_waits_for_the_device_loses_nothing(X, y, monke
     interrupted, whole = network(), network()
     monkeypatch.setattr(place, "to_numpy", interrupted_once)
     training = {"metrics": "accuracy", "shuffle": True, "progress_bar": False}
-    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 5"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 4"):
         interrupted.train(X, y, 0.1, epochs=9, verbose_epoch=4, **training)
     monkeypatch.undo()
-    whole.train(X, y, 0.1, epochs=5, verbose=False, shuffle=True, metrics="accuracy")
+    whole.train(X, y, 0.1, epochs=4, verbose=False, shuffle=True, metrics="accuracy")
     np.testing.assert_array_equal(interrupted.theta, whole.theta)
     for name in whole.history:
         np.testing.assert_array_equal(interrupted.history[name], whole.history[name])

@@ -121,10 +121,10 @@ def test_what_is_infinite_from_the_start_is_an_error(data):
 def test_an_optimizer_keeps_its_memory_if_lbfgs_never_takes_a_step(data):
     trained = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], optimizer="adam", seed=0)
     trained.train(*data, 0.01, epochs=2, verbose=False)
-    before = [array.copy() for array in trained._memory]
+    before = [array.copy() for array in trained._snapshot.optimizer_state]
     with pytest.raises(FloatingPointError):
         trained.train_lbfgs(data[0] * 1e200, data[1], verbose=False)
-    for array, expected in zip(trained._memory, before, strict=True):
+    for array, expected in zip(trained._snapshot.optimizer_state, before, strict=True):
         np.testing.assert_array_equal(array, expected)
 
 

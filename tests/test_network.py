@@ -225,7 +225,7 @@ def test_the_optimizers_memory_moves_with_the_network_and_keeps_shapes_and_types
         network.train(*data, learning_rate=0.1, epochs=2, verbose=False, batch_size=3)
         stays.train(X, y, learning_rate=0.1, epochs=2, verbose=False, batch_size=3)
     np.testing.assert_allclose(host(network), host(stays), rtol=1e-5)
-    v, steps = network._memory
+    v, steps = network._snapshot.optimizer_state
     assert (v.shape, v.dtype) == (network.theta.shape, network.theta.dtype)
     assert (steps.shape, steps.dtype, int(steps)) == ((), np.int32, 18)
 
@@ -234,7 +234,7 @@ def test_assigning_all_parameters_makes_the_optimizer_start_anew(X, y):
     network = NeuralNetwork(LAYERS, optimizer=counting_momentum(), seed=1)
     network.train(X, y, 0.1, epochs=2, verbose=False)
     network.parameters = dict(network.parameters)
-    assert int(network._memory[1]) == 0
+    assert int(network._snapshot.optimizer_state[1]) == 0
 
 
 # ---- Seeds and precision

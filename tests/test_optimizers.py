@@ -7,8 +7,8 @@ import pytest
 from oracles import ORACLES, RATE, gradient
 
 from xpnet import NeuralNetwork
+from xpnet.core.regularization import regularized
 from xpnet.optimizers import OPTIMIZERS, adam, adamw, rmsprop, sgd
-from xpnet.regularization import regularized
 
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -71,8 +71,8 @@ def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
 
     brought, asked = trained(optimizer="adamw"), trained(optimizer="adam", weight_decay=0.01)
     np.testing.assert_array_equal(brought.theta, asked.theta)
-    assert brought.regularization["weight_decay"] == 0.01
-    assert trained(optimizer=adamw(weight_decay=0.3)).regularization["weight_decay"] == 0.3
+    assert brought.weight_decay == 0.01
+    assert trained(optimizer=adamw(weight_decay=0.3)).weight_decay == 0.3
     none = trained(optimizer="adamw", weight_decay=0.0)
     np.testing.assert_array_equal(none.theta, trained(optimizer="adam").theta)
 

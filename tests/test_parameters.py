@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnet.parameters import Layout, Parameters, flatten
+from xpnet import NeuralNetwork
+from xpnet.core.parameters import Layout, flatten
 
 architectures = st.lists(st.integers(1, 6), min_size=2, max_size=6)
 
@@ -42,8 +43,11 @@ def test_flatten_on_every_backend(xp, array, assert_close, rng):
 
 @pytest.fixture
 def parameters(backend, dtype, array):
-    layout = Layout([2, 3, 1])
-    return Parameters(backend, dtype, layout, array(np.arange(layout.size)))
+    network = NeuralNetwork([2, 3, 1], device=backend, dtype=dtype)
+    network.parameters = {
+        name: network.parameters.layout.view(np, np.arange(13.0), name) for name in network.parameters
+    }
+    return network.parameters
 
 
 def test_parameters_have_the_documents_names_in_its_order(parameters):

@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from xpnet.activations import ACTIVATIONS, relu, sigmoid
+from xpnet.core.parameters import Layout, flatten
+from xpnet.core.propagation import backward, forward
 from xpnet.losses import half_squared_error, mean_loss
-from xpnet.parameters import Layout, flatten
-from xpnet.propagation import backward, forward
 
 LAYERS = [3, 5, 4, 2]
 ACTS = [relu, relu, sigmoid]
@@ -26,7 +26,7 @@ def gradients_of(xp, theta, X, Y, activations=ACTS, layout=LAYOUT):
     """Return dX and dtheta of the mean loss."""
     A, cache = forward(xp, X, layout.layers(xp, theta), activations)
     _, dA = mean_loss(xp, half_squared_error, A, Y)
-    gradients = backward(xp, dA, A, cache, activations)
+    gradients = backward(xp, dA, cache, activations)
     return gradients[0][0], flatten(xp, [array for _, dW, db in gradients for array in (dW, db)])
 
 
@@ -50,7 +50,7 @@ def test_forward_is_the_documents(xp, array, assert_close, theta, X):
     documents = Document(named(theta))
     assert_close(A, documents.forward(X), rtol=1e-5)
     for arrays, expected_arrays in zip(cache, documents.cache, strict=True):
-        for actual, wanted in zip(arrays, expected_arrays, strict=True):
+        for actual, wanted in zip(arrays[:4], expected_arrays, strict=True):
             assert_close(actual, wanted, rtol=1e-4)
 
 
@@ -103,8 +103,8 @@ def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, t
 def test_without_the_input_gradient_nothing_else_changes(xp, array, theta, X, Y, backend):
     A, cache = forward(xp, array(X), LAYOUT.layers(xp, array(theta)), ACTS)
     _, dA = mean_loss(xp, half_squared_error, A, array(Y))
-    whole = backward(xp, dA, A, cache, ACTS)
-    without = backward(xp, dA, A, cache, ACTS, input_gradient=False)
+    whole = backward(xp, dA, cache, ACTS)
+    without = backward(xp, dA, cache, ACTS, input_gradient=False)
     assert without[0][0] is None
     for (_, *arrays), (_, *wanted) in zip(without, whole, strict=True):
         for one, other in zip(arrays, wanted, strict=True):

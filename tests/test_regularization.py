@@ -8,9 +8,10 @@ from oracles import ORACLES, RATE, gradient
 
 from xpnet import Activation, NeuralNetwork
 from xpnet.activations import ACTIVATIONS
+from xpnet.core.parameters import Layout
+from xpnet.core.propagation import backward, forward
+from xpnet.core.regularization import dropped, regularized
 from xpnet.optimizers import OPTIMIZERS
-from xpnet.parameters import Layout
-from xpnet.regularization import dropped, regularized
 
 SETTINGS = {"weight_decay": 0.1, "l2": 0.1, "clip_norm": 0.5}
 
@@ -60,14 +61,24 @@ def test_the_mask_tells_weights_from_biases():
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "softplus"])
 def test_dropout_is_a_mask_and_its_derivative_is_that_of_the_mask(name, xp, array, assert_close, rng):
-    Z, dA, mask = rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.random((3, 4)) > 0.4
-    activation = ACTIVATIONS[name]
-    given = array(mask) > 0.5
-    left = dropped(activation, given, 0.4)
-    A = activation.forward(np, Z)
-    assert_close(left.forward(xp, array(Z)), A * mask / 0.6)
-    answered = left.forward(xp, array(Z))
-    assert_close(left.backward(xp, array(dA), array(Z), answered), activation.backward(np, dA * mask / 0.6, Z, A))
+    """Through forward and backward: the layer after sees the mask, and so does the gradient of the layer before."""
+    X, W1, W2, mask = (rng.standard_normal(shape) for shape in ((2, 4), (3, 2), (1, 3), (3, 4)))
+    keep, activation = mask > -0.3, ACTIVATIONS[name]
+    layers = [(array(W), array(np.zeros((W.shape[0], 1)))) for W in (W1, W2)]
+    dropout, activations = [(array(mask) > -0.3, 0.4)], [activation, ACTIVATIONS["identity"]]
+    output, cache = forward(xp, array(X), layers, activations, dropout)
+    A = activation.forward(np, W1 @ X)
+    assert_close(output, W2 @ (A * keep / 0.6))
+    (dX, dW1, _), (_, dW2, _) = backward(xp, array(np.ones((1, 4))), cache, activations, dropout)
+    assert_close(dW2, np.ones((1, 4)) @ (A * keep / 0.6).T)
+    dZ = activation.backward(np, W2.T @ np.ones((1, 4)) * keep / 0.6, W1 @ X, A)
+    assert_close(dW1, dZ @ X.T)
+    assert_close(dX, W1.T @ dZ)
+
+
+def test_a_layer_without_dropout_is_left_as_it_is(xp, array):
+    A = array([[1.0]])
+    assert dropped(xp, A, None, 0.0) is A
 
 
 def test_dropout_leaves_out_the_fraction_and_makes_up_for_it():

@@ -1,18 +1,19 @@
-"""Is the backward pass the derivative of the forward pass? For a user's own activation or loss, mainly."""
+"""Is the backward pass the derivative of the forward pass? For custom activations and losses, mainly."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from xpnet import validation
+from xpnet._checks import positive_number
 from xpnet._types import Array
 from xpnet.backends import random_stream
-from xpnet.data import bring_samples
+from xpnet.core.propagation import forward
+from xpnet.core.settings import one_seed
+from xpnet.core.step import loss_gradient
+from xpnet.data.placement import Transfer, place_of
+from xpnet.data.samples import bring_samples
 from xpnet.losses import fuse, mean_loss
 from xpnet.network import NeuralNetwork
-from xpnet.propagation import forward
-from xpnet.training import loss_gradient
-from xpnet.transfer import Transfer, place_of
 
 
 class Slope(NamedTuple):
@@ -86,19 +87,19 @@ def gradient_check(
     report : GradientReport
         ``report.passed``, and ``print(report)`` for a table.
     """
-    step = validation.positive_number("step", step, "float64")
-    tolerance = validation.positive_number("tolerance", tolerance, "float64")
+    step = positive_number("step", step, "float64")
+    tolerance = positive_number("tolerance", tolerance, "float64")
     if network.ensemble is not None:
         msg = "gradient_check looks at one network: give it a member of the ensemble"
         raise ValueError(msg)
     backend, layout = network.backend, network.parameters.layout
-    rng = random_stream(validation.seed(seed))
+    rng = random_stream(one_seed(seed))
     activations, loss = fuse(network.activations, network.loss)
     with backend.on_device():
         xp = backend.xp
         data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
         given = {"X": X, "y": y, "sample_weight": None}
-        samples = bring_samples(data, given, network.layer_list, network.activations[-1].bounds)
+        samples = bring_samples(data, given, network._settings)
         theta, (columns, Y, _) = data.to_network("theta", network.theta), samples.columns()
 
         def value(theta: Array, X: Array) -> float:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from xpnet._checks import positive_number
 from xpnet._types import Layer
-from xpnet.validation import positive_number
 
 Initializer: TypeAlias = Callable[[Any, int, int], Layer]
 

@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from xpnet._checks import positive_number
 from xpnet._types import Array, Namespace
 from xpnet.activations import Activation, identity, sigmoid, softmax
-from xpnet.validation import positive_number
 
 
 class Loss(NamedTuple):

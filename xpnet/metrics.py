@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from xpnet._checks import named
 from xpnet._types import Array, Namespace
-from xpnet.validation import named
 
 Metric: TypeAlias = Callable[[Namespace, Array, Array, Array | None], Array]
 

@@ -1,42 +1,34 @@
-"""The document's class: a multilayer perceptron with its weights, its training and its record.
-
-`NeuralNetwork` is a `Predictor` that learns: by the document's steps, taken one at a time by hand, or by training.
-"""
+"""The document's class: a multilayer perceptron with its weights, its training and its record."""
 
 from __future__ import annotations
 
-import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from xpnet import lbfgs, validation
+from xpnet import plotting
 from xpnet._types import Array
-from xpnet.activations import Activation, relu, sigmoid
-from xpnet.backends import HOST, Backend, new_seed
-from xpnet.backends.base import State
+from xpnet.activations import Activation
+from xpnet.backends import HOST, Backend, get_backend
+from xpnet.by_hand import StepByStep
 from xpnet.callbacks import Callback
-from xpnet.data import TrainingData, bring_samples, named_validation_data
-from xpnet.early_stopping import BestSoFar
-from xpnet.following import Follower, Plan
+from xpnet.core.parameters import Layout, Parameters
+from xpnet.core.settings import Settings, layer_sizes
 from xpnet.initializers import Initializer
-from xpnet.losses import Loss, fuse, mean_loss
-from xpnet.metrics import Metric, metrics_by_name
-from xpnet.model import Model
+from xpnet.losses import Loss
+from xpnet.metrics import Metric
 from xpnet.optimizers import Optimizer
-from xpnet.parameters import flatten
-from xpnet.predictor import Predictor
-from xpnet.propagation import backward, forward
 from xpnet.schedules import Schedule
-from xpnet.training import copy_state
-from xpnet.transfer import bring, bring_state_like, place_of
+from xpnet.training import loop
+from xpnet.training.history import History
+from xpnet.training.options import TrainingOptions
+from xpnet.training.progress import Progress, new_optimizer_state
 
 Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | Callable[[Any], object]]
 
 
-class NeuralNetwork(Predictor):
+class NeuralNetwork(StepByStep):
     """A multilayer perceptron, trained by gradient descent.
 
     Parameters
@@ -45,30 +37,29 @@ class NeuralNetwork(Predictor):
         The sizes of the layers, inputs first: ``[1, 10, 10, 1]`` has one input, two hidden layers of ten, one output.
     activations : sequence of str or Activation, optional
         One for each layer after the inputs. By default relu for the hidden layers, and for the last one softmax with
-        the categorical cross-entropy, else sigmoid; where answers are not between 0 and 1, end with ``"identity"``.
+        the categorical cross-entropy, else sigmoid; where outputs are not between 0 and 1, end with ``"identity"``.
     loss : str or Loss
-        What training makes small.
+        The loss that training minimises.
     optimizer : str or Optimizer
         How the parameters follow their gradient.
     initializer : str or callable
         How initial weights are drawn.
     initial_scale : float
-        What the weights and biases that the initializer draws are multiplied with.
+        The factor on the weights and biases that the initializer draws.
     weight_decay, l2, l1 : float
-        How strongly the weights, not the biases, are drawn to zero: by a decay beside the optimizer (by default the
-        optimizer's own, which is 0 but for adamw), or by penalties ½ λ ‖W‖² and λ ‖W‖₁ through it. The losses that are
-        reported are without the penalties.
+        How strongly the weights, not the biases, are shrunk: by a decoupled decay (by default the optimizer's own,
+        which is 0 but for adamw), or by penalties ½ λ ‖W‖² and λ ‖W‖₁. Reported losses are without the penalties.
     clip_norm : float, optional
-        The greatest length that the gradient keeps.
+        The maximum norm of the gradient.
     dropout : float or sequence of float
         The fraction of the units of every hidden layer, or of each of them, that a training step leaves out.
     ensemble : int, optional
         How many networks to train side by side, E. Each has its own seed, and `initial_scale`, `weight_decay`, `l2`,
         `l1` and `clip_norm` may be arrays of shape (E,), one value for each. Whatever belongs to a network then has a
-        leading axis: `theta` has the shape (E, P), ``parameters["W1"]`` (E, n_1, n_0), an answer (E, N, n_L).
+        leading axis: `theta` has the shape (E, P), ``parameters["W1"]`` (E, n_1, n_0), a prediction (E, N, n_L).
     device : str or Backend, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is brought there. Without it the network
-        goes wherever the data is. Either way results come back in the library and on the device of the data.
+        follows the data's device. Either way results come back in the library and on the device of the data.
     dtype : {"float64", "float32"}
         The precision of parameters and computation.
     seed : int or sequence of int, optional
@@ -89,12 +80,10 @@ class NeuralNetwork(Predictor):
         What was measured in every epoch since the weights were drawn: ``history["loss"]``, and ``history.plot()``.
     epoch_loss : list of float
         The loss of every epoch since the weights were drawn; for an ensemble a list of E numbers for each.
-    ensemble : int or None
-        How many networks there are side by side.
     backend : Backend
         Where the network is.
-    seed : int or list of int
-        The seed in use, also where none was given, or those of an ensemble.
+    layer_list, activations, loss, …
+        Each setting by its name, to read; `seed` is known also where none was given.
 
     Examples
     --------
@@ -106,6 +95,8 @@ class NeuralNetwork(Predictor):
     >>> network.predict(X).shape
     (100,)
     """
+
+    _snapshot: Progress
 
     def __init__(
         self,
@@ -126,8 +117,8 @@ class NeuralNetwork(Predictor):
         dtype: Any = "float64",
         seed: int | Sequence[int] | None = None,
     ) -> None:
-        model = Model(
-            layer_list,
+        settings = Settings.of(
+            layer_list=layer_list,
             activations=activations,
             loss=loss,
             optimizer=optimizer,
@@ -140,141 +131,10 @@ class NeuralNetwork(Predictor):
             dropout=dropout,
             ensemble=ensemble,
             dtype=dtype,
-            seed=new_seed() if seed is None else seed,
+            seed=seed,
         )
-        super().__init__(model, device)
-        self._stops = False
-
-    # ---- The document's steps, one at a time
-
-    def deep_forward(self, X: Array) -> Array:
-        """Carry samples through the network, and keep in `cache` what `backward_pass` needs.
-
-        Parameters
-        ----------
-        X : array of shape (..., n_0, m)
-            The samples, one a column.
-
-        Returns
-        -------
-        AL : array of shape (..., n_L, m)
-            What the last layer answers, where X is.
-        """
-        data = self._transfer(X=X)
-        with data.backend.on_device():
-            X = data.to_network("X", X)
-            fits = X.ndim >= 2 and X.shape[-2] == self._model.layer_list[0] and 0 not in X.shape
-            if not fits or (self.ensemble and X.shape[:-2] not in ((), self._model.lead)):
-                msg = (
-                    f"X must have the shape ({self._model.layer_list[0]}, m), one sample a column, got {tuple(X.shape)}"
-                )
-                raise ValueError(msg)
-            self._move(data.backend)
-            AL, self.cache = forward(self.backend.xp, X, self._parameters.layers(), self._model.activations)
-            return data.to_caller(AL)
-
-    def cost_function(self, Y: Array, AL: Array) -> Array:
-        """Return the loss averaged over the samples, of shape (..., 1, 1).
-
-        Parameters
-        ----------
-        Y : array of the shape of AL, or a number
-            The targets.
-        AL : array of shape (..., n_L, m)
-            What the network answered.
-        """
-        data = self._transfer(AL=AL, Y=Y)
-        with data.backend.on_device():
-            AL, Y = data.answers_and_targets(AL, "Y", Y)
-            cost, _ = mean_loss(data.backend.xp, self.loss, AL, Y)
-            return data.to_caller(cost[..., None, None])
-
-    def backward_pass(self, Y_target: Array, AL: Array) -> dict[str, Array]:
-        """Carry the gradient of the loss back through the layers that the last `deep_forward` went through.
-
-        Parameters
-        ----------
-        Y_target : array of the shape of AL, or a number
-            The targets.
-        AL : array of shape (..., n_L, m)
-            What `deep_forward` returned.
-
-        Returns
-        -------
-        grads : dict of arrays
-            From the last layer to the first, for two layers ``dA1, dW2, db2, dA0, dW1, db1``, where AL is.
-        """
-        data = self._transfer(AL=AL, Y_target=Y_target)
-        if not self.cache or data.backend != self.backend:
-            msg = "backward_pass needs the cache of a forward pass: call deep_forward first"
-            raise ValueError(msg)
-        with data.backend.on_device():
-            AL, Y = data.answers_and_targets(AL, "Y_target", Y_target)
-            validation.same_shape("AL", AL, self.cache[-1][0].shape)
-            xp = self.backend.xp
-            activations, loss = fuse(self._model.activations, self.loss)
-            if loss is not self.loss:
-                AL = self.cache[-1][0]  # the last activation is part of the loss now, which is one of Z
-            _, dAL = mean_loss(xp, loss, AL, Y)
-            gradients = backward(xp, dAL, AL, self.cache, activations)
-            return {
-                name: data.to_caller(array)
-                for l in reversed(range(len(gradients)))
-                for name, array in zip((f"dA{l}", f"dW{l + 1}", f"db{l + 1}"), gradients[l], strict=True)
-            }
-
-    def update_parameters(self, grads: Mapping[str, Array], learning_rate: float) -> None:
-        """Take one step down the gradient.
-
-        Parameters
-        ----------
-        grads : mapping
-            ``dW1, db1, …`` as from `backward_pass`; anything else in it is not looked at.
-        learning_rate : float
-            The length of the step, above zero.
-        """
-        self._refuse_in_training("update_parameters")
-        learning_rate = validation.positive_number("learning_rate", learning_rate, self.dtype)
-        if not isinstance(grads, Mapping):
-            msg = f"grads must be a mapping such as backward_pass returns, got {type(grads).__name__}"
-            raise TypeError(msg)
-        names = [f"d{name}" for name in self._parameters]
-        missing = [name for name in names if name not in grads]
-        if missing:
-            msg = f"grads lacks {', '.join(missing)}"
-            raise ValueError(msg)
-        data = self._transfer(**{name: grads[name] for name in names})
-        with data.backend.on_device():
-            xp, arrays = data.backend.xp, [data.to_network(name, grads[name]) for name in names]
-            for name, array in zip(names, arrays, strict=True):
-                validation.same_shape(name, array, self._parameters[name[1:]].shape)
-                validation.finite_array(xp, name, array)
-            self._move(data.backend)
-            # On a copy, which a step that goes wrong may spoil.
-            theta, memory = copy_state(xp, (self.theta, self._memory))
-            optimizer = self._model.regularized_optimizer(data.backend)
-            theta, memory = optimizer.update(xp, theta, flatten(xp, arrays), memory, learning_rate)
-            validation.same_shape("theta of the optimizer's update", theta, self.theta.shape)
-            validation.finite_array(xp, "what the update makes of theta", theta)
-            self._state = theta, memory
-            self._best_so_far = None
-
-    def sigmoid(self, x: Array) -> Array:
-        """1 / (1 + exp(−x)), which does not overflow."""
-        return self._elementwise(sigmoid.forward, x)
-
-    def sigmoid_derivative(self, Z: Array) -> Array:
-        """σ(Z) (1 − σ(Z))."""
-        return self._elementwise(lambda xp, Z: sigmoid.backward(xp, 1.0, Z, sigmoid.forward(xp, Z)), Z)
-
-    def relu(self, x: Array) -> Array:
-        """max(0, x)."""
-        return self._elementwise(relu.forward, x)
-
-    def _elementwise(self, function: Callable[..., Array], x: Any) -> Array:
-        backend = place_of(x=x) or HOST
-        with backend.on_device():
-            return function(backend.xp, bring("x", x, backend, self.dtype))
+        progress = Progress.start(settings, HOST if device is None else get_backend(device))
+        super().__init__(progress, follows_data=device is None)
 
     # ---- Training
 
@@ -368,47 +228,31 @@ class NeuralNetwork(Predictor):
             On Ctrl-C; the network is then as it was after the last complete epoch.
         """
         self._refuse_in_training("train")
-        model = self._model
-        rate = model.setting("learning_rate", learning_rate, validation.positive_number)
-        each_rate = rate if isinstance(rate, tuple) else (rate,) * (self.ensemble or 1)
-        plan = Plan.of(epochs, verbose_epoch, verbose, progress_bar, patience, tol, callbacks)
-        size = None if batch_size is None else validation.positive_integer("batch_size", batch_size)
-        at_once = None if members_at_once is None else validation.positive_integer("members_at_once", members_at_once)
-        if not (schedule is None or callable(schedule)):
-            msg = f"schedule must be callable or None, got {schedule!r}"
-            raise TypeError(msg)
-        data = self._training_data(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
-        backend, samples = data.backend, data.samples
-        size = min(size or samples.size, samples.size)
-        factors = None
-        if schedule:
-            factors = partial(model.factors, schedule, self._history, -(-samples.size // size))
-            for epoch in (self.epochs_trained, self.epochs_trained + plan.epochs - 1):
-                factors(epoch)
-        with backend.on_device():
-            rates = backend.asarray([[each] for each in each_rate] if self.ensemble else rate, self.dtype)
-            model.rehearse(backend, self._state_on(backend), samples, rates)
-
-        def run(take: Callable[[State, Array], bool]) -> None:
-            trained = model.train(
-                backend,
-                self._state,
-                samples,
-                rates,
-                first=self.epochs_trained,
-                epochs=plan.epochs,
-                batch_size=size,
-                shuffle=bool(shuffle),
-                factors=factors,
-                at_once=at_once,
-            )
-            for state, loss in trained:
-                if not take(state, loss):
-                    break
-
-        least, greatest = min(each_rate), max(each_rate)
-        rates_are = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
-        self._follow(plan, data, run, cause=f"the learning {rates_are} too high, or the data should be scaled")
+        options = TrainingOptions(
+            X=X,
+            y=y,
+            epochs=epochs,
+            verbose_epoch=verbose_epoch,
+            verbose=verbose,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            metrics=metrics,
+            patience=patience,
+            tol=tol,
+            callbacks=callbacks,
+            progress_bar=progress_bar,
+        )
+        loop.train(
+            self,
+            options,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            schedule=schedule,
+            members_at_once=members_at_once,
+        )
 
     def train_lbfgs(
         self,
@@ -451,145 +295,132 @@ class NeuralNetwork(Predictor):
             As `train`.
         """
         self._refuse_in_training("train_lbfgs")
-        model = self._model
-        lbfgs.scipy_optimize()
-        settings = {"ensemble": self.ensemble, "dropout": any(self.dropout), **self.regularization, "l2": 0.0}
-        refused = [name for name, value in settings.items() if value]
-        if refused:
-            of = " (adamw brings one; weight_decay=0 takes it away)" if self.optimizer.weight_decay else ""
-            msg = f"train_lbfgs cannot be used with {', '.join(refused)}{of}"
-            raise ValueError(msg)
-        plan = Plan.of(epochs, verbose_epoch, verbose, progress_bar, patience, tol, callbacks)
-        gradient_tol = validation.number_from_zero("gradient_tol", gradient_tol, "float64")
-        data = self._training_data(X, y, sample_weight, class_weight, validation_split, validation_data, metrics)
-        backend = data.backend
-
-        def run(take: Callable[[State, Array], bool]) -> None:
-            memory = self._new_memory()
-
-            def after_iteration(theta: Array) -> bool:
-                with backend.on_device():
-                    loss = model.measure(backend, theta, data.samples, {})["loss"]
-                    finite = bool(backend.xp.isfinite(loss))
-                # What is not finite ends the training, and leaves the network as it is.
-                return take((theta, memory) if finite else self._state, loss) and finite
-
-            lbfgs.minimize(
-                backend,
-                model.objective(backend, data.samples),
-                self.theta,
-                iterations=plan.epochs,
-                gradient_tol=gradient_tol,
-                after_iteration=after_iteration,
-            )
-
-        self._follow(plan, data, run, cause="the data should be scaled")
+        options = TrainingOptions(
+            X=X,
+            y=y,
+            epochs=epochs,
+            verbose_epoch=verbose_epoch,
+            verbose=verbose,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            metrics=metrics,
+            patience=patience,
+            tol=tol,
+            callbacks=callbacks,
+            progress_bar=progress_bar,
+        )
+        loop.train_by_lbfgs(self, options, gradient_tol=gradient_tol)
 
     def stop_training(self) -> None:
         """End the training after this epoch; for callbacks."""
-        if not self._trains:
+        if self._run is None:
             msg = "stop_training is for callbacks: the network does not train"
             raise RuntimeError(msg)
-        self._stops = True
+        self._run.stops = True
 
-    def _training_data(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        validation_split: Any = 0.0,
-        validation_data: Any = None,
-        metrics: Any = (),
-    ) -> TrainingData:
-        """Bring what to learn from, and what to measure the loss on besides."""
-        given, others = {"X": X, "y": y, "sample_weight": sample_weight}, named_validation_data(validation_data)
-        split = validation.fraction("validation_split", validation_split)
-        if split and others:
-            msg = "give validation_split or validation_data, not both"
+    # ---- Its record
+
+    @property
+    def history(self) -> History:
+        """What was measured in every epoch since the weights were drawn; reading it waits for the device."""
+        return self._snapshot.history
+
+    @property
+    def epochs_trained(self) -> int:
+        """How many epochs the network was trained for since its weights were drawn."""
+        return self._snapshot.history.epochs
+
+    @property
+    def epoch_loss(self) -> list[Any]:
+        """The loss of every epoch since the weights were drawn; reading it waits for the device."""
+        return self.history["loss"].tolist()  # type: ignore[no-any-return]
+
+    def plot_epoch(self) -> None:
+        """Show the loss over the epochs; needs matplotlib."""
+        plotting.show_epoch_loss(self.history["loss"])
+
+    @property
+    def best_loss(self) -> Any:
+        """The loss that early stopping has gone back to, a float, or of an ensemble an array (E,); None without it."""
+        best = self._snapshot.best
+        return best and (HOST.xp.asarray(best.loss, copy=True) if self.ensemble else float(best.loss))
+
+    @property
+    def best_epoch(self) -> Any:
+        """The epoch, from 0, that early stopping has gone back to, an int, or of an ensemble an array (E,), or None."""
+        best = self._snapshot.best
+        return best and (HOST.xp.asarray(best.epoch, copy=True) if self.ensemble else int(best.epoch))
+
+    # ---- Its parameters, all at once
+
+    def initialize_weights_deep(self, layer_list: Sequence[int]) -> dict[str, Array]:
+        """Draw parameters for these layer sizes, with the next numbers of the network's seed."""
+        self._refuse_in_training("initialize_weights_deep")
+        snapshot, layout = self._snapshot, Layout(layer_sizes(layer_list))
+        theta = self._members.draw(snapshot.draws, snapshot.backend, layout)
+        self._snapshot = replace(snapshot, draws=snapshot.draws + 1)
+        return {name: layout.view(snapshot.backend.xp, theta, name) for name in layout.slots}
+
+    def clear_weights(self) -> None:
+        """Draw new parameters, with the next numbers of the network's seed, and forget all training."""
+        self._refuse_in_training("clear_weights")
+        snapshot = self._snapshot
+        new = Progress.start(snapshot.settings, snapshot.backend, snapshot.draws)
+        self._forget_cache()
+        self._snapshot = new
+
+    @property
+    def parameters(self) -> Parameters:
+        """The weights and biases by name, views into `theta`; assigning all of them makes the optimizer start anew."""
+        return super().parameters
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        self._refuse_in_training("assigning parameters")
+        names = self.parameters.keys()
+        if not isinstance(values, Mapping) or values.keys() != names:
+            came = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+            msg = f"parameters must be a mapping of {', '.join(names)}, got {came}"
             raise ValueError(msg)
-        measures, model = metrics_by_name(metrics), self._model
-        data = self._transfer(**given, **others)
-        with data.backend.on_device():
-            settings = (model.layer_list, model.bounds, model.ensemble)
-            samples = bring_samples(data, given, *settings)
-            held_out = bring_samples(data, others, *settings) if others else None
-            if split:
-                samples, held_out = samples.split(data.backend, split)
-            learned = samples
-            if class_weight is not None:
-                learned = samples.weighted_by_class(data.backend, class_weight, self.dtype)
-        return TrainingData(data.backend, learned, samples, held_out, measures)
+        theta, snapshot = self.parameters.replaced(values), self._snapshot
+        optimizer_state = new_optimizer_state(snapshot.settings, snapshot.backend, theta)
+        self._snapshot = snapshot.with_parameters(theta, optimizer_state)
 
-    def _follow(
-        self, plan: Plan, data: TrainingData, run: Callable[[Callable[[State, Array], bool]], None], *, cause: str
-    ) -> None:
-        """Run a training and follow it: the one way in which weights change epoch by epoch.
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training has made of the network, on the host.
+
+        Returns
+        -------
+        state : dict
+            ``theta``, an array; ``optimizer``, its kind, and ``optimizer_state``, a list of arrays; ``history``, arrays
+            by name; ``seed``, and ``draws``, how often weights were drawn from it; ``best``, the ``loss`` and the
+            ``epoch`` that early stopping went back to, or None; and in the middle of a training that may stop early
+            ``early_stopping``, what it would go back to, else None.
+        """
+        return self._snapshot.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another network of the same layers and optimizer was, with its seed.
 
         Parameters
         ----------
-        plan : Plan
-            How to follow it.
-        data : TrainingData
-            What it learns from, and what it is measured on.
-        run : callable
-            ``run(take)`` trains, and calls ``take(state, loss) -> goes_on`` after every epoch with a state to keep.
-        cause : str
-            What most likely is the matter should the loss turn into NaN.
+        state : mapping
+            From the other's `state_dict`; the network keeps copies.
+
+        Raises
+        ------
+        ValueError
+            If the state is of other layers, of another optimizer, or of another number of networks; the network is then
+            unchanged.
+        RuntimeError
+            If a callback calls it while the network trains.
         """
-        backend, state = data.backend, self._state_on(data.backend)
-        few = data._replace(measured=data.measured.first(2), held_out=data.held_out and data.held_out.first(2))
-        self._model.figures(few, state[0], state[0][..., 0])  # a rehearsal: it fails while nothing has changed
-        best = (self._best_so_far or BestSoFar(state, self._model.lead)) if plan.patience else None
-        follower = Follower(self, backend, self._history, plan, best=best, cause=cause)
-
-        def take(state: State, loss: Array) -> bool:
-            figures = self._model.figures(data, state[0], loss)
-            self._state = state
-            with self._unchanged():
-                goes_on = follower.epoch(state, figures)
-            return goes_on and not self._stops
-
-        with ExitStack() as ends, self._under_way(backend, follower, best):
-            with self._unchanged():
-                for callback in plan.callbacks:
-                    callback.on_train_begin(self)
-                    ends.callback(callback.on_train_end, self)
-            if best is None or best.waits:  # a training that was cut off in its last epoch has nothing left to do
-                run(take)
-            follower.look()
-            follower.tell_best()
-
-    @contextmanager
-    def _under_way(self, backend: Backend, follower: Follower, best: BestSoFar | None) -> Iterator[None]:
-        """Be a network that trains, and however that ends, one that is as it should be afterwards."""
-        try:
-            self._best_so_far, self._trains, self._stops = best, True, False
-            self._move(backend)
-            yield
-        except KeyboardInterrupt:
-            raise follower.interrupted() from None
-        finally:
-            try:
-                follower.cut_bad_epochs()
-                follower.judge(self._state)  # an epoch that was interrupted after it was recorded
-                if best is not None and bool(HOST.xp.any(best.epoch >= 0)):
-                    self._state = best.state_or(self.backend, self._state)
-                    self._best = HOST.asarray(best.loss), HOST.asarray(best.epoch)
-            finally:
-                self._best_so_far, self._trains = None, False
-                follower.close()
-
-    @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """Call back, and see to it that nobody has assigned a parameter."""
-        theta = self.theta
-        try:
-            yield
-        finally:
-            changed, self._parameters.theta = self.theta is not theta, theta
-        if changed:
-            self._refuse_in_training("assigning parameters")
+        self._refuse_in_training("load_state_dict")
+        loaded = self._snapshot.loaded(state)
+        self._forget_cache()
+        self._snapshot = loaded
 
     # ---- The networks of an ensemble
 
@@ -615,18 +446,40 @@ class NeuralNetwork(Predictor):
         if not -self.ensemble <= at < self.ensemble:
             msg = f"there is no member {i} of {self.ensemble}"
             raise IndexError(msg)
-        at %= self.ensemble
-        network = NeuralNetwork(**self._model.member(at), device=self.backend)
-        network._goes_to_data = self._goes_to_data
-        with self.backend.on_device():
-            own = self.theta[at, ...], tuple(array[at, ...] for array in self._memory)
-        network._state = bring_state_like(network._state, own, self.backend)
-        network._history = self._history.member(at)
-        network._weights_streams = copy.deepcopy(self._weights_streams[at : at + 1])
-        if self._best and self._best[1][at] >= 0:
-            network._best = tuple(HOST.asarray(values[at]) for values in self._best)
+        return self._of(self._snapshot.member(at % self.ensemble), follows_data=self._follows_data)
+
+    @classmethod
+    def _of(cls, progress: Progress, *, follows_data: bool) -> NeuralNetwork:
+        """Return a network at some progress, without drawing any parameters."""
+        network = cls.__new__(cls)
+        StepByStep.__init__(network, progress, follows_data=follows_data)
         return network
 
-    def best(self) -> NeuralNetwork:
-        """Return the network of an ensemble whose loss is least, as a network of its own: see `best_index`."""
-        return self.member(self.best_index())
+    def best_member_index(self) -> int:
+        """Return the number of the network of an ensemble whose loss is least.
+
+        It is the validation loss where the last epoch had it, else that of training; and where early stopping has gone
+        back to the best epoch of each, that of those epochs.
+
+        Raises
+        ------
+        ValueError
+            If the network is no ensemble, was not trained, or all of its networks have diverged.
+        """
+        if self.ensemble is None:
+            msg = "a network that is no ensemble has no best member"
+            raise ValueError(msg)
+        best, history = self._snapshot.best, self._snapshot.history
+        if not history.epochs:
+            msg = "the best member is that of an ensemble that was trained"
+            raise ValueError(msg)
+        losses = best.loss if best else history.last()[history.monitored]
+        finite = HOST.xp.isfinite(losses)
+        if not bool(HOST.xp.any(finite)):
+            msg = "no network of the ensemble has a finite loss"
+            raise ValueError(msg)
+        return int(HOST.xp.argmin(HOST.xp.where(finite, losses, HOST.xp.inf)))
+
+    def best_member(self) -> NeuralNetwork:
+        """Return the network of an ensemble whose loss is least, as a network of its own: see `best_member_index`."""
+        return self.member(self.best_member_index())

@@ -2,12 +2,13 @@
 
 An optimizer is a pair of pure functions over the flat parameter vector ``theta`` of shape (..., P)::
 
-    memory = init(xp, theta)                                              what it keeps between steps, a tuple of arrays
-    theta, memory = update(xp, theta, dtheta, memory, learning_rate)      one step down the gradient dtheta
+    optimizer_state = init(xp, theta)
+    theta, optimizer_state = update(xp, theta, dtheta, optimizer_state, learning_rate)
 
+The optimizer state is a tuple of arrays that it keeps between steps; the update is one step down the gradient dtheta.
 `learning_rate` broadcasts against theta: a number, or an array of shape () or (..., 1). The update owns theta and the
-memory and may change them in place; it keeps their shapes and types. The arrays of the memory have the leading axes of
-theta and any after those.
+optimizer state and may change them in place; it keeps their shapes and types. The arrays of the optimizer state have
+the leading axes of theta and any after those.
 
 Names, formulas and defaults are PyTorch's, https://docs.pytorch.org/docs/stable/optim.html.
 """
@@ -19,10 +20,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from xpnet._checks import fraction, number_from_zero, positive_number
 from xpnet._types import Array, Namespace
-from xpnet.validation import fraction, number_from_zero, positive_number
 
-Memory: TypeAlias = tuple[Array, ...]
+OptimizerState: TypeAlias = tuple[Array, ...]
 
 
 class Optimizer(NamedTuple):
@@ -32,24 +33,24 @@ class Optimizer(NamedTuple):
     weights.
     """
 
-    init: Callable[[Namespace, Array], Memory]
-    update: Callable[[Namespace, Array, Array, Memory, float | Array], tuple[Array, Memory]]
+    init: Callable[[Namespace, Array], OptimizerState]
+    update: Callable[[Namespace, Array, Array, OptimizerState, float | Array], tuple[Array, OptimizerState]]
     weight_decay: float = 0.0
 
 
-def _sgd_init(xp: Namespace, theta: Array) -> Memory:
+def _sgd_init(xp: Namespace, theta: Array) -> OptimizerState:
     return ()
 
 
 def _sgd_update(
-    xp: Namespace, theta: Array, dtheta: Array, memory: Memory, learning_rate: float | Array
-) -> tuple[Array, Memory]:
+    xp: Namespace, theta: Array, dtheta: Array, optimizer_state: OptimizerState, learning_rate: float | Array
+) -> tuple[Array, OptimizerState]:
     """θ ← θ − α dθ."""
     theta -= learning_rate * dtheta
-    return theta, memory
+    return theta, optimizer_state
 
 
-def _zeros(xp: Namespace, theta: Array) -> Memory:
+def _zeros(xp: Namespace, theta: Array) -> OptimizerState:
     return (xp.zeros_like(theta),)
 
 
@@ -57,14 +58,14 @@ def _momentum_update(
     xp: Namespace,
     theta: Array,
     dtheta: Array,
-    memory: Memory,
+    optimizer_state: OptimizerState,
     learning_rate: float | Array,
     *,
     momentum: float,
     nesterov: bool,
-) -> tuple[Array, Memory]:
+) -> tuple[Array, OptimizerState]:
     """v ← μ v + dθ; θ ← θ − α v, or with Nesterov's look ahead θ ← θ − α (dθ + μ v)."""
-    (v,) = memory
+    (v,) = optimizer_state
     v *= momentum
     v += dtheta
     theta -= learning_rate * (dtheta + momentum * v if nesterov else v)
@@ -95,14 +96,14 @@ def _rmsprop_update(
     xp: Namespace,
     theta: Array,
     dtheta: Array,
-    memory: Memory,
+    optimizer_state: OptimizerState,
     learning_rate: float | Array,
     *,
     alpha: float,
     eps: float,
-) -> tuple[Array, Memory]:
+) -> tuple[Array, OptimizerState]:
     """s ← ρ s + (1 − ρ) dθ², where ρ is `alpha`; θ ← θ − α dθ / (√s + ε), where α is the learning rate."""
-    (s,) = memory
+    (s,) = optimizer_state
     s *= alpha
     s += (1.0 - alpha) * dtheta * dtheta
     theta -= learning_rate * dtheta / (xp.sqrt(s) + eps)
@@ -124,10 +125,16 @@ def rmsprop(*, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
 
 
 def _adagrad_update(
-    xp: Namespace, theta: Array, dtheta: Array, memory: Memory, learning_rate: float | Array, *, eps: float
-) -> tuple[Array, Memory]:
+    xp: Namespace,
+    theta: Array,
+    dtheta: Array,
+    optimizer_state: OptimizerState,
+    learning_rate: float | Array,
+    *,
+    eps: float,
+) -> tuple[Array, OptimizerState]:
     """s ← s + dθ²; θ ← θ − α dθ / (√s + ε)."""
-    (s,) = memory
+    (s,) = optimizer_state
     s += dtheta * dtheta
     theta -= learning_rate * dtheta / (xp.sqrt(s) + eps)
     return theta, (s,)
@@ -138,7 +145,7 @@ def adagrad(*, eps: float = 1e-10) -> Optimizer:
     return Optimizer(_zeros, partial(_adagrad_update, eps=positive_number("eps", eps, "float32")))
 
 
-def _adam_init(xp: Namespace, theta: Array) -> Memory:
+def _adam_init(xp: Namespace, theta: Array) -> OptimizerState:
     return xp.zeros_like(theta), xp.zeros_like(theta), xp.zeros_like(theta[..., :1])
 
 
@@ -146,18 +153,18 @@ def _adam_update(
     xp: Namespace,
     theta: Array,
     dtheta: Array,
-    memory: Memory,
+    optimizer_state: OptimizerState,
     learning_rate: float | Array,
     *,
     betas: tuple[float, float],
     eps: float,
-) -> tuple[Array, Memory]:
+) -> tuple[Array, OptimizerState]:
     """m ← β₁ m + (1 − β₁) dθ; v ← β₂ v + (1 − β₂) dθ²; θ ← θ − α m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) in the t-th step, where 1 − βᵗ is −expm1(t log β), exact in single precision
     too.
     """
-    m, v, t = memory
+    m, v, t = optimizer_state
     m *= betas[0]
     m += (1.0 - betas[0]) * dtheta
     v *= betas[1]
@@ -210,7 +217,7 @@ OPTIMIZERS = {
 }
 
 
-def kind_of_memory(optimizer: Optimizer) -> str:
-    """Return what tells apart the memories of optimizers: the name of the function that updates them."""
+def kind_of(optimizer: Optimizer) -> str:
+    """Return what tells apart the states of optimizers: the name of the function that updates them."""
     function = getattr(optimizer.update, "func", optimizer.update)
     return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -2,9 +2,9 @@
 
 A schedule is a function ``schedule(xp, t, history) -> factor`` that says what the learning rate is multiplied with at
 the times t of one epoch, counted in epochs since the weights were drawn, fractions and all, given the
-`xpnet.history.History` of those before. t is a host array of shape (steps,), and so is the factor, or of shape (steps,
-E) with one for each network of an ensemble; factors are finite and not negative. Any such function of a user's own will
-do; one that does not look at the history does not wait for the device.
+`xpnet.training.history.History` of those before. t is a host array of shape (steps,), and so is the factor, or of shape
+(steps, E) with one for each network of an ensemble; factors are finite and not negative. Any such function will do; one
+that does not read the history does not wait for the device.
 
 The shapes, and most of the names, are those of PyTorch's schedulers,
 https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate.
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from xpnet._checks import is_number, number_from_zero, positive_integer, positive_number
 from xpnet._types import Array, Namespace
-from xpnet.validation import is_number, number_from_zero, positive_integer, positive_number
 
 Schedule: TypeAlias = Callable[[Namespace, Array, Any], Array]
 
@@ -106,14 +106,14 @@ class _ReduceOnPlateau:
         return {**self.__dict__, "_memory": None}
 
     def __call__(self, xp: Namespace, t: Array, history: Any) -> Array:
-        start = (weakref.ref(history), history.monitored)
+        start = (weakref.ref(history.record), history.monitored)
         read, epochs, plateau = self._memory or (start, 0, _Plateau())
         if read != start or epochs > history.epochs:
             epochs, plateau = 0, _Plateau()
         for loss in history.since(start[1], epochs):
             plateau = self._next(xp, plateau, loss)
         self._memory = (start, history.epochs, plateau)
-        return xp.broadcast_to(xp.asarray(plateau.factor), (*t.shape, *history.lead))
+        return xp.broadcast_to(xp.asarray(plateau.factor), (*t.shape, *history.ensemble_shape))
 
     def _next(self, xp: Namespace, plateau: _Plateau, loss: Array) -> _Plateau:
         best, bad, rests, factor = plateau

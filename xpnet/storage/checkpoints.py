@@ -1,9 +1,9 @@
 """Checkpoints: a network in a file, to be used elsewhere or trained on as if nothing had happened.
 
-The file is of the safetensors format [1]_, which holds arrays and text and can execute nothing. It holds the
-parameters, what the optimizer remembers, how the network was built, its record, what early stopping would go back to,
-and the streams that weights are drawn from; the order of an epoch's samples and the masks of dropout depend on seed and
-epoch alone, so there is nothing else to keep. What was trained on a GPU loads on a machine without one.
+The file is of the safetensors format [1]_, which holds arrays and text and can execute nothing. It holds the settings
+and the whole progress of the network: parameters, optimizer state, history, early stopping. The order of an epoch's
+samples and the masks of dropout depend on seed and epoch alone, so there is nothing else to keep. What was trained on
+a GPU loads on a machine without one.
 
 References
 ----------
@@ -13,7 +13,6 @@ References
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -22,13 +21,13 @@ from typing import Any
 
 from xpnet.activations import Activation
 from xpnet.backends import Backend
-from xpnet.files import write_whole
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import Optimizer
+from xpnet.storage.files import write_whole
 
-FORMAT = 2
+FORMAT = 3
 _PARTS = ("activations", "loss", "optimizer", "initializer")
 
 
@@ -47,26 +46,18 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
         msg = f"save_checkpoint takes a NeuralNetwork first and then a path, got {network!r}"
         raise TypeError(msg)
     state = network.state_dict()
-    tensors = {"theta": state.pop("theta"), **_numbered("memory", state.pop("memory"))}
-    tensors |= {f"history.{name}": array for name, array in state.pop("history").items()}
-    for name in ("best_loss", "best_epoch"):
-        if state[name] is not None:
-            tensors[name] = state[name]
-    if state["best_so_far"] is not None:
-        best = state["best_so_far"]
-        tensors |= _numbered("best_so_far.memory", best.pop("memory"))
-        tensors |= {f"best_so_far.{name}": array for name, array in best.items()}
     text = json.dumps(
         {
             "format": FORMAT,
-            **{name: _by_name(value) if name in _PARTS else value for name, value in network.settings.items()},
-            "memory_of": state["optimizer"],
-            "recorded": list(network.history),
-            "weights_streams": state["weights_streams"],
+            "settings": {
+                name: _by_name(value) if name in _PARTS else value for name, value in network.settings.items()
+            },
+            **{name: state.pop(name) for name in ("optimizer", "seed", "draws")},
+            "recorded": list(state["history"]),
         }
     )
-    content = save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)})
-    write_whole(Path(path), content)
+    tensors = _flat(state)
+    write_whole(Path(path), save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)}))
 
 
 def load_checkpoint(
@@ -121,27 +112,15 @@ def load_checkpoint(
         raise ValueError(msg)
 
     given = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
-    settings = {name: built[name] for name in inspect.signature(NeuralNetwork).parameters if name in built}
-    settings |= {name: value for name, value in given.items() if value is not None}
+    settings = built["settings"] | {name: value for name, value in given.items() if value is not None}
     for name in _PARTS:
         if settings[name] is None or (name == "activations" and None in settings[name]):
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
     network = NeuralNetwork(**settings, device=device)
-    best = _with_prefix("best_so_far.", tensors)
-    network.load_state_dict(
-        {
-            "theta": tensors["theta"],
-            "optimizer": built["memory_of"],
-            "memory": _in_order("memory", tensors),
-            "history": {name: tensors[f"history.{name}"] for name in built["recorded"]},
-            "weights_streams": built["weights_streams"],
-            "seed": built["seed"],
-            "best_loss": tensors.get("best_loss"),
-            "best_epoch": tensors.get("best_epoch"),
-            "best_so_far": {**best, "memory": _in_order("memory", best)} if best else None,
-        }
-    )
+    state = {"optimizer_state": [], "best": None, "early_stopping": None, **_nested(tensors)}
+    state["history"] = {name: state["history"][name] for name in built["recorded"]}
+    network.load_state_dict({**state, **{name: built[name] for name in ("optimizer", "seed", "draws")}})
     return network
 
 
@@ -150,18 +129,31 @@ def _by_name(parts: Any) -> Any:
     return [_by_name(part) for part in parts] if isinstance(parts, list) else parts if isinstance(parts, str) else None
 
 
-def _numbered(name: str, arrays: Sequence[Any]) -> dict[str, Any]:
-    return {f"{name}.{i}": array for i, array in enumerate(arrays)}
+def _flat(state: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the arrays of a state by the path to each: ``optimizer_state.0``, ``early_stopping.theta``."""
+    flat: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, (list, Mapping)):
+            items = value if isinstance(value, Mapping) else {str(i): each for i, each in enumerate(value)}
+            flat |= _flat(items, f"{prefix}{name}.")
+        elif value is not None:
+            flat[prefix + name] = value
+    return flat
 
 
-def _in_order(name: str, tensors: Mapping[str, Any]) -> list[Any]:
-    """Return again what `_numbered` has named."""
-    numbered = _with_prefix(f"{name}.", tensors)
-    return [numbered[str(i)] for i in range(len(numbered))]
-
-
-def _with_prefix(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state that `_flat` was given, but for what was empty in it."""
+    nested: dict[str, Any] = {}
+    for path, array in flat.items():
+        *parents, name = path.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = array
+    for state in (nested, nested.get("early_stopping", {})):
+        arrays = state.get("optimizer_state", {})
+        state["optimizer_state"] = [arrays[str(i)] for i in range(len(arrays))]
+    return nested
 
 
 def _safetensors() -> tuple[Any, Any]:

@@ -12,15 +12,21 @@ from typing import TypeAlias
 
 from xpnet._types import Array, Layers, Namespace
 from xpnet.activations import Activation
+from xpnet.core.regularization import dropped
 
-Cache: TypeAlias = list[tuple[Array, Array, Array, Array]]
-"""``(Z, W, b, A_prev)`` of every layer, the first one first."""
+Cache: TypeAlias = list[tuple[Array, Array, Array, Array, Array]]
+"""``(Z, W, b, A_prev, A)`` of every layer, the first one first; A is before dropout, A_prev after that of its layer."""
+
+Dropout: TypeAlias = Sequence[tuple[Array | None, float]]
+"""``(mask, rate)`` of every hidden layer, as `dropped` takes them; empty without dropout."""
 
 Gradients: TypeAlias = list[tuple[Array, Array, Array]]
 """``(dA_prev, dW, db)`` of every layer, the first one first."""
 
 
-def forward(xp: Namespace, X: Array, layers: Layers, activations: Sequence[Activation]) -> tuple[Array, Cache]:
+def forward(
+    xp: Namespace, X: Array, layers: Layers, activations: Sequence[Activation], dropout: Dropout = ()
+) -> tuple[Array, Cache]:
     """Carry samples through the layers: Z = W A_prev + b, A = g(Z).
 
     Parameters
@@ -33,28 +39,31 @@ def forward(xp: Namespace, X: Array, layers: Layers, activations: Sequence[Activ
         The weights and biases, the first layer first.
     activations : sequence of Activation
         One a layer.
+    dropout : sequence of (mask, rate)
+        One for each hidden layer, or empty.
 
     Returns
     -------
     A : array of shape (..., n_L, m)
-        What the last layer answers.
-    cache : list of (Z, W, b, A_prev)
+        The outputs of the last layer.
+    cache : list of (Z, W, b, A_prev, A)
         What `backward` needs, the first layer first.
     """
     A, cache = X, []
-    for (W, b), activation in zip(layers, activations, strict=True):
-        Z = W @ A + b
-        cache.append((Z, W, b, A))
+    for l, ((W, b), activation) in enumerate(zip(layers, activations, strict=True)):
+        A_prev = dropped(xp, A, *dropout[l - 1]) if dropout and l else A
+        Z = W @ A_prev + b
         A = activation.forward(xp, Z)
+        cache.append((Z, W, b, A_prev, A))
     return A, cache
 
 
 def backward(
     xp: Namespace,
     dA: Array,
-    A: Array,
     cache: Cache,
     activations: Sequence[Activation],
+    dropout: Dropout = (),
     *,
     input_gradient: bool = True,
 ) -> Gradients:
@@ -67,13 +76,13 @@ def backward(
     xp : module
         The array API namespace of the arrays.
     dA : array of shape (..., n_L, m)
-        The gradient of the loss with respect to `A`.
-    A : array of shape (..., n_L, m)
-        What `forward` returned.
-    cache : list of (Z, W, b, A_prev)
-        What `forward` returned beside it.
+        The gradient of the loss with respect to the outputs of the last layer.
+    cache : list of (Z, W, b, A_prev, A)
+        From `forward`.
     activations : sequence of Activation
         Those that `forward` was given.
+    dropout : sequence of (mask, rate)
+        That which `forward` was given.
     input_gradient : bool
         Whether to take the gradient with respect to the samples too; training does without, which saves a product.
 
@@ -84,12 +93,13 @@ def backward(
     """
     gradients: Gradients = []
     for l in range(len(cache) - 1, -1, -1):
-        Z, W, _, A_prev = cache[l]
+        Z, W, _, A_prev, A = cache[l]
         dZ = activations[l].backward(xp, dA, Z, A)
         dW = dZ @ A_prev.mT
         # One sample is its own sum; asking for it would take a sixth of a per-sample step.
         db = dZ if dZ.shape[-1] == 1 else xp.sum(dZ, axis=-1, keepdims=True)
         dA = W.mT @ dZ if l > 0 or input_gradient else None
+        if dropout and l > 0:
+            dA = dropped(xp, dA, *dropout[l - 1])
         gradients.append((dA, dW, db))
-        A = A_prev
     return gradients[::-1]

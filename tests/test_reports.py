@@ -33,7 +33,7 @@ def look(monkeypatch):
     def look():
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setattr("xpnet.following._BAR_SECONDS", 0.0)
+        monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0.0)
         return terminal
 
     return look
@@ -80,7 +80,7 @@ def test_a_terminal_has_no_bar_if_none_is_wanted(options, network, data, look):
 
 
 def test_a_bar_can_be_asked_for_anywhere(network, data, capsys, monkeypatch):
-    monkeypatch.setattr("xpnet.following._BAR_SECONDS", 0.0)
+    monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0.0)
     network.train(*data, 0.1, epochs=3, verbose=False, progress_bar=True)
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -110,11 +110,11 @@ def test_without_tqdm_there_is_no_bar_unless_asked_for(network, data, look, monk
 
 def test_losses_are_read_now_and_then_only(data, monkeypatch):
     """Reading waits for the device: at reports and at the end, unless something has to be known every epoch."""
-    from xpnet.history import History
+    from xpnet.training.history import _Record
 
     reads = []
-    fetch = History._fetch
-    monkeypatch.setattr(History, "_fetch", lambda self: (reads.append(len(self._unread)), fetch(self)))
+    fetch = _Record._fetch
+    monkeypatch.setattr(_Record, "_fetch", lambda self: (reads.append(len(self.unread) - self.read), fetch(self)))
     network = NeuralNetwork([2, 3, 1], seed=0)
     network.train(*data, 0.1, epochs=10, verbose_epoch=5, progress_bar=False, validation_split=0.2)
     assert [read for read in reads if read] == [1, 5, 4]

@@ -14,9 +14,9 @@ import pytest
 
 from xpnet import Activation, NeuralNetwork
 from xpnet.activations import ACTIVATIONS, relu, sigmoid, tanh
-from xpnet.onnx_export import to_onnx
-from xpnet.parameters import Layout
-from xpnet.propagation import forward
+from xpnet.core.parameters import Layout
+from xpnet.core.propagation import forward
+from xpnet.storage.onnx import write_onnx
 
 LAYERS = [2, 5, 3]
 EXACT = {"float64": 1e-12, "float32": 1e-6}
@@ -64,7 +64,7 @@ def sizes(value):
 @pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
 def test_a_model_answers_as_the_network(name, lead, precision, path, rng):
     layers, activations = random_layers(rng, precision, lead), [ACTIVATIONS[name]] * 2
-    to_onnx(path, layers, activations)
+    write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
     for samples in (1, 2, 100):
         X = rng.standard_normal((samples, 2)).astype(precision)
@@ -78,7 +78,7 @@ def test_a_model_answers_as_the_network_far_out(name, precision, path):
     layers = [(np.ones((1, 1), precision), np.zeros((1, 1), precision))]
     half = [1e-30, 1e-8, 1e-3, 20, 88.5, 200, 709.5, 1e4, 1e30, np.finfo(precision).max]
     X = np.array([*(-z for z in half), 0, *half], precision)[:, None]
-    to_onnx(path, layers, [ACTIVATIONS[name]])
+    write_onnx(path, layers, [ACTIVATIONS[name]])
     assert_answers_alike(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
 
 
@@ -88,14 +88,14 @@ def test_a_trained_network_classifies_as_here(path, rng):
         [2, 8, 8, 3], activations=["relu", "silu", "softmax"], loss="categorical_crossentropy", seed=0
     )
     network.train(X, np.argmax(X @ rng.standard_normal((2, 3)), axis=1), 0.1, epochs=3, verbose=False)
-    to_onnx(path, network.parameters.layers(), network.activations)
+    write_onnx(path, network.parameters.layers(), network.activations)
     np.testing.assert_allclose(run(path, X), network.predict(X), rtol=1e-12)
 
 
 @pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
 @pytest.mark.parametrize("name", ["tanh", "softmax"])
 def test_what_a_model_says_of_itself(name, lead, precision, path, rng):
-    to_onnx(path, random_layers(rng, precision, lead), [relu, ACTIVATIONS[name]])
+    write_onnx(path, random_layers(rng, precision, lead), [relu, ACTIVATIONS[name]])
     model = onnx.load(path)
     assert (model.producer_name, model.producer_version) == ("xpnet", version("xpnet"))
     (X,), (y,) = model.graph.input, model.graph.output
@@ -106,7 +106,7 @@ def test_what_a_model_says_of_itself(name, lead, precision, path, rng):
 
 
 def test_a_model_is_a_product_a_layer_and_no_branches(path, rng):
-    to_onnx(path, random_layers(rng, "float32"), [relu, tanh])
+    write_onnx(path, random_layers(rng, "float32"), [relu, tanh])
     operators = [node.op_type for node in onnx.load(path).graph.node]
     assert (operators.count("MatMul"), operators.count("Transpose"), operators.count("If")) == (2, 2, 0)
 
@@ -127,7 +127,7 @@ def hermite(xp, Z):
 def test_a_users_own_activation_goes_along(own, precision, path, rng):
     formula = functools.partial(own, scale=1.5) if own is scaled else own
     layers, activations = random_layers(rng, precision), [Activation(formula, None), sigmoid]
-    to_onnx(path, layers, activations)
+    write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
     assert_answers_alike(path, rng.standard_normal((7, 2)).astype(precision), layers, activations)
 
@@ -158,7 +158,7 @@ def counting(xp, Z):
 def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
     name = getattr(own, "__name__", "functools.partial.*unknown.*")
     with pytest.raises(ValueError, match=rf"activation of layer 2, {name}, cannot be exported.* \({cause}") as info:
-        to_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
+        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
     assert isinstance(info.value.__cause__, Exception)
     assert list(path.parent.iterdir()) == []
 
@@ -172,14 +172,14 @@ def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
 ])  # fmt: skip
 def test_an_activation_that_answers_something_else_is_named(own, says, path, rng):
     with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must answer {says}"):
-        to_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
+        write_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_missing_library_is_said_so(path, rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "ndonnx", None)
     with pytest.raises(ImportError, match=r'ONNX export needs ndonnx: pip install "xpnet\[onnx\]"'):
-        to_onnx(path, random_layers(rng, "float64"), [relu, tanh])
+        write_onnx(path, random_layers(rng, "float64"), [relu, tanh])
     assert list(path.parent.iterdir()) == []
 
 
@@ -189,28 +189,28 @@ def test_export_needs_no_runtime(path):
 import sys
 import numpy as np
 from xpnet import NeuralNetwork
-from xpnet.onnx_export import to_onnx
+from xpnet.storage.onnx import write_onnx
 assert not {{"ndonnx", "spox", "onnx"}} & set(sys.modules)
 sys.modules["onnxruntime"] = None
 network = NeuralNetwork({LAYERS}, activations=["gelu", "softmax"], loss="categorical_crossentropy", seed=0)
-to_onnx({str(path)!r}, network.parameters.layers(), network.activations)
+write_onnx({str(path)!r}, network.parameters.layers(), network.activations)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
     content = path.read_bytes()
     network = NeuralNetwork(LAYERS, activations=["gelu", "softmax"], loss="categorical_crossentropy", seed=0)
-    to_onnx(path, network.parameters.layers(), network.activations)
+    write_onnx(path, network.parameters.layers(), network.activations)
     assert path.read_bytes() == content
 
 
 def test_a_missing_folder_is_said_so(path, rng):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing to write network\.onnx into"):
-        to_onnx(path.parent / "missing" / path.name, random_layers(rng, "float64"), [relu, tanh])
+        write_onnx(path.parent / "missing" / path.name, random_layers(rng, "float64"), [relu, tanh])
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_folder_is_no_file(path, rng):
     with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
-        to_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
+        write_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
 
 
 def test_a_write_that_fails_leaves_what_was_there(path, rng, monkeypatch):
@@ -221,6 +221,6 @@ def test_a_write_that_fails_leaves_what_was_there(path, rng, monkeypatch):
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        to_onnx(path, random_layers(rng, "float64"), [relu, tanh])
+        write_onnx(path, random_layers(rng, "float64"), [relu, tanh])
     assert list(path.parent.iterdir()) == [path]
     assert path.read_bytes() == b"the old one"

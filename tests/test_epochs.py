@@ -1,4 +1,4 @@
-"""The step and the epochs: every sample counts once and right, and networks that train together do not notice."""
+"""Epochs: every sample counts once and right, and networks that train together do not notice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from document import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnet._types import State
 from xpnet.activations import identity, relu, sigmoid
+from xpnet.core.epochs import Batches, split, train_epoch
+from xpnet.core.parameters import Layout
+from xpnet.core.step import make_step
 from xpnet.losses import half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.parameters import Layout
-from xpnet.training import make_step, split, train_epochs
 
 sgd = OPTIMIZERS["sgd"]
 LAYERS = [2, 4, 1]
@@ -23,14 +25,30 @@ LAYOUT = Layout(LAYERS)
 N = 7
 
 
-def train(backend, array, theta, X, Y, learning_rate=0.1, activations=(relu, sigmoid), optimizer=sgd, **options):
+def train(
+    backend,
+    array,
+    theta,
+    X,
+    Y,
+    learning_rate=0.1,
+    activations=(relu, sigmoid),
+    optimizer=sgd,
+    epochs=3,
+    batch_size=1,
+    order=None,
+):
     """Return theta and the losses after every epoch, as host arrays."""
     step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
-    state = (array(theta), optimizer.init(backend.xp, array(theta)))
-    options = {"epochs": 3, **options}
-    trained = list(train_epochs(backend, step, state, array(X), array(Y), array(learning_rate), **options))
-    thetas = [backend.to_numpy(state[0]) for state, _ in trained]
-    return thetas, np.array([backend.to_numpy(loss) for _, loss in trained])
+    state = State(array(theta), optimizer.init(backend.xp, array(theta)))
+    batches = Batches(backend, array(X), array(Y), None, array(learning_rate), min(batch_size, X.shape[-1]), order)
+    thetas, losses, finite = [], [], True
+    with backend.on_device():
+        for _ in range(epochs):
+            state, finite, loss = train_epoch(backend, step, state, finite, batches)
+            thetas.append(backend.to_numpy(state.theta))
+            losses.append(backend.to_numpy(loss))
+    return thetas, np.array(losses)
 
 
 @pytest.fixture
@@ -95,7 +113,7 @@ def test_batches_learn_from_all_samples_the_last_smaller_one_too(backend, array,
 def test_orders_say_which_sample_comes_when(backend, array, theta, X, Y, rng):
     order = rng.permutation(N)
     ordered, losses = train(backend, array, theta, X[:, order], Y[:, order], epochs=1, batch_size=2)
-    shuffled, same_losses = train(backend, array, theta, X, Y, epochs=1, batch_size=2, orders=[order])
+    shuffled, same_losses = train(backend, array, theta, X, Y, epochs=1, batch_size=2, order=order)
     np.testing.assert_array_equal(shuffled, ordered)
     np.testing.assert_array_equal(same_losses, losses)
 
@@ -225,7 +243,11 @@ def test_the_alarms_ring(backend, array, alarms):
 @pytest.mark.parametrize("batch_size", [1, 3, N])
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
-    state, arrays = (array(theta), ()), [array(X), array(Y), array(0.1)]
+    state, finite = State(array(theta), ()), True
+    batches = Batches(backend, array(X), array(Y), None, array(0.1), batch_size)
     alarms()
-    epochs = train_epochs(backend, step, state, *arrays, epochs=3, batch_size=batch_size)
-    assert sum(1 for _ in epochs) == 3
+    with backend.on_device():
+        for _ in range(3):
+            state, finite, loss = train_epoch(backend, step, state, finite, batches)
+    assert state.theta.shape == (LAYOUT.size,)
+    assert loss.shape == finite.shape == ()

@@ -209,7 +209,7 @@ def test_a_network_that_diverges_stops_and_the_others_go_on(backend, dtype, arra
     assert np.isfinite(together.history["loss"][:, [0, 2]]).all()
     assert np.isnan(together.history["loss"][-1, [1, 3]]).all()
     assert np.isfinite(backend.to_numpy(together.theta)).all()
-    assert together.best().seed in (20, 22)
+    assert together.best_member().seed in (20, 22)
     assert "2 of 4 diverged" in capsys.readouterr().out
     expected = alone(2, settings, backend, dtype)
     expected.train(array(X), array(y), 0.002, epochs=6, verbose=False)
@@ -286,10 +286,10 @@ def test_a_member_is_a_network_of_its_own(backend, dtype, array, X, y):
 def test_the_best_has_the_least_loss(X, y):
     together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
     together.train(X, y, RATES, epochs=3, verbose=False)
-    assert together.best().seed == int(np.argmin(together.epoch_loss[-1]))
+    assert together.best_member().seed == int(np.argmin(together.epoch_loss[-1]))
     others = np.ones((5, 2)), np.linspace(0.9, 1.0, 5)
     together.train(X, y, RATES, epochs=1, verbose=False, validation_data=others)
-    assert together.best().seed == int(np.argmin(together.evaluate(*others)["loss"]))
+    assert together.best_member().seed == int(np.argmin(together.evaluate(*others)["loss"]))
 
 
 def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
@@ -299,18 +299,18 @@ def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
 
     together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
     together.train(X, y, RATES[::-1], epochs=3, verbose=False)
-    before = together.best_index()
+    before = together.best_member_index()
     assert before != 0
     with pytest.raises(KeyboardInterrupt):
         together.train(X, y, RATES, epochs=3, verbose=False, patience=2, callbacks=Interrupts())
-    assert together.best_index() == before
+    assert together.best_member_index() == before
 
 
 def test_without_a_finite_loss_there_is_no_best(X, y):
     together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], dtype="float32", ensemble=2, seed=0)
     together.train(X, y, 0.1, epochs=1, verbose=False, validation_data=(X * 1e30, y))
     with pytest.raises(ValueError, match="no network of the ensemble has a finite loss"):
-        together.best()
+        together.best_member()
 
 
 def test_settings_are_the_models_own(X):
@@ -318,8 +318,8 @@ def test_settings_are_the_models_own(X):
     together.seed[0] = 5
     together.settings["dropout"].append(0.3)
     assert together.seed == [0, 1]
-    assert together.regularization["l2"] == (0.1, 0.2)
-    assert together.initial_scale == (1.0, 2.0)
+    assert together.l2 == [0.1, 0.2]
+    assert together.initial_scale == [1.0, 2.0]
     assert together.dropout == [0.0, 0.0]
 
 
@@ -328,7 +328,7 @@ def test_an_ensemble_of_one_is_an_ensemble(X, y):
     for each in (together, one):
         each.train(X, y, 0.1, epochs=2, verbose=False, shuffle=True, batch_size=2)
     assert together.theta.shape == (1, *one.theta.shape)
-    np.testing.assert_allclose(together.best().theta, one.theta, rtol=1e-12)
+    np.testing.assert_allclose(together.best_member().theta, one.theta, rtol=1e-12)
 
 
 def test_an_ensemble_takes_its_turns_by_itself_when_memory_is_short(monkeypatch, backend, dtype, array, X, y):
@@ -336,7 +336,7 @@ def test_an_ensemble_takes_its_turns_by_itself_when_memory_is_short(monkeypatch,
     whole, parts = side_by_side({}, backend, dtype), side_by_side({}, backend, dtype)
     whole.train(array(X), array(y), RATES, **training)
     monkeypatch.setattr(type(backend), "step_memory", 2500)
-    assert len(parts._model._parts(backend, 200)) > 1
+    assert len(parts._members._chunks(backend, 200)) > 1
     parts.train(array(X), array(y), RATES, **training)
     np.testing.assert_allclose(backend.to_numpy(parts.theta), backend.to_numpy(whole.theta), rtol=1e-5)
 
@@ -367,7 +367,7 @@ REFUSED = [
     ({"ensemble": 2, "clip_norm": [1.0, float("nan")]}, ValueError, r"clip_norm\[1\] must be a positive"),
     ({"l1": [0.1, 0.2]}, TypeError, r"l1 must be a positive number, got \[0.1, 0.2\]"),
     ({"ensemble": 2, "optimizer": Optimizer(lambda xp, theta: (xp.sum(theta),), None)}, ValueError,
-     r"what the optimizer's init answers must have the shape \(2,\) \+ …, got \(\)"),
+     r"what the optimizer's init returns must have the shape \(2,\) \+ …, got \(\)"),
     ({"dropout": 1.0}, ValueError, "dropout must be below 1, got 1.0"),
     ({"dropout": -0.1}, ValueError, "dropout must be a positive"),
     ({"dropout": [0.1]}, ValueError, "dropout must be 2, one for each of the hidden layers, got 1"),
@@ -420,8 +420,8 @@ def test_members_are_counted_from_either_end_and_no_further(X):
             together.member(i)
     with pytest.raises(TypeError):
         together.member(1.0)
-    with pytest.raises(ValueError, match="best needs an ensemble that was trained"):
-        together.best()
-    for ask in (lambda n: n.member(0), lambda n: n.best()):
+    with pytest.raises(ValueError, match="the best member is that of an ensemble that was trained"):
+        together.best_member()
+    for ask in (lambda n: n.member(0), lambda n: n.best_member()):
         with pytest.raises(ValueError, match="is no ensemble"):
             ask(NeuralNetwork(LAYERS))

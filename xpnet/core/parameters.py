@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from xpnet._checks import finite_array, same_shape
 from xpnet._types import Array, Layer, Namespace
-from xpnet.backends import Backend
-from xpnet.transfer import bring
-from xpnet.validation import finite_array, same_shape
+from xpnet.data.placement import bring
 
 
 class Layout:
@@ -70,45 +69,58 @@ def flatten(xp: Namespace, arrays: Sequence[Array]) -> Array:
 
 
 class Parameters(Mapping[str, Array]):
-    """The parameters of a network by name: ``parameters["W1"]`` is a view into the vector `theta`.
+    """The parameters of a network by name, as they are now: ``parameters["W1"]`` is a view into its vector `theta`.
 
     Assigning makes a new vector with the value in its place.
 
     Parameters
     ----------
-    backend : Backend
-        Where the vector lives.
-    dtype : str
-        Its precision.
+    network : Predictor
+        Whose parameters they are.
     layout : Layout
-        Where the names lie in it.
-    theta : array of shape (..., P)
-        The vector.
+        Where the names lie in the vector.
     """
 
-    def __init__(self, backend: Backend, dtype: str, layout: Layout, theta: Array) -> None:
-        self.backend = backend
-        self.dtype = dtype
+    def __init__(self, network: Any, layout: Layout) -> None:
+        self._network = network
         self.layout = layout
-        self.theta = theta
+
+    @property
+    def theta(self) -> Array:
+        """The vector, of shape (P,), or (E, P) for an ensemble."""
+        return self._network.theta
 
     def layers(self) -> list[Layer]:
         """Return ``[(W1, b1), (W2, b2), …]``, views into the vector."""
-        return self.layout.layers(self.backend.xp, self.theta)
+        return self.layout.layers(self._network.backend.xp, self.theta)
+
+    def replaced(self, values: Mapping[str, Any]) -> Array:
+        """Return a new vector with some of the named weights and biases replaced, and the others copied."""
+        backend, theta = self._network.backend, self.theta
+        with backend.on_device():
+            arrays = []
+            for name in self:
+                array = self.layout.view(backend.xp, theta, name)
+                if name in values:
+                    shape = array.shape
+                    array = bring(name, values[name], backend, self._network.dtype)
+                    same_shape(name, array, shape)
+                    finite_array(backend.xp, name, array)
+                arrays.append(array)
+            return flatten(backend.xp, arrays)
 
     def __getitem__(self, name: str) -> Array:
+        self._known(name)
+        return self.layout.view(self._network.backend.xp, self.theta, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._known(name)
+        self._network._assign({name: value})
+
+    def _known(self, name: str) -> None:
         if name not in self.layout.slots:
             msg = f"no parameter {name!r}; there are {', '.join(self)}"
             raise KeyError(msg)
-        return self.layout.view(self.backend.xp, self.theta, name)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        with self.backend.on_device():
-            array = bring(name, value, self.backend, self.dtype)
-            same_shape(name, array, self[name].shape)
-            finite_array(self.backend.xp, name, array)
-            # Into a new vector, for what a forward pass has kept are views of this one.
-            self.theta = flatten(self.backend.xp, [array if other == name else self[other] for other in self])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layout.slots)

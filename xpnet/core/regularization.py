@@ -1,18 +1,16 @@
 """Regularisation: what keeps parameters and steps small, and units from relying on each other.
 
-The first goes around an optimizer and makes another optimizer of it, dropout around an activation: whoever takes steps,
-or goes through the layers, need not know. Weights decay, biases do not: `mask` is 1 where theta holds a weight, and
-else 0.
+Penalties, weight decay and clipping wrap an optimizer and make another optimizer of it, so that a training step need
+not know of them. They apply to weights, not to biases: `mask` is 1 where theta holds a weight, and else 0.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+from xpnet._checks import number_from_zero, positive_number
 from xpnet._types import Array, Namespace
-from xpnet.activations import Activation
-from xpnet.optimizers import Memory, Optimizer
-from xpnet.validation import number_from_zero, positive_number
+from xpnet.optimizers import Optimizer, OptimizerState
 
 
 def regularized(
@@ -24,14 +22,14 @@ def regularized(
     l1: float | Array = 0.0,
     clip_norm: float | Array | None = None,
 ) -> Optimizer:
-    """Return an optimizer that regularises, and then does what the given one does.
+    """Return an optimizer that regularises, and then updates as the given one does.
 
     Every strength is a number, or an array of shape (..., 1): one a network.
 
     Parameters
     ----------
     optimizer : Optimizer
-        What to go around.
+        The optimizer to wrap.
     mask : array of shape (P,)
         1 for weights, 0 for biases, in the type of theta.
     weight_decay : float
@@ -41,8 +39,8 @@ def regularized(
     l1 : float
         The gradient of the penalty λ ‖W‖₁: dW ← dW + λ sign(W).
     clip_norm : float, optional
-        The greatest length that the gradient of all parameters of a network, penalties included, keeps; a longer one is
-        shortened to it. Pascanu et al., https://arxiv.org/abs/1211.5063.
+        The maximum norm of the gradient of all parameters of a network, penalties included; a longer one is scaled
+        down to it. Pascanu et al., https://arxiv.org/abs/1211.5063.
     """
     if clip_norm is not None and not hasattr(clip_norm, "ndim"):
         clip_norm = positive_number("clip_norm", clip_norm, "float64")
@@ -54,7 +52,7 @@ def regularized(
 
 
 def _strength(name: str, value: float | Array, mask: Array) -> Array | None:
-    """Return how strongly every parameter is drawn to zero, of shape (P,) or (..., P), or None where not at all."""
+    """Return how strongly every parameter is shrunk, of shape (P,) or (..., P), or None where not at all."""
     if not hasattr(value, "ndim"):
         value = number_from_zero(name, value, "float64")
         if value == 0.0:
@@ -66,7 +64,7 @@ def _update(
     xp: Namespace,
     theta: Array,
     dtheta: Array,
-    memory: Memory,
+    optimizer_state: OptimizerState,
     learning_rate: float | Array,
     *,
     optimizer: Optimizer,
@@ -74,7 +72,7 @@ def _update(
     l2: Array,
     l1: Array,
     clip_norm: float | Array | None,
-) -> tuple[Array, Memory]:
+) -> tuple[Array, OptimizerState]:
     if l2 is not None:
         dtheta = dtheta + l2 * theta
     if l1 is not None:
@@ -83,7 +81,7 @@ def _update(
         dtheta = dtheta * (clip_norm / xp.maximum(_norm(xp, dtheta), clip_norm))
     if decay is not None:
         theta -= learning_rate * (decay * theta)
-    return optimizer.update(xp, theta, dtheta, memory, learning_rate)
+    return optimizer.update(xp, theta, dtheta, optimizer_state, learning_rate)
 
 
 def _norm(xp: Namespace, dtheta: Array) -> Array:
@@ -94,30 +92,21 @@ def _norm(xp: Namespace, dtheta: Array) -> Array:
     return unit * xp.sqrt(xp.sum(relative * relative, axis=-1, keepdims=True))
 
 
-def dropped(activation: Activation, mask: Array, rate: float) -> Activation:
-    """Return an activation for one step that leaves units out, and makes up for it in the others: inverted dropout.
+def dropped(xp: Namespace, A: Array, mask: Array | None, rate: float) -> Array:
+    """Set what dropout leaves out to zero, and scale up the rest: inverted dropout, A ← A mask / (1 − p).
 
-    A ← A mask / (1 − p), and the same for the gradient; Srivastava et al.,
+    It is linear, so that the gradient with respect to A is dropped by the same mask; Srivastava et al.,
     https://jmlr.org/papers/v15/srivastava14a.html.
 
     Parameters
     ----------
-    activation : Activation
-        What to go around.
-    mask : array of bool of shape (..., n, m)
-        Which units of which sample stay.
+    xp : module
+        The array API namespace of the arrays.
+    A : array of shape (..., n, m)
+        The activations of a hidden layer, or the gradient with respect to them.
+    mask : array of bool of shape (..., n, m) or None
+        Which units of which sample stay; None for all.
     rate : float
         p, the fraction that is left out on average.
     """
-    scale, answers = 1.0 / (1.0 - rate), None
-
-    def forward(xp: Namespace, Z: Array) -> Array:
-        nonlocal answers
-        answers = activation.forward(xp, Z)
-        return xp.where(mask, answers * scale, 0.0)
-
-    def backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
-        # The activation's derivative is one of its own answers, not of what dropout has left of them.
-        return activation.backward(xp, xp.where(mask, dA * scale, 0.0), Z, answers)
-
-    return Activation(forward, backward)
+    return A if mask is None else xp.where(mask, A * (1.0 / (1.0 - rate)), 0.0)

@@ -19,28 +19,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from xpnet._checks import name_of
 from xpnet._types import Array, Layers, Namespace
 from xpnet.activations import ACTIVATIONS, Activation
-from xpnet.files import write_whole
-from xpnet.propagation import forward
-from xpnet.validation import name_of
+from xpnet.backends import HOST
+from xpnet.core.propagation import forward
+from xpnet.predictor import Predictor
+from xpnet.storage.files import write_whole
 
 
-def to_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequence[Activation]) -> None:
-    """Write layers into a file as an ONNX model, whole or not at all: one that is there already stays until then.
+def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
+    """Write a network into a file as an ONNX model, whole or not at all: one that is there already stays until then.
 
     The model has one input X of shape (N, n_0), samples as rows and any number of them, and one output y of shape
-    (..., N, n_L), both in the precision of the layers.
+    (N, n_L), or for an ensemble (E, N, n_L), in the precision of the network.
 
     Parameters
     ----------
+    network : NeuralNetwork
+        The network.
     path : path
         The file, by convention ``.onnx``.
-    layers : sequence of (W, b)
-        The weights and biases as arrays on the host, the first layer first. Their leading axes, networks side by side
-        that all see the same samples, lead the output too.
-    activations : sequence of Activation
-        One a layer.
 
     Raises
     ------
@@ -49,9 +48,18 @@ def to_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequence[
     FileNotFoundError, IsADirectoryError
         If the path is in no folder, or is one.
     ValueError
-        If a user's own activation uses what ndonnx does not know, asks for values, or answers in another shape or type
-        than it was given.
+        If a custom activation uses what ndonnx does not know, asks for values, or returns another shape or type than it
+        was given.
     """
+    if not isinstance(network, Predictor):
+        msg = f"export_onnx takes a NeuralNetwork first and then a path, got {network!r}"
+        raise TypeError(msg)
+    theta = HOST.asarray(network.backend.to_numpy(network.theta))
+    write_onnx(path, network._settings.layout.layers(HOST.xp, theta), network.activations)
+
+
+def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequence[Activation]) -> None:
+    """Write layers on the host as an ONNX model; their leading axes lead the output too. Errors are `export_onnx`'s."""
     ndonnx, operators = _libraries()
     (W1, _), (WL, _) = layers[0], layers[-1]
 

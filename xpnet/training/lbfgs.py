@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from xpnet._checks import type_name
 from xpnet._types import Array
 from xpnet.backends import Backend
-from xpnet.validation import type_name
 
 
 def minimize(

@@ -1,0 +1,131 @@
+"""Checks of single values, names and arrays, wherever users hand them in.
+
+Every function returns its argument in the form that the rest of xpnet works with, or raises a `ValueError` or
+`TypeError` that names the argument, what came, and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Set
+from numbers import Integral, Real
+from reprlib import repr
+from typing import Any, TypeVar
+
+from xpnet._types import Array
+
+T = TypeVar("T")
+
+
+def is_integer(value: Any) -> bool:
+    """Say whether a value is an integer."""
+    return isinstance(value, Integral) and not isinstance(value, bool)  # Python counts True among the integers
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a real number."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return a positive integer as an `int`."""
+    if not is_integer(value):
+        msg = f"{name} must be a positive integer, got {repr(value)}"
+        raise TypeError(msg)
+    if value < 1:
+        msg = f"{name} must be a positive integer, got {int(value)}"
+        raise ValueError(msg)
+    return int(value)
+
+
+def positive_number(name: str, value: Any, dtype: str) -> float:
+    """Return a number that is above zero and finite in a precision, as a `float`, which suits any precision."""
+    if not is_number(value):
+        msg = f"{name} must be a positive number, got {repr(value)}"
+        raise TypeError(msg)
+    least, greatest = {"float32": (2.0**-149, 3.4e38), "float64": (2.0**-1074, sys.float_info.max)}[dtype]
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not least <= number <= greatest:
+        msg = f"{name} must be a positive, finite number in {dtype}, got {repr(value)}"
+        raise ValueError(msg)
+    return number
+
+
+def number_from_zero(name: str, value: Any, dtype: str) -> float:
+    """Return a number that is zero or above and finite in a precision, as a `float`."""
+    if is_number(value) and value == 0:
+        return 0.0
+    return positive_number(name, value, dtype)
+
+
+def listed(must: str, value: Any) -> list[Any]:
+    """Return what has an order as a list; `must` says what it has to be."""
+    try:
+        if not isinstance(value, (str, bytes, Mapping, Set)):
+            return list(value)
+    except TypeError:
+        pass
+    msg = f"{must}, got {repr(value)}"
+    raise TypeError(msg)
+
+
+def named(kind: str, value: Any, known: Mapping[str, T], own: Any) -> T:
+    """Look a name up among the known ones; a value of the type `own`, a user's own, is returned as it is."""
+    if isinstance(value, own):
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, str):
+        msg = f"{kind} must be one of {', '.join(map(repr, known))}, or a user's own {own.__name__}, got {repr(value)}"
+        raise TypeError(msg)
+    if value not in known:
+        msg = f"unknown {kind} {repr(value)}; known are {', '.join(map(repr, known))}"
+        raise ValueError(msg)
+    return known[value]
+
+
+def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool = False) -> None:
+    """Make sure that something is an array and has a shape, or only begins with it."""
+    if not hasattr(array, "shape"):
+        msg = f"{name} must be an array, got {repr(array)}"
+        raise TypeError(msg)
+    came = tuple(array.shape)
+    if came[: len(shape) if leading else None] != tuple(shape):
+        msg = f"{name} must have the shape {f'{tuple(shape)} + …' if leading else tuple(shape)}, got {came}"
+        raise ValueError(msg)
+
+
+def real_array(xp: Any, name: str, array: Array, x: Any) -> None:
+    """Make sure that an array holds real numbers; `x` is what it was made of."""
+    if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
+        came = "an array" if x is array else f"a {type(x).__name__} that makes an array"
+        msg = f"{name} must hold real numbers, got {came} of {array.dtype}"
+        raise TypeError(msg)
+
+
+def finite_array(xp: Any, name: str, array: Array) -> None:
+    """Make sure that an array holds neither NaN nor infinity."""
+    if not bool(xp.all(xp.isfinite(array))):
+        msg = f"{name} must be finite, but holds NaN or infinity (as {array.dtype})"
+        raise ValueError(msg)
+
+
+def type_name(dtype: Any) -> str:
+    """Return what the standard calls a type, given by name or as any library's own."""
+    return dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number from 0 to below 1 as a `float`."""
+    number = number_from_zero(name, value, "float64")
+    if number >= 1.0:
+        msg = f"{name} must be below 1, got {number}"
+        raise ValueError(msg)
+    return number
+
+
+def name_of(part: Any, known: Mapping[str, Any]) -> str | None:
+    """Return the name of a part among the known ones, or None for a user's own."""
+    return next((name for name, value in known.items() if value is part), None)

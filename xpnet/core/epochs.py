@@ -1,0 +1,161 @@
+"""Epochs: every sample once, in batches, in some order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from xpnet._types import Array, Namespace, State
+from xpnet.backends import Backend
+from xpnet.core.step import Batch, Step
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The batches of one epoch: iterating yields a `Batch` for each step.
+
+    Samples are gathered in their order only when that begins, so that a backend that takes a whole epoch at once can do
+    it in its own way.
+
+    Attributes
+    ----------
+    backend : Backend
+        Where the arrays live, but for those of the host.
+    X : array of shape (..., n_0, N)
+        The samples. Without leading axes an ensemble shares them.
+    Y : array of shape (..., n_L, N)
+        The targets.
+    weight : array of shape (..., 1, N) or None
+        How much each sample counts, 1 on average.
+    learning_rate : array of shape () or (..., 1)
+        One for all networks, or one for each.
+    batch_size : int
+        The samples of a step, at most N; the last step takes what is left.
+    order : host array of int of shape (N,) or (E, N), optional
+        A permutation of the samples for all networks, or one for each. Without it they are taken as they come.
+    factors : host array of shape (steps,) or (steps, E), optional
+        What to multiply the learning rate with in each step.
+    masks : sequence of host arrays of bool of shape (..., n, N), or None
+        For each hidden layer which units dropout leaves in; empty without dropout.
+    """
+
+    backend: Backend
+    X: Array
+    Y: Array
+    weight: Array | None
+    learning_rate: Array
+    batch_size: int
+    order: Any = None
+    factors: Any = None
+    masks: Sequence[Any] = ()
+
+    @property
+    def steps(self) -> int:
+        """How many batches there are."""
+        return int(-(-self.X.shape[-1] // self.batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        for stack in self._stacks:
+            for i in range(stack.X.shape[0]):
+                yield stack.of_step(i)
+
+    def mean(self, losses: Array) -> Array:
+        """Return the loss of the epoch, of shape (...), from those of its steps, (steps, ...): that of all samples."""
+        xp, N, m = self.backend.xp, self.X.shape[-1], self.batch_size
+        full, left = divmod(N, m)
+        loss = xp.sum(losses[:full, ...] * (m / N), axis=0)
+        return loss + losses[full, ...] * (left / N) if left else loss
+
+    @cached_property
+    def _stacks(self) -> list[Batch]:
+        """The full batches one after the other, and the last one where it is smaller, each with an axis of steps."""
+        backend, xp, rates = self.backend, self.backend.xp, self.learning_rate
+        columns = [self.X, self.Y, self.weight]
+        if self.order is not None:
+            columns = [array if array is None else _in_order(backend, array, self.order) for array in columns]
+        columns += [mask if mask is None else backend.asarray(mask) for mask in self.masks]
+        if self.factors is None:
+            rates = xp.broadcast_to(rates, (self.steps, *rates.shape))
+        else:
+            factors = backend.asarray(self.factors)
+            rates = rates * xp.reshape(factors, factors.shape + (1,) * (rates.ndim + 1 - factors.ndim))
+        full, left = divmod(self.X.shape[-1], self.batch_size)
+        parts = [slice(full)] * bool(full) + [slice(full, None)] * bool(left)
+        stacks = [[None] * len(parts) if array is None else split(xp, array, self.batch_size) for array in columns]
+        return [
+            Batch(X, Y, rates[steps, ...], weight, masks)
+            for steps, X, Y, weight, *masks in zip(parts, *stacks, strict=True)
+        ]
+
+
+def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:
+    """Cut samples of shape (..., n, N) into batches, as views where the library has them.
+
+    Returns
+    -------
+    stacks : list of arrays
+        The full batches, of shape (N // m, ..., n, m), and where N is no multiple of the batch size m the last, smaller
+        one, of shape (1, ..., n, N % m).
+    """
+    N = X.shape[-1]
+    m = min(batch_size, N)
+    stacks = []
+    for start, stop, size in ((0, N - N % m, m), (N - N % m, N, N % m)):
+        if start < stop:
+            batches = xp.reshape(X[..., start:stop], (*X.shape[:-1], (stop - start) // size, size))
+            stacks.append(xp.moveaxis(batches, -2, 0))
+    return stacks
+
+
+def _in_order(backend: Backend, array: Array, order: Any) -> Array:
+    """Return samples of shape (..., n, N) in an order for all networks, of shape (N,), or one for each, (E, N)."""
+    xp, N = backend.xp, array.shape[-1]
+    integer = "int32" if order.size < 2**31 else "int64"  # not every device has 64 bits
+    order = backend.asarray(order, integer)
+    rows = array.mT  # which lie together in memory when the samples came one a row
+    if order.ndim == 1:
+        return xp.take(rows, order, axis=-2).mT
+    if rows.ndim == 3:
+        # All samples one after the other, those of each network from a place of its own on.
+        first = backend.asarray([[N * e] for e in range(order.shape[0])], integer)
+        order, rows = order + first, xp.reshape(rows, (-1, rows.shape[-1]))
+    taken = xp.take(rows, xp.reshape(order, (-1,)), axis=0)
+    return xp.reshape(taken, (*order.shape, rows.shape[-1])).mT
+
+
+def train_epoch(
+    backend: Backend, step: Step, state: State, finite: Array | bool, batches: Batches
+) -> tuple[State, Array, Array]:
+    """Train for one epoch, without waiting for the device.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where all the arrays live.
+    step : Step
+        From `make_step`.
+    state : State
+        The state before the epoch; it is not changed.
+    finite : array of bool of shape (...), or True
+        Which networks have been finite so far.
+    batches : Batches
+        What to learn from.
+
+    Returns
+    -------
+    state : State
+        The state after the epoch. A network whose loss or parameters are no longer finite stays as it was.
+    finite : array of bool of shape (...)
+        Which networks are finite still.
+    loss : array of shape (...)
+        The loss of each sample before the step that learned from it, averaged; NaN for networks that are not finite.
+    """
+    xp = backend.xp
+    new, losses = backend.train_epoch(step, state.copy(xp), batches)
+    loss = batches.mean(losses)
+    for array in (loss, new.theta, *new.optimizer_state):
+        axes = tuple(range(loss.ndim, array.ndim))
+        finite = finite & (xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array))
+    return new.where(xp, finite, state), finite, xp.where(finite, loss, xp.nan)

@@ -1,0 +1,279 @@
+"""What a network is, apart from its parameters: each setting once, with its default, its check and its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from reprlib import repr
+from typing import Any, Self
+
+from xpnet._checks import (
+    fraction,
+    is_integer,
+    is_number,
+    listed,
+    name_of,
+    named,
+    number_from_zero,
+    positive_integer,
+    positive_number,
+    same_shape,
+    type_name,
+)
+from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
+from xpnet.backends import HOST, new_seed
+from xpnet.core.parameters import Layout
+from xpnet.data.placement import bring, place_of
+from xpnet.initializers import INITIALIZERS, Initializer
+from xpnet.losses import LOSSES, Loss
+from xpnet.optimizers import OPTIMIZERS, Optimizer
+
+# ---- How each setting is checked: ``check(settings, value)``, with the settings above it checked already
+
+
+def layer_sizes(value: Any) -> tuple[int, ...]:
+    """Return the sizes of the layers, inputs first: two or more positive integers."""
+    sizes = listed("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", value)
+    if len(sizes) < 2:
+        msg = f"layer_list needs at least two sizes, that of the inputs and that of the outputs, got {sizes}"
+        raise ValueError(msg)
+    return tuple(positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes))
+
+
+def _check_layer_list(settings: Settings, value: Any) -> tuple[int, ...]:
+    return layer_sizes(value)
+
+
+def _check_ensemble(settings: Settings, value: Any) -> int | None:
+    return None if value is None else positive_integer("ensemble", value)
+
+
+def _check_seed(settings: Settings, value: Any) -> int | tuple[int, ...]:
+    if value is None:
+        value = new_seed()
+    if settings.ensemble is None:
+        return one_seed(value)
+    if is_integer(value):
+        return tuple(one_seed(value) + i for i in range(settings.ensemble))
+    seeds = listed("seed must be an integer, or a list of one for each network", value)
+    if len(seeds) != settings.ensemble:
+        msg = f"seed must be one integer, or {settings.ensemble}, one for each network, got {len(seeds)}"
+        raise ValueError(msg)
+    return tuple(one_seed(seed) for seed in seeds)
+
+
+def one_seed(value: Any) -> int:
+    """Return a seed for random numbers, an integer that is not negative."""
+    if not is_integer(value):
+        msg = f"seed must be an integer, got {repr(value)}"
+        raise TypeError(msg)
+    if value < 0:
+        msg = f"seed must not be negative, got {int(value)}"
+        raise ValueError(msg)
+    return int(value)
+
+
+def _check_dtype(settings: Settings, value: Any) -> str:
+    name = type_name(value)
+    if name not in ("float32", "float64"):
+        msg = f"dtype must be 'float32' or 'float64', got {repr(value)}"
+        raise ValueError(msg)
+    return name
+
+
+def _check_loss(settings: Settings, value: Any) -> Loss:
+    return named("loss", value, LOSSES, Loss)
+
+
+def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]:
+    layers, loss = len(settings.layer_list) - 1, settings.loss
+    if value is None:
+        value = [relu] * (layers - 1) + [loss.canonical[0] if loss.canonical else sigmoid]
+    each = _one_per_layer("activations", value, layers, "layers after the inputs")
+    activations = tuple(named("activation", activation, ACTIVATIONS, Activation) for activation in each)
+    (lowest, highest), (low, high) = activations[-1].bounds, loss.bounds
+    if lowest < low or highest > high:
+        msg = (
+            f"the loss is defined for answers from {low:g} to {high:g}, but the last activation reaches "
+            f"from {lowest:g} to {highest:g}: choose another for the last layer"
+        )
+        raise ValueError(msg)
+    return activations
+
+
+def _check_optimizer(settings: Settings, value: Any) -> Optimizer:
+    return named("optimizer", value, OPTIMIZERS, Optimizer)
+
+
+def _check_initializer(settings: Settings, value: Any) -> Initializer:
+    return named("initializer", value, INITIALIZERS, Callable)
+
+
+def _check_dropout(settings: Settings, value: Any) -> tuple[float, ...]:
+    hidden = len(settings.layer_list) - 2
+    if is_number(value):
+        rate = fraction("dropout", value)
+        if rate and not hidden:
+            msg = f"dropout of {value} leaves out hidden units, but there is no hidden layer"
+            raise ValueError(msg)
+        value = [rate] * hidden
+    return tuple(fraction("dropout", rate) for rate in _one_per_layer("dropout", value, hidden, "hidden layers"))
+
+
+def _one_per_layer(name: str, values: Any, count: int, layers: str) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        msg = f"{name} must be a list, one for each of the {count} {layers}, got {repr(values)}"
+        raise TypeError(msg)
+    if len(values) != count:
+        msg = f"{name} must be {count}, one for each of the {layers}, got {len(values)}"
+        raise ValueError(msg)
+    return list(values)
+
+
+def _check_weight_decay(settings: Settings, value: Any) -> float | tuple[float, ...]:
+    decay = settings.optimizer.weight_decay if value is None else value
+    return settings.per_member("weight_decay", decay, number_from_zero)
+
+
+def _check_clip_norm(settings: Settings, value: Any) -> float | tuple[float, ...] | None:
+    return None if value is None else settings.per_member("clip_norm", value, positive_number)
+
+
+def _each(name: str, check: Callable[[str, Any, str], float]) -> Callable[[Settings, Any], float | tuple[float, ...]]:
+    return lambda settings, value: settings.per_member(name, value, check)
+
+
+# ---- The settings
+
+
+def _setting(default: Any, check: Callable[[Settings, Any], Any], doc: str, *, per_member: bool = False) -> Any:
+    return field(default=default, metadata={"check": check, "doc": doc, "per_member": per_member})
+
+
+PerMember = float | tuple[float, ...]
+"""A number, or for an ensemble a tuple of one for each of its networks."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Settings:
+    """The settings of a network, checked; names, defaults and meanings are those of `NeuralNetwork`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not what it should be, or two do not go together.
+    """
+
+    layer_list: tuple[int, ...] = _setting((1, 3, 1), _check_layer_list, "The sizes of the layers, inputs first.")
+    ensemble: int | None = _setting(None, _check_ensemble, "The number of networks of an ensemble, or None.")
+    dtype: str = _setting("float64", _check_dtype, "The precision of parameters and computation.")
+    seed: int | tuple[int, ...] = _setting(
+        None, _check_seed, "The seed in use, or those of an ensemble.", per_member=True
+    )
+    loss: Loss = _setting("half_squared_error", _check_loss, "The loss that training minimises.")
+    activations: tuple[Activation, ...] = _setting(
+        None, _check_activations, "The activations of the layers after the inputs."
+    )
+    optimizer: Optimizer = _setting("sgd", _check_optimizer, "How the parameters follow their gradient.")
+    initializer: Initializer = _setting("normal", _check_initializer, "How initial weights are drawn.")
+    initial_scale: PerMember = _setting(
+        1.0,
+        _each("initial_scale", positive_number),
+        "The factor on the weights and biases that the initializer draws.",
+        per_member=True,
+    )
+    weight_decay: PerMember = _setting(
+        None, _check_weight_decay, "The strength of the decoupled decay of weights.", per_member=True
+    )
+    l2: PerMember = _setting(0.0, _each("l2", number_from_zero), "The strength of ½ λ ‖W‖².", per_member=True)
+    l1: PerMember = _setting(0.0, _each("l1", number_from_zero), "The strength of λ ‖W‖₁.", per_member=True)
+    clip_norm: PerMember | None = _setting(
+        None, _check_clip_norm, "The maximum norm of the gradient, or None.", per_member=True
+    )
+    dropout: tuple[float, ...] = _setting(
+        0.0, _check_dropout, "The fraction of the units of each hidden layer that a training step leaves out."
+    )
+
+    @classmethod
+    def of(cls, **given: Any) -> Settings:
+        """Return the settings that a user has given, in whatever form."""
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, each.metadata["check"](self, getattr(self, each.name)))
+
+    def per_member(self, name: str, value: Any, check: Callable[[str, Any, str], float]) -> PerMember:
+        """Return a checked number, or for an ensemble one for each network where an array or a list is given."""
+        one = isinstance(value, str) or (not isinstance(value, Sequence) and getattr(value, "ndim", 0) == 0)
+        if self.ensemble is None or one:
+            return check(name, value, self.dtype)
+        place = place_of(**{name: value}) or HOST
+        host = place.to_numpy(bring(name, value, place))
+        same_shape(f"{name}, with one value for each network,", host, (self.ensemble,))
+        return tuple(check(f"{name}[{i}]", each, self.dtype) for i, each in enumerate(host.tolist()))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the parameters lie in theta."""
+        return Layout(self.layer_list)
+
+    @property
+    def ensemble_shape(self) -> tuple[int, ...]:
+        """The leading axes of all that belongs to a network: () for one network, (E,) for an ensemble."""
+        return () if self.ensemble is None else (self.ensemble,)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, one for each network."""
+        return self.seed if isinstance(self.seed, tuple) else (self.seed,)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The bounds of the last activation, within which targets must lie."""
+        return self.activations[-1].bounds
+
+    @property
+    def regularization(self) -> dict[str, PerMember]:
+        """What `regularized` takes: the strengths, and the maximum norm where there is one."""
+        strengths: dict[str, PerMember] = {"weight_decay": self.weight_decay, "l2": self.l2, "l1": self.l1}
+        return strengths if self.clip_norm is None else {**strengths, "clip_norm": self.clip_norm}
+
+    def by_name(self) -> dict[str, Any]:
+        """Return all settings as a user may give them again: lists, built-in parts by name, and custom ones."""
+        parts: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "optimizer": OPTIMIZERS, "initializer": INITIALIZERS}
+        given = {each.name: public(getattr(self, each.name)) for each in fields(self)}
+        given |= {name: name_of(given[name], known) or given[name] for name, known in parts.items()}
+        given["activations"] = [name_of(activation, ACTIVATIONS) or activation for activation in self.activations]
+        return given
+
+    def replaced(self, **changes: Any) -> Settings:
+        """Return settings of which some are others."""
+        return Settings.of(**{**self.by_name(), **changes})
+
+    def member(self, i: int) -> Settings:
+        """Return the settings of one network of an ensemble, for a network of its own."""
+        each = {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["per_member"]}
+        own = {name: value[i] for name, value in each.items() if isinstance(value, tuple)}
+        return self.replaced(ensemble=None, **own)
+
+    # Settings do not change, so that a copy is itself; in a pickle built-in parts go by name, to be recognised again.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _settings_of, (self.by_name(),)
+
+
+def _settings_of(given: Mapping[str, Any]) -> Settings:
+    return Settings.of(**given)
+
+
+def public(value: Any) -> Any:
+    """Return a setting as users see it: a list of their own where there are several values."""
+    return list(value) if type(value) is tuple else value

@@ -1,0 +1,206 @@
+"""The record of a training: what was measured in every epoch since the weights were drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xpnet import plotting
+from xpnet._types import Array
+from xpnet.backends import HOST, Backend
+
+host = HOST.xp
+
+
+class _Record:
+    """What was measured, epoch by epoch: a log that grows at its end and is never changed before.
+
+    Arrays stay on their device until somebody asks for them.
+    """
+
+    def __init__(self, ensemble_shape: tuple[int, ...]) -> None:
+        self.ensemble_shape = ensemble_shape
+        self.names: list[tuple[str, ...]] = []  # what was measured in each epoch
+        self.first: dict[str, int] = {}  # in which epoch each was measured first
+        self.unread: list[Any] = []  # for each epoch its backend and arrays by name, or None once they are read
+        self.read = 0  # epochs
+        self.columns: dict[str, Array] = {}  # what was read, on the host, with room for more epochs
+
+    def append(self, backend: Backend, measured: Mapping[str, Array]) -> None:
+        self.names.append(tuple(measured))
+        self.unread.append((backend, dict(measured)))
+        for name in measured:
+            self.first.setdefault(name, len(self.names) - 1)
+
+    def column(self, name: str) -> Array:
+        """Return what was measured by a name, of shape (at least epochs, ...)."""
+        self._fetch()
+        return self.columns[name]
+
+    def _fetch(self) -> None:
+        """Bring to the host what is still on a device: one transfer for each name, not for each epoch."""
+        start, stop = self.read, len(self.unread)
+        while start < stop:
+            backend, first = self.unread[start]
+            end = start
+            while end < stop and self.unread[end][0] == backend and self.unread[end][1].keys() == first.keys():
+                end += 1
+            for name in first:
+                with backend.on_device():
+                    stacked = backend.xp.stack([measured[name] for _, measured in self.unread[start:end]])
+                self._room_for(name, end)[start:end] = backend.to_numpy(stacked)
+            self.read = end  # from here on it is read, whatever interrupts
+            self.unread[start:end] = [None] * (end - start)
+            start = end
+
+    def _room_for(self, name: str, epochs: int) -> Array:
+        column = self.columns.get(name)
+        if column is None or column.shape[0] < epochs:
+            # Twice as much as needed, so that adding an epoch costs the same however many there are.
+            larger = host.full((2 * epochs, *self.ensemble_shape), host.nan)
+            if column is not None:
+                larger[: column.shape[0]] = column
+            self.columns[name] = column = larger
+        return column
+
+    def until(self, epochs: int) -> _Record:
+        """Return a copy of the first epochs."""
+        record = _Record(self.ensemble_shape)
+        record.names, record.unread = self.names[:epochs], self.unread[:epochs]
+        record.first = {name: epoch for name, epoch in self.first.items() if epoch < epochs}
+        record.read = min(self.read, epochs)
+        record.columns = {name: host.asarray(column[: record.read], copy=True) for name, column in self.columns.items()}
+        return record
+
+
+class History(Mapping[str, Array]):
+    """What was measured in every epoch, by name: ``history["loss"]``, ``history["validation_loss"]`` and so on.
+
+    Each is a host array in double precision, of shape (epochs,), or (epochs, E) for an ensemble, with NaN for the
+    epochs in which it was not measured; it is for reading only. What was measured stays on the device until somebody
+    asks for it; reading waits. A history does not change: training on makes another one.
+
+    Parameters
+    ----------
+    ensemble_shape : tuple of int
+        () for one network, (E,) for an ensemble.
+    """
+
+    def __init__(self, ensemble_shape: tuple[int, ...] = ()) -> None:
+        self.ensemble_shape = ensemble_shape
+        self.epochs = 0
+        # Histories that follow each other share a record, of which each knows how much is its own.
+        self.record = _Record(ensemble_shape)
+
+    def with_epoch(self, backend: Backend, measured: Mapping[str, Array]) -> History:
+        """Return a history with one more epoch: arrays of shape `ensemble_shape` on a backend, by name."""
+        # What another history has added to a common record is not overwritten.
+        ours = len(self.record.unread) == len(self.record.names) == self.epochs
+        record = self.record if ours else self.record.until(self.epochs)
+        record.append(backend, measured)
+        return self._of(record, self.epochs + 1)
+
+    def _of(self, record: _Record, epochs: int) -> History:
+        history = History.__new__(History)
+        history.ensemble_shape, history.record, history.epochs = self.ensemble_shape, record, epochs
+        return history
+
+    def until(self, epochs: int) -> History:
+        """Return a history of the first epochs alone."""
+        return self._of(self.record, min(self.epochs, epochs))
+
+    @property
+    def _last_names(self) -> tuple[str, ...]:
+        return self.record.names[self.epochs - 1] if self.epochs else ()
+
+    @property
+    def monitored(self) -> str:
+        """What says how good the network is: the validation loss if the last epoch has it, else the loss."""
+        return "validation_loss" if "validation_loss" in self._last_names else "loss"
+
+    def since(self, name: str, epoch: int) -> Array:
+        """Return what was measured from an epoch on."""
+        return self[name][epoch:] if name in self else self["loss"][:0]
+
+    def last(self) -> dict[str, Array]:
+        """Return what was measured in the last epoch."""
+        return {name: self[name][-1] for name in self._last_names}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self:
+            msg = f"nothing was recorded as {name!r}; there are {', '.join(map(repr, self))}"
+            raise KeyError(msg)
+        if not self.epochs:
+            return host.zeros((0, *self.ensemble_shape))
+        column = self.record.column(name)[: self.epochs]
+        if column.shape[0] < self.epochs:  # it was not measured in the last epochs
+            missing = host.full((self.epochs - column.shape[0], *self.ensemble_shape), host.nan)
+            return host.concat([column, missing])
+        column.flags.writeable = False
+        return column
+
+    def _names(self) -> list[str]:
+        return [name for name, epoch in self.record.first.items() if epoch < self.epochs] or ["loss"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names()
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.epochs} epochs: {', '.join(self)})"
+
+    # A record is itself, whatever it holds.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return History.of, (dict(self), self.ensemble_shape, self._last_names)
+
+    def member(self, i: int) -> History:
+        """Return the record of one network of an ensemble."""
+        return History.of({name: self[name][:, i] for name in self}, (), self._last_names)
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, Any], ensemble_shape: tuple[int, ...], last_names: tuple[str, ...] | None = None
+    ) -> History:
+        """Return a history that holds what ``dict(history)`` gave of another."""
+        if not isinstance(columns, Mapping):
+            msg = f"a history is a mapping of names to arrays, got {columns!r}"
+            raise TypeError(msg)
+        history, epochs = cls(ensemble_shape), 0
+        arrays = {name: host.asarray(HOST.asarray(values, "float64"), copy=True) for name, values in columns.items()}
+        for name, array in arrays.items():
+            shape = (arrays["loss"].shape[0], *ensemble_shape) if "loss" in arrays else None
+            if array.shape != shape:
+                msg = f"the history's {name} has the shape {tuple(array.shape)}, expected {shape or 'a loss beside it'}"
+                raise ValueError(msg)
+            epochs = array.shape[0]
+        if last_names is None and epochs:
+            last_names = tuple(name for name, array in arrays.items() if not bool(host.all(host.isnan(array[-1]))))
+        record = history.record
+        record.columns, record.read, record.unread = arrays, epochs, [None] * epochs
+        record.first = dict.fromkeys(arrays, 0)
+        record.names = [tuple(arrays)] * (epochs - 1) + [last_names or ()] * bool(epochs)
+        history.epochs = epochs
+        return history
+
+    def plot(self, *, log: bool = False) -> Any:
+        """Draw all that was recorded over the epochs, losses in one field and metrics in another; return the figure.
+
+        Parameters
+        ----------
+        log : bool
+            Whether the axis of the losses is logarithmic.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        return plotting.history_figure(dict(self), log=log)

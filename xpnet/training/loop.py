@@ -1,0 +1,136 @@
+"""The algorithm: for every epoch, for every batch, step. Then record, report, and see whether to go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet._checks import number_from_zero, positive_integer, positive_number
+from xpnet._types import Array, State
+from xpnet.core.epochs import train_epoch
+from xpnet.core.members import joined
+from xpnet.core.step import objective
+from xpnet.training import lbfgs
+from xpnet.training.options import TrainingOptions
+from xpnet.training.progress import new_optimizer_state
+from xpnet.training.run import Run
+
+
+def train(
+    network: Any,
+    options: TrainingOptions,
+    *,
+    learning_rate: Any,
+    batch_size: Any,
+    shuffle: Any,
+    schedule: Any,
+    members_at_once: Any,
+) -> None:
+    """Train a network by gradient descent: see `NeuralNetwork.train`."""
+    settings, members = network._settings, network._members
+    rate = settings.per_member("learning_rate", learning_rate, positive_number)
+    size = None if batch_size is None else positive_integer("batch_size", batch_size)
+    at_once = None if members_at_once is None else positive_integer("members_at_once", members_at_once)
+    if not (schedule is None or callable(schedule)):
+        msg = f"schedule must be callable or None, got {schedule!r}"
+        raise TypeError(msg)
+
+    data = options.data_for(network)
+    backend, size = data.backend, min(size or data.samples.size, data.samples.size)
+    steps = -(-data.samples.size // size)
+    factors = schedule and (lambda epoch: members.factors(schedule, network.history, steps, epoch))
+    with backend.on_device():
+        each_rate = rate if isinstance(rate, tuple) else (rate,) * len(settings.seeds)
+        rates = backend.asarray([[each] for each in each_rate] if settings.ensemble else rate, settings.dtype)
+
+    # Whatever a custom part may get wrong is found before anything has changed.
+    start = network._snapshot.moved(backend)
+    if factors:
+        for epoch in (network.epochs_trained, network.epochs_trained + options.epochs - 1):
+            factors(epoch)
+    members.dry_run(backend, start.state, data.samples, rates)
+    members.measure_epoch(data.first(2), options.metrics, start.theta, start.theta[..., 0])
+
+    run = Run(network, backend, options, cause=_cause(min(each_rate), max(each_rate)))
+    try:
+        with run:
+            parts = members.parts(
+                backend,
+                network._snapshot.state,
+                data.samples,
+                rates,
+                batch_size=size,
+                shuffle=bool(shuffle),
+                factors=factors,
+                at_once=at_once,
+            )
+            for epoch in run.epochs:
+                with backend.on_device():
+                    for part in parts:  # all networks together, or as many at a time as fit into memory
+                        part.state, part.finite, part.loss = train_epoch(
+                            backend, part.step, part.state, part.finite, part.batches(epoch)
+                        )
+                    state, loss = joined(backend.xp, parts)
+                measured = members.measure_epoch(data, options.metrics, state.theta, loss)
+                if not run.after_epoch(state, measured):
+                    break
+    finally:
+        run.end()  # once more, should Ctrl-C have cut short the end of the run
+
+
+def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any) -> None:
+    """Train a network by L-BFGS: see `NeuralNetwork.train_lbfgs`."""
+    settings, members = network._settings, network._members
+    lbfgs.scipy_optimize()
+    refused = {"ensemble": settings.ensemble, "dropout": any(settings.dropout), **settings.regularization, "l2": 0.0}
+    names = [name for name, value in refused.items() if value]
+    if names:
+        of = " (adamw brings one; weight_decay=0 takes it away)" if settings.optimizer.weight_decay else ""
+        msg = f"train_lbfgs cannot be used with {', '.join(names)}{of}"
+        raise ValueError(msg)
+    gradient_tol = number_from_zero("gradient_tol", gradient_tol, "float64")
+
+    data = options.data_for(network)
+    backend, xp = data.backend, data.backend.xp
+    start = network._snapshot.moved(backend)
+    members.measure_epoch(data.first(2), options.metrics, start.theta, start.theta[..., 0])
+    with backend.on_device():
+        function = objective(
+            xp,
+            settings.layout,
+            settings.activations,
+            settings.loss,
+            *data.samples.columns(),
+            settings.l2 * members.weights_mask(backend),
+        )
+
+    run = Run(network, backend, options, cause="the data should be scaled")
+    try:
+        with run:
+            optimizer_state = new_optimizer_state(settings, backend, network.theta)
+
+            def after_iteration(theta: Array) -> bool:
+                with backend.on_device():
+                    loss = members.measure(backend, theta, data.samples, {})["loss"]
+                    finite = bool(xp.isfinite(loss))
+                # What is not finite ends the training, and leaves the network as it is.
+                state = State(theta, optimizer_state) if finite else network._snapshot.state
+                return (
+                    run.after_epoch(state, members.measure_epoch(data, options.metrics, state.theta, loss)) and finite
+                )
+
+            if run.epochs:
+                lbfgs.minimize(
+                    backend,
+                    function,
+                    network.theta,
+                    iterations=len(run.epochs),
+                    gradient_tol=gradient_tol,
+                    after_iteration=after_iteration,
+                )
+    finally:
+        run.end()
+
+
+def _cause(least: float, greatest: float) -> str:
+    rates = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
+    return f"the learning {rates} too high, or the data should be scaled"

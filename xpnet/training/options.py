@@ -1,0 +1,68 @@
+"""What every training may be given, by steps or by L-BFGS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from xpnet._checks import fraction, number_from_zero, positive_integer
+from xpnet.callbacks import as_callbacks
+from xpnet.data.samples import TrainingData, bring_training_data, named_validation_data
+from xpnet.metrics import metrics_by_name
+
+
+def _optional_positive_integer(name: str, value: Any) -> int | None:
+    return None if value is None else positive_integer(name, value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "epochs": positive_integer,
+    "verbose_epoch": positive_integer,
+    "patience": _optional_positive_integer,
+    "tol": lambda name, value: number_from_zero(name, value, "float64"),
+    "validation_split": fraction,
+    "validation_data": lambda name, value: named_validation_data(value),
+    "metrics": lambda name, value: metrics_by_name(value),
+    "callbacks": lambda name, value: as_callbacks(value),
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingOptions:
+    """The arguments that `NeuralNetwork.train` and `train_lbfgs` share, checked; see there."""
+
+    X: Any
+    y: Any
+    epochs: Any
+    verbose_epoch: Any
+    verbose: Any
+    sample_weight: Any
+    class_weight: Any
+    validation_split: Any
+    validation_data: Any
+    metrics: Any
+    patience: Any
+    tol: Any
+    callbacks: Any
+    progress_bar: Any
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if each.name in _CHECKS:
+                object.__setattr__(self, each.name, _CHECKS[each.name](each.name, getattr(self, each.name)))
+        if self.validation_split and self.validation_data:
+            msg = "give validation_split or validation_data, not both"
+            raise ValueError(msg)
+
+    def data_for(self, network: Any) -> TrainingData:
+        """Return the samples where the network is going to compute."""
+        given = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
+        return bring_training_data(
+            network._transfer(**given, **self.validation_data),
+            given,
+            self.validation_data,
+            network._settings,
+            validation_split=self.validation_split,
+            class_weight=self.class_weight,
+        )

@@ -1,0 +1,170 @@
+"""How far the training of a network has come: moved, copied, saved and taken apart as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xpnet._checks import finite_array, is_integer, same_shape, type_name
+from xpnet._types import Array, State
+from xpnet.backends import HOST, Backend
+from xpnet.core.members import Members
+from xpnet.core.settings import Settings, public
+from xpnet.data.placement import bring, copied
+from xpnet.optimizers import kind_of
+from xpnet.predictor import Snapshot
+from xpnet.training.early_stopping import Best, EarlyStopping
+from xpnet.training.history import History
+
+_KEPT = ("theta", "optimizer", "optimizer_state", "history", "seed", "draws", "best", "early_stopping")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Progress(Snapshot):
+    """All that a network in training is at one moment.
+
+    Attributes
+    ----------
+    optimizer_state : tuple of arrays
+        What the optimizer keeps between steps.
+    draws : int
+        How often parameters have been drawn from the seed.
+    history : History
+        What was measured in every epoch since the present ones were drawn.
+    early_stopping : EarlyStopping or None
+        In the middle of a training that may stop early: the best so far.
+    best : Best or None
+        After one: the epoch that the parameters are those of.
+    """
+
+    optimizer_state: tuple[Array, ...]
+    draws: int
+    history: History
+    early_stopping: EarlyStopping | None = None
+    best: Best | None = None
+
+    @classmethod
+    def start(cls, settings: Settings, backend: Backend, draws: int = 0) -> Progress:
+        """Return a network that is not trained, its parameters drawn after so many draws before."""
+        theta = Members(settings).draw(draws, backend, settings.layout)
+        return cls(
+            settings=settings,
+            backend=backend,
+            theta=theta,
+            optimizer_state=new_optimizer_state(settings, backend, theta),
+            draws=draws + 1,
+            history=History(settings.ensemble_shape),
+        )
+
+    @property
+    def state(self) -> State:
+        """What a step works with."""
+        return State(self.theta, self.optimizer_state)
+
+    def moved(self, backend: Backend) -> Progress:
+        """Return it on another backend."""
+        theta, optimizer_state = self.state.map(lambda array: bring("the state", array, backend))
+        early_stopping = self.early_stopping and self.early_stopping.moved(backend)
+        return replace(
+            self, backend=backend, theta=theta, optimizer_state=optimizer_state, early_stopping=early_stopping
+        )
+
+    def with_parameters(self, theta: Array, optimizer_state: tuple[Array, ...] | None = None) -> Progress:
+        """Return it with other parameters, which are not those of a best epoch, and are not judged by those before."""
+        state = self.optimizer_state if optimizer_state is None else optimizer_state
+        return replace(self, theta=theta, optimizer_state=state, early_stopping=None, best=None)
+
+    def member(self, i: int) -> Progress:
+        """Return that of one network of an ensemble."""
+        settings = self.settings.member(i)
+        with self.backend.on_device():
+            own = self.state.map(lambda array: self.backend.xp.asarray(array[i, ...], copy=True))
+        return Progress(
+            settings=settings,
+            backend=self.backend,
+            theta=own.theta,
+            optimizer_state=own.optimizer_state,
+            draws=self.draws,
+            history=self.history.member(i),
+            best=self.best and self.best.member(i),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of all but the settings, on the host: see `NeuralNetwork.state_dict`."""
+        theta, optimizer_state = self.state.map(lambda array: HOST.xp.asarray(self.backend.to_numpy(array), copy=True))
+        return {
+            "theta": theta,
+            "optimizer": kind_of(self.settings.optimizer),
+            "optimizer_state": list(optimizer_state),
+            "history": {name: HOST.xp.asarray(self.history[name], copy=True) for name in self.history},
+            "seed": public(self.settings.seed),
+            "draws": self.draws,
+            "best": self.best and self.best.state_dict(),
+            "early_stopping": self.early_stopping and self.early_stopping.state_dict(self.backend),
+        }
+
+    def loaded(self, values: Any) -> Progress:
+        """Return what another's `state_dict` returned, checked, with these settings but for the seed."""
+        missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
+        if missing:
+            msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
+            raise ValueError(msg)
+        ours, shape = kind_of(self.settings.optimizer), self.settings.ensemble_shape
+        if values["optimizer"] != ours:
+            msg = f"the state is of the optimizer {values['optimizer']}, but this network's is {ours}"
+            raise ValueError(msg)
+        if not is_integer(values["draws"]) or values["draws"] < 1:
+            msg = f"draws must be a positive integer, got {values['draws']!r}"
+            raise ValueError(msg)
+        state, early_stopping = self._state_like(values), None
+        if values["early_stopping"] is not None:
+            best_state = self._state_like(values["early_stopping"])
+            early_stopping = EarlyStopping.of(values["early_stopping"], best_state, shape)
+        return Progress(
+            settings=self.settings.replaced(seed=values["seed"]),
+            backend=self.backend,
+            theta=state.theta,
+            optimizer_state=state.optimizer_state,
+            draws=int(values["draws"]),
+            history=History.of(values["history"], shape),
+            best=None if values["best"] is None else Best.of(values["best"], shape),
+            early_stopping=early_stopping,
+        )
+
+    def _state_like(self, values: Any) -> State:
+        """Return a state that was given, in the shapes and types of this one, and as arrays of its own."""
+        for name in ("theta", "optimizer_state"):
+            if not isinstance(values, Mapping) or name not in values:
+                msg = f"early_stopping lacks {name}"
+                raise ValueError(msg)
+        theta, optimizer_state = values["theta"], values["optimizer_state"]
+        same_shape("theta", theta, self.theta.shape)
+        if not isinstance(optimizer_state, (tuple, list)) or not all(
+            hasattr(each, "shape") for each in optimizer_state
+        ):
+            msg = f"optimizer_state must be a list of arrays, got {optimizer_state!r}"
+            raise TypeError(msg)
+        expected, came = ([tuple(each.shape) for each in arrays] for arrays in (self.optimizer_state, optimizer_state))
+        if came != expected:
+            msg = f"optimizer_state is of another optimizer: its arrays have the shapes {came}, expected {expected}"
+            raise ValueError(msg)
+        state = State(theta, tuple(optimizer_state)).map(
+            lambda array, like: copied("theta and optimizer_state", array, self.backend, type_name(like.dtype)),
+            self.state,
+        )
+        with self.backend.on_device():
+            finite_array(self.backend.xp, "theta", state.theta)
+        return state
+
+
+def new_optimizer_state(settings: Settings, backend: Backend, theta: Array) -> tuple[Array, ...]:
+    """Return what the optimizer starts with, checked."""
+    with backend.on_device():
+        optimizer_state = settings.optimizer.init(backend.xp, theta)
+    if not isinstance(optimizer_state, tuple):
+        msg = f"the optimizer's init must return a tuple of arrays, got {type(optimizer_state).__name__}"
+        raise TypeError(msg)
+    for array in optimizer_state:
+        same_shape("what the optimizer's init returns", array, settings.ensemble_shape, leading=True)
+    return optimizer_state

@@ -1,0 +1,128 @@
+"""What a training shows: a line now and then, and a progress bar where somebody looks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+from typing import Any
+
+from xpnet._types import Array
+from xpnet.backends import HOST
+from xpnet.training.early_stopping import Best
+from xpnet.training.history import History
+from xpnet.training.options import TrainingOptions
+
+host = HOST.xp
+
+_BAR_SECONDS = 1.0  # a training that is over before needs no bar
+
+
+class Reports:
+    """Lines on standard output and a progress bar.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        Which of them are asked for.
+    """
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self._every = options.verbose_epoch if options.verbose else None
+        self._bar = _progress_bar(options)
+
+    def due(self, epoch: int) -> bool:
+        """Say whether an epoch is reported."""
+        return self._every is not None and epoch % self._every == 0
+
+    def after_epoch(self, epoch: int, history: History) -> None:
+        """Report an epoch where that is due."""
+        if self._bar is not None:
+            self._bar.update()
+        if self.due(epoch):
+            self._print(f"Epoch {epoch} {_line(history)}")
+
+    def checked(self, history: History) -> None:
+        """Show the losses on the bar, when they have been waited for anyway."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(_losses(history), refresh=False)
+
+    def ended(self, history: History, best: Best | None) -> None:
+        """Report to which epoch an early stopping goes back."""
+        if best is None or self._every is None:
+            return
+        if history.ensemble_shape:
+            had_one = best.epoch[best.epoch >= 0]
+            first, last = int(host.min(had_one)), int(host.max(had_one))
+            back = f"each network goes back to its best one, from {first} to {last}"
+        else:
+            back = f"back to epoch {int(best.epoch)}, {_words(history.monitored).lower()} {float(best.loss):.6g}"
+        self._print(f"Ended after epoch {history.epochs - 1}: {back}")
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _print(self, line: str) -> None:
+        if self._bar is None:
+            print(line)
+        else:
+            self._bar.write(line)
+
+
+def _line(history: History) -> str:
+    """Return the last epoch's losses and metrics in words; the loss in full, as the document has it."""
+    shown = []
+    for name, measured in history.last().items():
+        value = (
+            _spread(measured)
+            if history.ensemble_shape
+            else float(measured)
+            if name == "loss"
+            else f"{float(measured):.6g}"
+        )
+        shown.append(f"{_words(name)} : {value}")
+    diverged = int(host.sum(~host.isfinite(history.last()["loss"])))
+    if history.ensemble_shape and diverged:
+        shown.append(f"{diverged} of {history.ensemble_shape[0]} diverged")
+    return ", ".join(shown)
+
+
+def _spread(measured: Array) -> str:
+    """Return the median of the networks, and the least and the greatest."""
+    finite = measured[host.isfinite(measured)].tolist()
+    if not finite:
+        return "nan"
+    return f"{statistics.median(finite):.4g} (median, from {min(finite):.4g} to {max(finite):.4g})"
+
+
+def _losses(history: History) -> str:
+    """Return the last epoch's losses in few words, for a bar."""
+    shown = []
+    for name, measured in history.last().items():
+        if name.endswith("loss"):
+            finite = measured[host.isfinite(measured)].tolist()
+            shown.append(f"{name.replace('_', ' ')} {statistics.median(finite) if finite else math.nan:.4g}")
+    return ", ".join(shown)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _progress_bar(options: TrainingOptions) -> Any:
+    """Return a progress bar, or None where nobody looks."""
+    wanted = options.progress_bar
+    if wanted is None and not (options.verbose and sys.stderr.isatty()):
+        return None
+    if wanted is not None and not wanted:
+        return None
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if wanted is None:
+            return None
+        msg = 'a progress bar needs tqdm: pip install "xpnet[progress]"'
+        raise ImportError(msg) from error
+    return tqdm(total=options.epochs, unit="epoch", delay=_BAR_SECONDS, leave=False)

@@ -1,0 +1,198 @@
+"""One training from its beginning to its end, however that comes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from xpnet._types import Array, State
+from xpnet.backends import HOST, Backend
+from xpnet.callbacks import Callback
+from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.history import History
+from xpnet.training.options import TrainingOptions
+from xpnet.training.progress import Progress
+from xpnet.training.reports import Reports
+
+host = HOST.xp
+
+# How many seconds training may go on before the losses are checked: reading them waits for the device.
+_CHECK_SECONDS = 1.0
+
+
+class Run:
+    """A context for the epochs of a training: it begins it, takes in each epoch, and ends it; it knows no mathematics.
+
+    While it lasts, nobody else may change the network. An epoch is taken in by one assignment of a whole `Progress`, so
+    that Ctrl-C, wherever it comes, leaves the network as it was after one epoch or after the next.
+
+    Parameters
+    ----------
+    network : NeuralNetwork
+        The network to train.
+    backend : Backend
+        Where.
+    options : TrainingOptions
+        What to report, whether to stop early, and which callbacks to call.
+    cause : str
+        The most likely cause should the loss become NaN.
+    """
+
+    def __init__(self, network: Any, backend: Backend, options: TrainingOptions, *, cause: str) -> None:
+        self.network, self.thread, self.stops = network, threading.get_ident(), False
+        self._backend, self._options, self._cause = backend, options, cause
+        self._reports = Reports(options)
+        self._begun: list[Callback] = []
+        self._endings = 0
+        self._start(network.epochs_trained)
+
+    def _start(self, first: int) -> None:
+        self.epochs = range(first, first + self._options.epochs)
+        self._checked, self._checked_at = first, time.monotonic()
+
+    def __enter__(self) -> Self:
+        network, options = self.network, self._options
+        network._refuse_in_training("train")
+        if network.__dict__.setdefault("_run", self) is not self:  # two threads at the same moment
+            network._refuse_in_training("train")
+        now = network._at(self._backend)
+        early_stopping = None
+        if options.patience is not None:
+            # In the middle of a training that was copied or saved, it goes on.
+            early_stopping = now.early_stopping or EarlyStopping.start(now.state, now.settings.ensemble_shape)
+        network._snapshot = replace(now, early_stopping=early_stopping)
+        self._start(now.history.epochs)
+        if early_stopping is not None and not early_stopping.goes_on:
+            self.epochs = self.epochs[:0]  # it was copied or saved after its last epoch
+        for callback in options.callbacks:
+            callback.on_train_begin(network)
+            self._begun.append(callback)
+        return self
+
+    def after_epoch(self, state: State, measured: Mapping[str, Array]) -> bool:
+        """Take in an epoch: its state, and what was measured. Say whether to go on.
+
+        Raises
+        ------
+        FloatingPointError
+            If no network's loss is finite any more.
+        """
+        network, options, now = self.network, self._options, self.network._snapshot
+        epoch, early_stopping = now.history.epochs, now.early_stopping
+        history = now.history.with_epoch(self._backend, measured)
+        late = time.monotonic() - self._checked_at > _CHECK_SECONDS
+        if self._reports.due(epoch) or late or early_stopping is not None:
+            self._check(history)
+        if early_stopping is not None:
+            loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
+            early_stopping = early_stopping.look(self._backend, epoch, loss, state, patience=patience, tol=tol)
+        network._snapshot = replace(
+            now,
+            theta=state.theta,
+            optimizer_state=state.optimizer_state,
+            history=history,
+            early_stopping=early_stopping,
+            best=None,
+        )
+        self._reports.after_epoch(epoch, history)
+        for callback in options.callbacks:
+            callback.on_epoch_end(network)
+        return not self.stops and (early_stopping is None or early_stopping.goes_on)
+
+    def _check(self, history: History) -> None:
+        """Check the losses since the last time.
+
+        Raises
+        ------
+        FloatingPointError
+            As `after_epoch`.
+        """
+        bad = self._first_bad(history)
+        if bad is not None:
+            which = f"those after the {self._which_epoch('last good')} before" if bad else "the initial ones"
+            msg = f"the loss became NaN or infinite in epoch {bad}: most likely {self._cause}; the weights are {which}"
+            raise FloatingPointError(msg)
+        self._checked, self._checked_at = history.epochs, time.monotonic()
+        self._reports.checked(history)
+
+    def _first_bad(self, history: History) -> int | None:
+        """Return the first epoch in which no network's loss is finite."""
+        for epoch, loss in enumerate(history.since("loss", self._checked), start=self._checked):
+            if not bool(host.any(host.isfinite(loss))):
+                return epoch
+        return None
+
+    def _which_epoch(self, otherwise: str) -> str:
+        return f"{otherwise if self._options.patience is None else 'best'} epoch"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        try:
+            if kind is None:
+                now = self.network._snapshot
+                self._check(now.history)
+                self._reports.ended(now.history, now.early_stopping and now.early_stopping.best)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            self.end()
+        if interrupted:
+            first, last = self.epochs.start, self.epochs.start + self._options.epochs - 1
+            msg = (
+                f"training was interrupted in epoch {self.network.epochs_trained} (of epochs {first} to {last}); "
+                f"the weights are those after the {self._which_epoch('last complete')} before"
+            )
+            raise KeyboardInterrupt(msg) from None
+
+    def end(self) -> None:
+        """End the training; again, should Ctrl-C have cut that short, or not at all if it is over.
+
+        The second time the network is unlocked whatever comes.
+        """
+        network, self._endings = self.network, self._endings + 1
+        try:
+            if network._run is self:
+                network._snapshot = self._final(network._snapshot)
+                network.__dict__.pop("_run", None)
+        finally:
+            if self._endings > 1 and network._run is self:
+                network.__dict__.pop("_run", None)
+            if network._run is not self:
+                self._end_callbacks()
+
+    def _final(self, now: Progress) -> Progress:
+        """Return the network as the training leaves it: at its best epoch, and without epochs that are not finite.
+
+        Their states have not been taken over: see `train_epoch`.
+        """
+        bad = self._first_bad(now.history)
+        history = now.history if bad is None else now.history.until(bad)
+        early_stopping = now.early_stopping
+        if early_stopping is None or early_stopping.best is None:
+            return replace(now, history=history, early_stopping=None)
+        theta, optimizer_state = early_stopping.state_or(now.backend, now.state)
+        return replace(
+            now,
+            theta=theta,
+            optimizer_state=optimizer_state,
+            history=history,
+            early_stopping=None,
+            best=early_stopping.best,
+        )
+
+    def _end_callbacks(self) -> None:
+        """Close the bar, and call the ends of all callbacks whose training has begun, even if some of them fail."""
+        if not self._begun:
+            self._reports.close()
+            return
+        callback = self._begun.pop()
+        try:
+            callback.on_train_end(self.network)
+        finally:
+            self._end_callbacks()
