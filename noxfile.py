@@ -45,12 +45,12 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
-    """Run the tests on one backend; arguments after -- go to pytest."""
+    """Run the tests on one backend, slow ones too; arguments after -- go to pytest."""
     if backend == "cupy":
         session.install(".[test,cuda12]")
     else:
         session.install(".[test]", *CUPY)
-    session.run("pytest", "--backend", backend, *session.posargs)
+    session.run("pytest", "--slow", "--backend", backend, *session.posargs)
 
 
 @nox.session

@@ -135,4 +135,5 @@ class Backend(ABC):
                 theta, layers = state.theta, step.layers(state.theta)
             state, loss = step(state, batch, layers)
             losses.append(loss)
-        return state, self.xp.stack(losses)
+        # Stacking a single loss would take a twentieth of an epoch of one step.
+        return state, self.xp.stack(losses) if len(losses) > 1 else losses[0][None, ...]

@@ -2,6 +2,7 @@
 
 pytest                    every backend that can be used here; the summary says which cannot, and why
 pytest --backend cupy     this one, and an error if it cannot be used
+pytest --slow             those that take a minute each, too
 """
 
 from __future__ import annotations
@@ -56,11 +57,13 @@ def why_not(library: str) -> str | None:
 
 def pytest_addoption(parser):
     parser.addoption("--backend", choices=LIBRARIES, help="test this backend only; an error if it cannot be used")
+    parser.addoption("--slow", action="store_true", help="run the tests that take a minute each, too")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "float64: the test needs double precision")
     config.addinivalue_line("markers", "host: the test is about NumPy's arrays alone")
+    config.addinivalue_line("markers", "slow: the test takes a minute; run with --slow, as nox does")
     config.addinivalue_line("markers", "away: the test is about arrays that are not NumPy's")
     asked = config.getoption("--backend")
     config.unusable = {library: why for library in [asked] * bool(asked) or LIBRARIES if (why := why_not(library))}
@@ -68,6 +71,12 @@ def pytest_configure(config):
         msg = f"--backend {asked}: {config.unusable[asked]}"
         raise pytest.UsageError(msg)
     config.cases = [case for case in CASES if case.library not in config.unusable and asked in (None, case.library)]
+
+
+def pytest_collection_modifyitems(config, items):
+    slow = [] if config.getoption("--slow") else [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in slow]
+    config.hook.pytest_deselected(items=slow)
 
 
 def pytest_generate_tests(metafunc):

@@ -19,6 +19,7 @@ def shown(monkeypatch):
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.host
 @pytest.mark.float64
 def test_a_thousand_epochs_follow_the_documents_algorithm(backend, sine):

@@ -315,7 +315,7 @@ class NeuralNetwork(StepByStep):
 
     def stop_training(self) -> None:
         """End the training after this epoch; for callbacks."""
-        if self._run is None:
+        if not self._trains():
             msg = "stop_training is for callbacks: the network does not train"
             raise RuntimeError(msg)
         self._run.stops = True

@@ -140,14 +140,20 @@ class Predictor:
         self._snapshot = self._snapshot.with_parameters(self.parameters.replaced(values))
 
     def _refuse_in_training(self, what: str) -> None:
-        run = self._run
-        if run is None:
+        if not self._trains():
             return
-        if run.thread == threading.get_ident():
+        if self._run.thread == threading.get_ident():
             msg = f"{what} is refused while the network trains: a callback may look, copy or raise, but not change it"
         else:
             msg = f"{what} is refused while the network trains in another thread"
         raise RuntimeError(msg)
+
+    def _trains(self) -> bool:
+        """Say whether a training is going on, and end one that several Ctrl-C in a row have left without an end."""
+        run = self._run
+        if run is not None and run.was_left():
+            run.end()
+        return self._run is not None
 
     # ---- Where the data is, and where the network is
 
@@ -160,7 +166,7 @@ class Predictor:
     def _transfer(self, **data: Any) -> Transfer:
         """Plan the way of these arguments to the network, which goes to them if it follows the data."""
         place = place_of(**data)
-        goes = place if self._follows_data and self._run is None else None
+        goes = place if self._follows_data and not self._trains() else None
         return Transfer(place or HOST, goes or self.backend, self.dtype)
 
     def _at(self, backend: Backend) -> Any:

@@ -57,13 +57,21 @@ class Batches:
         return int(-(-self.X.shape[-1] // self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        for stack in self._stacks:
-            for i in range(stack.X.shape[0]):
-                yield stack.of_step(i)
+        for X, Y, learning_rate, weight, masks in self._stacks:
+            for i in range(X.shape[0]):
+                yield Batch(
+                    X[i, ...],
+                    Y[i, ...],
+                    learning_rate[i, ...],
+                    None if weight is None else weight[i, ...],
+                    [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
+                )
 
     def mean(self, losses: Array) -> Array:
         """Return the loss of the epoch, of shape (...), from those of its steps, (steps, ...): that of all samples."""
         xp, N, m = self.backend.xp, self.X.shape[-1], self.batch_size
+        if m == N:
+            return losses[0, ...]
         full, left = divmod(N, m)
         loss = xp.sum(losses[:full, ...] * (m / N), axis=0)
         return loss + losses[full, ...] * (left / N) if left else loss

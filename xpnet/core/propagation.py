@@ -50,8 +50,8 @@ def forward(
         What `backward` needs, the first layer first.
     """
     A, cache = X, []
-    for l, ((W, b), activation) in enumerate(zip(layers, activations, strict=True)):
-        A_prev = dropped(xp, A, *dropout[l - 1]) if dropout and l else A
+    for (W, b), activation in zip(layers, activations, strict=True):
+        A_prev = dropped(xp, A, *dropout[len(cache) - 1]) if dropout and cache else A
         Z = W @ A_prev + b
         A = activation.forward(xp, Z)
         cache.append((Z, W, b, A_prev, A))

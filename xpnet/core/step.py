@@ -41,17 +41,6 @@ class Batch(NamedTuple):
     weight: Array | None = None
     masks: Sequence[Array | None] = ()
 
-    def of_step(self, i: int) -> Batch:
-        """Return the batch of the i-th of several steps."""
-        X, Y, learning_rate, weight, masks = self
-        return Batch(
-            X[i, ...],
-            Y[i, ...],
-            learning_rate[i, ...],
-            None if weight is None else weight[i, ...],
-            [None if mask is None else mask[i, ...] for mask in masks],
-        )
-
 
 def loss_gradient(
     xp: Namespace,
@@ -123,7 +112,8 @@ class Step:
             layers = self.layers(theta)
         dropout = list(zip(masks, self.dropout_rates, strict=True)) if masks else ()
         value, dtheta, _ = loss_gradient(self.xp, X, Y, layers, self.activations, self.loss, weight, dropout)
-        return State(*self.optimizer.update(self.xp, theta, dtheta, optimizer_state, learning_rate)), value
+        theta, optimizer_state = self.optimizer.update(self.xp, theta, dtheta, optimizer_state, learning_rate)
+        return State(theta, optimizer_state), value
 
 
 def make_step(

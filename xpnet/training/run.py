@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from xpnet._types import Array, State
@@ -48,6 +49,7 @@ class Run:
         self._reports = Reports(options)
         self._begun: list[Callback] = []
         self._endings = 0
+        self._frame: FrameType | None = None  # of the code that runs it
         self._start(network.epochs_trained)
 
     def _start(self, first: int) -> None:
@@ -55,7 +57,7 @@ class Run:
         self._checked, self._checked_at = first, time.monotonic()
 
     def __enter__(self) -> Self:
-        network, options = self.network, self._options
+        network, options, self._frame = self.network, self._options, sys._getframe(1)
         network._refuse_in_training("train")
         if network.__dict__.setdefault("_run", self) is not self:  # two threads at the same moment
             network._refuse_in_training("train")
@@ -164,7 +166,15 @@ class Run:
             if self._endings > 1 and network._run is self:
                 network.__dict__.pop("_run", None)
             if network._run is not self:
+                self._frame = None
                 self._end_callbacks()
+
+    def was_left(self) -> bool:
+        """Say whether the code that runs it is not running any more, in its thread."""
+        frame = sys._current_frames().get(self.thread)
+        while frame is not None and frame is not self._frame:
+            frame = frame.f_back
+        return frame is None
 
     def _final(self, now: Progress) -> Progress:
         """Return the network as the training leaves it: at its best epoch, and without epochs that are not finite.

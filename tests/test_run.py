@@ -1,0 +1,286 @@
+"""A training is taken in epoch by epoch, each whole or not at all, wherever Ctrl-C comes; and it always ends."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import Callback, NeuralNetwork
+from xpnet.training.run import Run
+
+X = np.linspace(-1, 1, 24).reshape(12, 2)
+Y = np.linspace(0, 1, 12) ** 2
+FILES = [*Path(xpnet.__file__).parent.glob("training/*.py")]
+FILES += [Path(xpnet.__file__).parent / f"{name}.py" for name in ("network", "by_hand", "predictor")]
+
+
+def interrupted_at(position, call, *, every_instruction=False, again=None):
+    """Call with Ctrl-C at the position-th line of the code that runs a training; say whether there was one.
+
+    With `again` a second one comes so many calls and returns later.
+    """
+    files, left = {str(path) for path in FILES}, [position, again]
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "call" and every_instruction:
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt  # which takes the trace function away
+        return trace
+
+    def profile(frame, event, argument):
+        if left[0] < 0 and frame.f_code.co_filename in files:
+            left[1] -= 1
+            if left[1] < 0:
+                raise KeyboardInterrupt
+
+    old_trace, old_profile = sys.gettrace(), sys.getprofile()
+    sys.settrace(trace)
+    if again is not None:
+        sys.setprofile(profile)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(old_trace)
+        sys.setprofile(old_profile)
+    return left[0] < 0
+
+
+class Steps(Callback):
+    """Keeps what the network was after every epoch."""
+
+    def __init__(self):
+        self.kept = []
+
+    def on_train_begin(self, network):
+        self.kept.append(self.of(network))
+
+    def on_epoch_end(self, network):
+        self.kept.append(self.of(network))
+
+    @staticmethod
+    def of(network):
+        snapshot = network._snapshot
+        return [np.array(array) for array in (snapshot.theta, *snapshot.optimizer_state)]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+RUNS = {
+    "plain": {"epochs": 3, "batch_size": 5, "shuffle": True},
+    "reports": {"epochs": 3, "batch_size": None, "metrics": "r2_score"},
+    "early stopping": {"epochs": 5, "batch_size": 5, "validation_split": 0.3, "patience": 1},
+    "lbfgs": {"epochs": 2},
+    "lbfgs that stops early": {"epochs": 3, "validation_split": 0.3, "patience": 1},
+}
+
+
+def network_and_call(name, **more):
+    network, options = NeuralNetwork([2, 3, 1], optimizer="adam", seed=0), {**RUNS[name], **more}
+    if "lbfgs" in name:
+        return network, lambda: network.train_lbfgs(X, Y, verbose=False, **options)
+    rate = 0.5 if "patience" in options else 0.05
+    return network, lambda: network.train(X, Y, rate, verbose=name == "reports", verbose_epoch=1, **options)
+
+
+def assert_whole(network, steps, whole):
+    """The network is as after one of the epochs, record and all, and free to train."""
+    epochs = network.epochs_trained
+    np.testing.assert_array_equal(network.epoch_loss, whole.epoch_loss[:epochs])
+    best = network.best_epoch
+    if best is None:
+        assert same(Steps.of(network), steps.kept[epochs])
+    else:
+        watched = whole.history[whole.history.monitored][:epochs]
+        assert (best, network.best_loss) == (np.argmin(watched), watched.min())
+        assert same(Steps.of(network), steps.kept[best + 1])
+    assert network._snapshot.early_stopping is None
+    network.train(X, Y, 0.05, epochs=1, verbose=False)
+    assert network.epochs_trained == epochs + 1
+
+
+def assert_whole_wherever_interrupted(name, positions, **how):
+    steps = Steps()
+    whole, call = network_and_call(name, callbacks=steps)
+    call()
+    seen = 0
+    for position in positions:
+        network, call = network_and_call(name)
+        came = interrupted_at(position, call, **how)
+        if network.epochs_trained and "patience" in RUNS[name]:
+            assert network.best_epoch is not None, position
+        assert_whole(network, steps, whole)
+        if not came:
+            break
+        seen += 1
+    return seen
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_ctrl_c_at_any_line_leaves_one_epoch_whole(name, capsys):
+    step = 3 if "lbfgs" in name else 1
+    assert assert_whole_wherever_interrupted(name, range(0, 10_000, step)) > 100
+
+
+@pytest.mark.parametrize("name", ["plain", "early stopping"])
+def test_a_second_ctrl_c_leaves_it_free_to_train(name):
+    """The best epoch may then not be gone back to at once; but nothing is locked."""
+    rng, twice = np.random.default_rng(0), 0
+    for position in range(0, 800, 3):
+        network, call = network_and_call(name)
+        twice += interrupted_at(position, call, again=int(rng.integers(12)))
+        epochs = network.epochs_trained
+        assert len(network.epoch_loss) == epochs
+        network.train(X, Y, 0.05, epochs=1, verbose=False)
+        assert network.epochs_trained == epochs + 1
+        assert network._snapshot.early_stopping is None
+    assert twice > 100
+
+
+@pytest.mark.parametrize("name", ["plain", "early stopping"])
+def test_a_traceback_that_is_kept_locks_nothing(name):
+    """As a notebook keeps it, after two Ctrl-C of which the second came as the training was being ended."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    network, call = network_and_call(name, callbacks=interrupt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "end", interrupt)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            call()
+    network.clear_weights()
+    network.train(X, Y, 0.05, epochs=1, verbose=False)
+    assert network.epochs_trained == 1
+    assert kept.value.__traceback__ is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_ctrl_c_at_any_instruction_leaves_one_epoch_whole(name, capsys):
+    assert assert_whole_wherever_interrupted(name, range(100_000), every_instruction=True) > 2000
+
+
+def trained(seed=0):
+    network = NeuralNetwork([2, 3, 1], optimizer="adam", seed=seed)
+    network.train(X, Y, 0.05, epochs=2, verbose=False)
+    return network
+
+
+STATE = trained(9).state_dict()
+CHANGES = {
+    "clear_weights": lambda n: n.clear_weights(),
+    "load_state_dict": lambda n: n.load_state_dict(STATE),
+    "parameters": lambda n: setattr(n, "parameters", {k: 0.5 * v for k, v in n.parameters.items()}),
+    "a parameter": lambda n: n.parameters.__setitem__("W1", np.ones((3, 2))),
+    "update_parameters": lambda n: n.update_parameters(
+        {f"d{name}": np.ones(value.shape) for name, value in n.parameters.items()}, 0.1
+    ),
+}
+
+
+def everything(network):
+    """All that a network is, to compare."""
+    state = network.state_dict()
+    arrays = [state["theta"], *state["optimizer_state"], state["history"]["loss"]]
+    return [array.tolist() for array in arrays], state["seed"], state["draws"]
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_ctrl_c_at_any_line_of_a_change_leaves_what_was_before_or_after(change):
+    before, after = trained(), trained()
+    change(after)
+    assert everything(before) != everything(after)
+    for position in range(10_000):
+        network = trained()
+        came = interrupted_at(position, lambda: change(network))  # noqa: B023 - it is called at once
+        assert everything(network) in (everything(before), everything(after))
+        if not came:
+            break
+    assert position > 5
+    assert everything(network) == everything(after)
+
+
+def test_the_interrupts_do_come():
+    seen = []
+    assert interrupted_at(0, lambda: trained())
+    assert not interrupted_at(10**6, lambda: seen.append(trained()))
+    assert seen
+
+
+# ---- Copies, and others who look
+
+
+def test_a_shallow_copy_shares_nothing_that_changes():
+    network = trained()
+    before = everything(network)
+    other = copy.copy(network)
+    other.train(X, Y, 0.05, epochs=2, verbose=False, shuffle=True)
+    assert everything(network) == before
+    network.train(X, Y, 0.05, epochs=2, verbose=False, shuffle=True)
+    assert everything(network) == everything(other)
+
+
+def test_histories_that_part_keep_their_own():
+    network = trained()
+    other, history = copy.copy(network), network.history
+    network.train(X, Y, 0.05, epochs=1, verbose=False)
+    other.train(X, Y, 0.9, epochs=2, verbose=False)
+    network.train(X, Y, 0.05, epochs=1, verbose=False)
+    assert network.epoch_loss != other.epoch_loss
+    assert network.epoch_loss[:2] == other.epoch_loss[:2] == history["loss"].tolist()
+
+
+def test_a_second_training_at_the_same_moment_is_refused_in_its_own_words():
+    network, started, go_on = NeuralNetwork([2, 3, 1], seed=0), threading.Event(), threading.Event()
+
+    def wait(network):
+        started.set()
+        assert go_on.wait(10)
+
+    thread = threading.Thread(
+        target=network.train, args=(X, Y, 0.1), kwargs={"epochs": 1, "verbose": False, "callbacks": wait}
+    )
+    thread.start()
+    assert started.wait(10)
+    with pytest.raises(RuntimeError, match="train is refused while the network trains in another thread"):
+        network.train(X, Y, 0.1, epochs=1, verbose=False)
+    with pytest.raises(RuntimeError, match="clear_weights is refused while the network trains in another thread"):
+        network.clear_weights()
+    go_on.set()
+    thread.join()
+    network.train(X, Y, 0.1, epochs=1, verbose=False)
+    assert network.epochs_trained == 2
+
+
+def test_who_looks_from_another_thread_sees_one_epoch_whole():
+    steps, done = Steps(), threading.Event()
+    expected, network = (NeuralNetwork([2, 3, 1], optimizer="adam", seed=0) for _ in range(2))
+    expected.train(X, Y, 0.05, epochs=150, verbose=False, callbacks=steps)
+    seen = []
+
+    def look():
+        while not done.is_set():
+            seen.append(network.state_dict())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    network.train(X, Y, 0.05, epochs=150, verbose=False)
+    done.set()
+    thread.join()
+    assert len({state["history"]["loss"].size for state in seen}) > 2
+    for state in seen:
+        assert same([state["theta"], *state["optimizer_state"]], steps.kept[state["history"]["loss"].size])
