@@ -91,12 +91,12 @@ def test_nan_is_not_swept_under_the_carpet(xp, array, backend):
         assert np.isnan(backend.to_numpy(A)).all(), name
 
 
-@pytest.mark.parametrize("name", [name for name, activation in ACTIVATIONS.items() if activation.bounds[0] < 0])
-def test_the_lower_bound_is_the_least_value_or_none(name):
-    Z = np.linspace(-50, 50, 1_000_001)[None, :]
-    low, _ = ACTIVATIONS[name].bounds
-    if low > -math.inf:
-        assert ACTIVATIONS[name].forward(np, Z).min() == pytest.approx(low, abs=1e-6)
+@every_activation
+def test_the_bounds_are_the_least_and_the_greatest_value(name):
+    Z = np.concatenate([np.linspace(-50, 50, 1_000_001), [-1e9, 1e9]])[None, :]
+    A = ACTIVATIONS[name].forward(np, np.concatenate([Z, 0 * Z]))[0]
+    for bound, value in zip(ACTIVATIONS[name].bounds, (A.min(), A.max()), strict=True):
+        assert value == pytest.approx(bound, abs=1e-6) if np.isfinite(bound) else value * np.sign(bound) > 1e6
 
 
 @pytest.mark.parametrize("size", [1e20, 3e38])

@@ -34,6 +34,7 @@ def test_a_thousand_epochs_follow_the_documents_algorithm(backend, sine):
     assert network.epoch_loss[-1] < 0.0003
 
 
+@pytest.mark.away
 @pytest.mark.float64
 @pytest.mark.parametrize("batch_size", [1, 32, None])
 def test_all_backends_give_the_same_loss_curve(backend, batch_size, sine):

@@ -214,7 +214,7 @@ def test_a_terminal_gets_a_progress_bar_and_reports_above_it(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0)
     assert sine.main([*SHORT, "--no-plots", "--batch-size", "all"]) == 0
-    assert "12/12" in terminal.getvalue() or "/12 [" in terminal.getvalue()
+    assert "/12 [" in terminal.getvalue()
     reports = [line for line in terminal.lines() if "Loss" in line]
     assert [re.sub(r"0\.\d+$", "…", line) for line in reports] == [f"Epoch {epoch} Loss : …" for epoch in (0, 5, 10)]
 
@@ -249,7 +249,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_training(capsys, tmp_path):
     assert ended.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "sine.py: error:" in printed.err or "error: [Errno" in printed.err
+    assert re.search(r"error: \[Errno 20\] Not a directory: .*folder", printed.err)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov"])

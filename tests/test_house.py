@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -104,23 +105,34 @@ def test_the_checkout_can_be_used_from_within():
 def test_every_room_that_computes_has_tests():
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     # These are tested where they are used.
-    elsewhere = {
-        "_types",
-        "_checks",
-        "__init__",
-        "__main__",
-        "files",
-        "predictor",
-        "placement",
-        "options",
-        "progress",
-        "run",
-        "step",
-        "by_hand",
-        "settings",
-        "loop",
-    }
+    elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "predictor", "placement", "options", "progress"}
     assert {room.rpartition(".")[2] for room in ROOMS} - elsewhere <= tested
+
+
+# What people choose from, and what else of it is for the rest of the package.
+CHOICES = {
+    "activations": set(),
+    "callbacks": {"as_callbacks"},
+    "initializers": set(),
+    "losses": set(),
+    "metrics": {"metrics_by_name"},
+    "optimizers": {"OptimizerState", "kind_of"},
+    "plotting": set(),
+    "schedules": set(),
+}
+
+
+@pytest.mark.parametrize("room", CHOICES)
+def test_what_people_choose_from_offers_its_own_names_alone(room):
+    defined = set()
+    for node in ast.parse(path_of(room).read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    public = {name for name in defined if not name.startswith("_")}
+    assert set(importlib.import_module(f"xpnet.{room}").__all__) == public - CHOICES[room]
 
 
 def test_the_command_of_ci_is_the_one_in_the_readme():

@@ -194,15 +194,6 @@ def test_the_loss_of_every_epoch_is_kept_over_several_calls(network, array, X, y
     assert network.epoch_loss[-1] < network.epoch_loss[0]
 
 
-def test_training_goes_on_where_it_stopped(backend, dtype, array, X, y):
-    at_once, in_parts = (NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1) for _ in range(2))
-    at_once.train(array(X), array(y), learning_rate=0.1, epochs=4, verbose=False, shuffle=True)
-    for epochs in (1, 3):
-        in_parts.train(array(X), array(y), learning_rate=0.1, epochs=epochs, verbose=False, shuffle=True)
-    np.testing.assert_array_equal(host(at_once), host(in_parts))
-    assert at_once.epoch_loss == in_parts.epoch_loss
-
-
 def test_clear_weights_starts_anew(network, array, X, y):
     before = host(network)
     network.train(array(X), array(y), learning_rate=0.1, epochs=2, verbose=False)

@@ -77,15 +77,6 @@ def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
     np.testing.assert_array_equal(none.theta, trained(optimizer="adam").theta)
 
 
-def test_the_memory_is_carried_from_call_to_call(rng):
-    X, y = rng.standard_normal((30, 2)), rng.random(30)
-    at_once, in_parts = (NeuralNetwork([2, 8, 1], optimizer="adam", seed=0) for _ in range(2))
-    at_once.train(X, y, 0.01, epochs=6, verbose=False)
-    for epochs in (1, 2, 3):
-        in_parts.train(X, y, 0.01, epochs=epochs, verbose=False)
-    np.testing.assert_array_equal(at_once.theta, in_parts.theta)
-
-
 @pytest.mark.parametrize(("make", "says"), [
     (lambda: sgd(momentum=1.0), "momentum must be below 1, got 1.0"),
     (lambda: sgd(momentum=-0.1), "momentum must be a positive, finite number in float64, got -0.1"),

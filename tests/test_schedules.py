@@ -54,16 +54,6 @@ def test_every_step_takes_the_learning_rate_of_its_time(batch_size, backend, dty
     )
 
 
-def test_the_time_goes_on_from_call_to_call(rng):
-    X, y = rng.standard_normal((7, 2)), rng.random(7)
-    at_once, in_parts = (NeuralNetwork([2, 3, 1], seed=0) for _ in range(2))
-    options = {"verbose": False, "schedule": exponential(0.7), "shuffle": True, "batch_size": 2}
-    at_once.train(X, y, 0.5, epochs=5, **options)
-    for epochs in (2, 3):
-        in_parts.train(X, y, 0.5, epochs=epochs, **options)
-    np.testing.assert_array_equal(at_once.theta, in_parts.theta)
-
-
 def test_a_constant_schedule_changes_nothing(rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     plain, constantly = (NeuralNetwork([2, 3, 1], seed=0) for _ in range(2))

@@ -17,6 +17,21 @@ from typing import NamedTuple
 
 from xpnet._types import Array, Namespace
 
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "elu",
+    "gelu",
+    "identity",
+    "leaky_relu",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
 
 class Activation(NamedTuple):
     """An activation function, with its derivative and the least and greatest value that it can answer."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+__all__ = [
+    "Callback",
+]
+
 
 class Callback:
     """What is called in the course of a training, with the network; the names are Keras's.

@@ -15,6 +15,15 @@ from typing import Any, TypeAlias
 from xpnet._checks import positive_number
 from xpnet._types import Layer
 
+__all__ = [
+    "INITIALIZERS",
+    "Initializer",
+    "glorot",
+    "he",
+    "lecun",
+    "normal",
+]
+
 Initializer: TypeAlias = Callable[[Any, int, int], Layer]
 
 

@@ -24,6 +24,20 @@ from xpnet._checks import positive_number
 from xpnet._types import Array, Namespace
 from xpnet.activations import Activation, identity, sigmoid, softmax
 
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "fuse",
+    "half_squared_error",
+    "huber",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_loss",
+    "poisson",
+]
+
 
 class Loss(NamedTuple):
     """The loss of each sample, with its gradient.

@@ -15,6 +15,14 @@ from typing import Any, TypeAlias
 from xpnet._checks import named
 from xpnet._types import Array, Namespace
 
+__all__ = [
+    "METRICS",
+    "Metric",
+    "accuracy",
+    "mean_absolute_error",
+    "r2_score",
+]
+
 Metric: TypeAlias = Callable[[Namespace, Array, Array, Array | None], Array]
 
 

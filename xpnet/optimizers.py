@@ -23,6 +23,16 @@ from typing import NamedTuple, TypeAlias
 from xpnet._checks import fraction, number_from_zero, positive_number
 from xpnet._types import Array, Namespace
 
+__all__ = [
+    "OPTIMIZERS",
+    "Optimizer",
+    "adagrad",
+    "adam",
+    "adamw",
+    "rmsprop",
+    "sgd",
+]
+
 OptimizerState: TypeAlias = tuple[Array, ...]
 
 

@@ -7,6 +7,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+__all__ = [
+    "draw_epoch_loss",
+    "draw_fit",
+    "history_figure",
+    "show_epoch_loss",
+]
+
 
 def draw_epoch_loss(axes: Any, epoch_loss: Sequence[float], *, log: bool = False) -> None:
     """Draw the loss over the epochs.

@@ -21,6 +21,17 @@ from typing import Any, NamedTuple, TypeAlias
 from xpnet._checks import is_number, number_from_zero, positive_integer, positive_number
 from xpnet._types import Array, Namespace
 
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_scaling",
+    "reduce_on_plateau",
+    "step",
+    "warm_up",
+]
+
 Schedule: TypeAlias = Callable[[Namespace, Array, Any], Array]
 
 
