@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,20 @@ def test_a_room_imports_only_from_floors_below(room):
             assert first in below or (first == folder and second.partition(".")[0] in before), f"{room} imports {name}"
 
 
+def test_the_readme_and_the_design_show_the_same_house():
+    readme, design = (
+        next(block for block in (ROOT / file).read_text(encoding="utf-8").split("```") if "xpnet/  " in block)
+        for file in ("README.md", "docs/design.md")
+    )
+    assert readme == design
+    for floor, rooms in enumerate(FLOORS[1:-1], start=1):
+        lines = [line for line in readme.splitlines() if line.endswith(f" {floor}")]
+        for room in rooms:
+            assert any(re.search(rf"\b{room}\b", line) for line in lines), f"{room} on floor {floor}"
+    for inside in FOLDERS.values():
+        assert all(re.search(rf"\b{room}\b", readme) for room in inside[1:])
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_room_imports_an_array_library(room):
     theirs = {
@@ -96,10 +111,14 @@ def test_backends_import_nothing_of_the_rest(path):
 
 
 def test_the_checkout_can_be_used_from_within():
-    """There Python finds xpnet/ before the installed package, and backends/ beside it."""
-    program = "import xpnet.backends; print(xpnet.__file__, xpnet.get_backend('cpu').name)"
+    """There Python finds xpnet/ before the installed package, and backends/ beside it; and nothing else."""
+    program = """
+import importlib.util, xpnet.backends
+found = [name for name in ("tests", "xpnet", "examples", "noxfile") if importlib.util.find_spec(f"xpnet.{name}")]
+print(xpnet.__file__, xpnet.get_backend("cpu").name, found)
+"""
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout.split() == [str(ROOT / "xpnet" / "__init__.py"), "numpy"]
+    assert result.stdout.split() == [str(ROOT / "xpnet" / "__init__.py"), "numpy", "[]"]
 
 
 def test_every_room_that_computes_has_tests():
