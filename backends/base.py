@@ -95,6 +95,10 @@ class Backend(ABC):
     def to_numpy(self, array: Array) -> Any:
         """Bring an array of this backend to the host, as a NumPy array; copy only where needed."""
 
+    def read_only(self, array: Array) -> Array:
+        """Return an array that cannot be written to and shows the same memory, where the library has that."""
+        return array
+
     def describe(self) -> str:
         """Return a few words on the device, for people."""
         return ""

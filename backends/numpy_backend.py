@@ -67,6 +67,11 @@ class NumpyBackend(Backend):
     def to_numpy(self, array: Array) -> Any:
         return array
 
+    def read_only(self, array: Array) -> Array:
+        view = array[...]
+        view.flags.writeable = False
+        return view
+
     @property
     def step_memory(self) -> int:
         # Measured with 256 networks of several sizes: up to a third less time than with 64 MiB or with 2.

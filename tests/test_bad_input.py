@@ -265,7 +265,7 @@ def test_a_users_own_part_that_breaks_its_contract_is_refused_before_training(pa
 
 @pytest.mark.parametrize(("arguments", "error", "says"), [
     ({"loss": "binary_crossentropy", "activations": ["relu", "identity"]}, ValueError,
-     "the loss is defined for answers from 0 to 1, but the last activation reaches from -inf to inf"),
+     "the loss is defined for outputs from 0 to 1, but the last activation reaches from -inf to inf"),
     ({"loss": "poisson", "activations": ["relu", "tanh"]}, ValueError, "from 0 to inf, but .* from -1 to 1"),
     ({"weight_decay": "much"}, TypeError, "weight_decay must be a positive number, got 'much'"),
     ({"l2": np.array([0.1, 0.2])}, TypeError, "l2 must be a positive number"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from xpnet._types import State
 from xpnet.activations import identity, relu, sigmoid
-from xpnet.core.epochs import Batches, split, train_epoch
+from xpnet.core.epochs import Batches, Part, split
 from xpnet.core.parameters import Layout
 from xpnet.core.step import make_step
 from xpnet.losses import half_squared_error
@@ -42,12 +42,12 @@ def train(
     step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
     state = State(array(theta), optimizer.init(backend.xp, array(theta)))
     batches = Batches(backend, array(X), array(Y), None, array(learning_rate), min(batch_size, X.shape[-1]), order)
-    thetas, losses, finite = [], [], True
+    thetas, losses, part = [], [], Part(backend, step, lambda epoch: batches, state.copy(backend.xp), state)
     with backend.on_device():
-        for _ in range(epochs):
-            state, finite, loss = train_epoch(backend, step, state, finite, batches)
-            thetas.append(backend.to_numpy(state.theta))
-            losses.append(backend.to_numpy(loss))
+        for epoch in range(epochs):
+            part.train_epoch(epoch)
+            thetas.append(backend.to_numpy(part.state.theta))
+            losses.append(backend.to_numpy(part.loss))
     return thetas, np.array(losses)
 
 
@@ -243,11 +243,11 @@ def test_the_alarms_ring(backend, array, alarms):
 @pytest.mark.parametrize("batch_size", [1, 3, N])
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
-    state, finite = State(array(theta), ()), True
     batches = Batches(backend, array(X), array(Y), None, array(0.1), batch_size)
+    part = Part(backend, step, lambda epoch: batches, State(array(theta), ()), State(array(theta), ()))
     alarms()
     with backend.on_device():
-        for _ in range(3):
-            state, finite, loss = train_epoch(backend, step, state, finite, batches)
-    assert state.theta.shape == (LAYOUT.size,)
-    assert loss.shape == finite.shape == ()
+        for epoch in range(3):
+            part.train_epoch(epoch)
+    assert part.state.theta.shape == (LAYOUT.size,)
+    assert part.loss.shape == part.finite.shape == ()

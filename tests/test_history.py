@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from xpnet import NeuralNetwork
+from xpnet import NeuralNetwork, get_backend
 from xpnet.training.history import History
 
 
@@ -194,3 +194,46 @@ def test_the_picture_of_an_ensemble_leaves_out_what_has_diverged(tmp_path):
     assert np.isfinite(figure.axes[0].lines[0].get_ydata()[1])
     figure.savefig(tmp_path / "history.png")
     mpl.pyplot.close(figure)
+
+
+def measured(**values):
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
+def test_histories_that_follow_each_other_keep_what_they_had():
+    cpu = get_backend("cpu")
+    first = History().with_epoch(cpu, measured(loss=3.0))
+    second = first.with_epoch(cpu, measured(loss=2.0, accuracy=0.5))
+    other = first.with_epoch(cpu, measured(loss=7.0))
+    third = second.with_epoch(cpu, measured(loss=1.0))
+    assert [history["loss"].tolist() for history in (first, second, other, third)] == [[3], [3, 2], [3, 7], [3, 2, 1]]
+    assert list(first) == list(other) == ["loss"]
+    assert list(second) == list(third) == ["loss", "accuracy"]
+    np.testing.assert_array_equal(third["accuracy"], [np.nan, 0.5, np.nan])
+    assert third.until(1)["loss"].tolist() == [3]
+    assert list(third.until(1)) == ["loss"]
+    assert third.until(1).with_epoch(cpu, measured(loss=9.0))["loss"].tolist() == [3, 9]
+    assert third["loss"].tolist() == [3, 2, 1]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))], ids=["copy", "pickle"])
+def test_a_copy_knows_when_each_was_measured_first_and_last(duplicate):
+    cpu = get_backend("cpu")
+    history = History().with_epoch(cpu, measured(loss=3.0))
+    history = history.with_epoch(cpu, measured(loss=2.0, validation_loss=1.0))
+    history = duplicate(history.with_epoch(cpu, measured(loss=2.0, validation_loss=np.nan)))
+    assert list(history.until(1)) == ["loss"]
+    assert history.monitored == "validation_loss"
+    assert history.with_epoch(cpu, measured(loss=0.0)).monitored == "loss"
+
+
+def test_reading_the_last_value_costs_the_same_however_long_the_record_is():
+    """Counted in numbers that are copied, not in time."""
+    cpu, history = get_backend("cpu"), History()
+    for epoch in range(1000):
+        history = history.with_epoch(cpu, measured(loss=float(epoch)))
+        history["loss"]
+        if epoch > 10:
+            assert history["loss"].base is history.record.columns["loss"]
+    assert history.record.columns["loss"].size <= 2048
+    assert history["loss"][-1] == 999.0

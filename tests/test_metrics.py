@@ -97,8 +97,8 @@ REFUSED = [
         TypeError,
         "the metric <lambda> must be a function metric(xp, A, Y, weight): ",
     ),
-    (lambda xp, A, Y, weight: 1.0, TypeError, "what <lambda> answers must be an array, got 1.0"),
-    (lambda xp, A, Y, weight: A, ValueError, "what <lambda> answers must have the shape ()"),
+    (lambda xp, A, Y, weight: 1.0, TypeError, "what <lambda> returns must be an array, got 1.0"),
+    (lambda xp, A, Y, weight: A, ValueError, "what <lambda> returns must have the shape ()"),
 ]
 
 

@@ -166,12 +166,12 @@ def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
 @pytest.mark.parametrize(("own", "says"), [
     (lambda xp, Z: None, "an array, got NoneType"),
     (lambda xp, Z: np.ones((5, 1)), "an array, got ndarray"),
-    (lambda xp, Z: xp.astype(Z, xp.float32), r"in the shape \(5, None\) and the type .*loat64 .* and .*loat32"),
-    (lambda xp, Z: Z[:2, :], r"in the shape \(5, None\) and .*, got \(2, None\) and"),
-    (lambda xp, Z: xp.sum(Z), r"in the shape \(5, None\) and .*, got \(\) and"),
+    (lambda xp, Z: xp.astype(Z, xp.float32), r"the shape \(5, None\) and the type .*loat64 .* and .*loat32"),
+    (lambda xp, Z: Z[:2, :], r"the shape \(5, None\) and .*, got \(2, None\) and"),
+    (lambda xp, Z: xp.sum(Z), r"the shape \(5, None\) and .*, got \(\) and"),
 ])  # fmt: skip
 def test_an_activation_that_answers_something_else_is_named(own, says, path, rng):
-    with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must answer {says}"):
+    with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must return {says}"):
         write_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
     assert list(path.parent.iterdir()) == []
 

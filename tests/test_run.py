@@ -266,21 +266,101 @@ def test_a_second_training_at_the_same_moment_is_refused_in_its_own_words():
     assert network.epochs_trained == 2
 
 
-def test_who_looks_from_another_thread_sees_one_epoch_whole():
+@pytest.fixture
+def hurried():
+    """Let threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("patience", [None, 1000])
+def test_who_looks_from_another_thread_sees_one_epoch_whole(patience, hurried):
     steps, done = Steps(), threading.Event()
     expected, network = (NeuralNetwork([2, 3, 1], optimizer="adam", seed=0) for _ in range(2))
     expected.train(X, Y, 0.05, epochs=150, verbose=False, callbacks=steps)
-    seen = []
+    seen, losses = [], []
 
     def look():
         while not done.is_set():
             seen.append(network.state_dict())
+            losses.append(network.history["loss"])
 
     thread = threading.Thread(target=look)
     thread.start()
-    network.train(X, Y, 0.05, epochs=150, verbose=False)
+    network.train(X, Y, 0.05, epochs=150, verbose=False, metrics="r2_score", patience=patience)
     done.set()
     thread.join()
     assert len({state["history"]["loss"].size for state in seen}) > 2
-    for state in seen:
+    for state in seen[:-1]:
         assert same([state["theta"], *state["optimizer_state"]], steps.kept[state["history"]["loss"].size])
+    for loss in losses:
+        np.testing.assert_array_equal(loss, expected.history["loss"][: loss.size])
+
+
+def test_copies_trained_by_two_threads_keep_records_of_their_own(hurried):
+    for _ in range(10):
+        one = trained()
+        networks, epochs = [one, copy.copy(one)], 20
+        threads = [
+            threading.Thread(target=network.train, args=(X, Y, rate), kwargs={"epochs": epochs, "verbose": False})
+            for network, rate in zip(networks, (0.05, 0.5), strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for network, rate in zip(networks, (0.05, 0.5), strict=True):
+            alone = trained()
+            alone.train(X, Y, rate, epochs=epochs, verbose=False)
+            assert network.epoch_loss == alone.epoch_loss
+
+
+def test_trainings_of_one_network_at_the_same_moment_are_one_or_refused(hurried):
+    outcomes = []
+    for _ in range(40):
+        network, barrier = NeuralNetwork([2, 3, 1], seed=0), threading.Barrier(2)
+
+        def run():
+            barrier.wait()  # noqa: B023 - the threads end within the loop
+            try:
+                network.train(X, Y, 0.1, epochs=2, verbose=False)  # noqa: B023
+                outcomes.append("ran")
+            except RuntimeError as error:
+                outcomes.append(str(error))
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        expected = NeuralNetwork([2, 3, 1], seed=0)
+        expected.train(X, Y, 0.1, epochs=network.epochs_trained, verbose=False)
+        np.testing.assert_array_equal(network.theta, expected.theta)
+    assert set(outcomes) <= {"ran", "train is refused while the network trains in another thread"}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda n: n.theta.fill(0.0),
+        lambda n: n.parameters["W1"].__imul__(0.5),
+        lambda n: n.parameters.__setitem__("W1", n.parameters["W1"].__imul__(0.5)),
+        lambda n: n.history["loss"].fill(0.0),
+    ],
+    ids=["theta", "a parameter", "a parameter, assigned", "the history"],
+)
+def test_what_a_callback_is_shown_cannot_be_written_to(write):
+    network, expected = (NeuralNetwork([2, 3, 1], seed=0) for _ in range(2))
+    with pytest.raises(ValueError, match="read-only"):
+        network.train(X, Y, 0.05, epochs=3, verbose=False, callbacks=write)
+    expected.train(X, Y, 0.05, epochs=1, verbose=False)
+    np.testing.assert_array_equal(network.theta, expected.theta)
+
+
+def test_a_copy_does_not_see_what_is_written_in_place():
+    network = trained()
+    other, before = copy.copy(network), network.theta.copy()
+    other.theta[:] = 7.0
+    np.testing.assert_array_equal(network.theta, before)

@@ -1,17 +1,29 @@
 """A neural network from scratch, written once against the array API."""
 
-import sys
-from importlib.metadata import version
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any
+from importlib.metadata import version as _version
 
-if not (Path(__file__).parent / "backends").is_dir():
-    # This is the checkout, where backends/ stands beside xpnet/ and not inside it.
-    _name, _folder = "xpnet.backends", Path(__file__).parents[1] / "backends"
-    _spec: Any = spec_from_file_location(_name, _folder / "__init__.py", submodule_search_locations=[str(_folder)])
-    backends = sys.modules[_name] = module_from_spec(_spec)
-    _spec.loader.exec_module(backends)
+
+def _find_backends() -> None:
+    """Load ``xpnet.backends`` from where it stands in the checkout: beside xpnet/, and not inside it."""
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    folder = Path(__file__).parents[1] / "backends"
+    name, locations = "xpnet.backends", [str(folder)]
+    spec = spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=locations)
+    if (Path(__file__).parent / "backends").is_dir() or spec is None or spec.loader is None:
+        return
+    sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(sys.modules[name])
+    except BaseException:
+        del sys.modules[name]
+        raise
+    globals()["backends"] = sys.modules[name]
+
+
+_find_backends()
 
 from xpnet.activations import Activation
 from xpnet.backends import DeviceUnavailable, backend_of, get_backend
@@ -37,4 +49,4 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
-__version__ = version("xpnet")
+__version__ = _version("xpnet")

@@ -120,7 +120,7 @@ class StepByStep(Predictor):
         learning_rate : float
             The length of the step, above zero.
         """
-        self._refuse_in_training("update_parameters")
+        self._refuse_if_fixed("update_parameters")
         learning_rate = positive_number("learning_rate", learning_rate, self.dtype)
         if not isinstance(grads, Mapping):
             msg = f"grads must be a mapping such as backward_pass returns, got {type(grads).__name__}"
@@ -132,7 +132,8 @@ class StepByStep(Predictor):
             raise ValueError(msg)
         transfer = self._transfer(**{name: grads[name] for name in names})
         backend, xp = transfer.backend, transfer.backend.xp
-        with backend.on_device():
+        with self._lock, backend.on_device():
+            self._refuse_if_fixed("update_parameters")
             arrays = [transfer.to_network(name, grads[name]) for name in names]
             for name, array in zip(names, arrays, strict=True):
                 same_shape(name, array, self.parameters[name[1:]].shape)

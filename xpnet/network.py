@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from xpnet.training import loop
 from xpnet.training.history import History
 from xpnet.training.options import TrainingOptions
 from xpnet.training.progress import Progress, new_optimizer_state
+from xpnet.training.run import Run
 
 Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | Callable[[Any], object]]
 
@@ -97,6 +99,7 @@ class NeuralNetwork(StepByStep):
     """
 
     _snapshot: Progress
+    _run: Run | None = None  # the training that is going on
 
     def __init__(
         self,
@@ -227,7 +230,7 @@ class NeuralNetwork(StepByStep):
         KeyboardInterrupt
             On Ctrl-C; the network is then as it was after the last complete epoch.
         """
-        self._refuse_in_training("train")
+        self._refuse_if_fixed("train")
         options = TrainingOptions(
             X=X,
             y=y,
@@ -294,7 +297,7 @@ class NeuralNetwork(StepByStep):
         TypeError, ValueError, FloatingPointError, KeyboardInterrupt
             As `train`.
         """
-        self._refuse_in_training("train_lbfgs")
+        self._refuse_if_fixed("train_lbfgs")
         options = TrainingOptions(
             X=X,
             y=y,
@@ -315,10 +318,29 @@ class NeuralNetwork(StepByStep):
 
     def stop_training(self) -> None:
         """End the training after this epoch; for callbacks."""
-        if not self._trains():
+        run = self._run
+        if run is None:
             msg = "stop_training is for callbacks: the network does not train"
             raise RuntimeError(msg)
-        self._run.stops = True
+        run.stops = True
+
+    def _is_fixed(self) -> bool:
+        run = self._run
+        if run is not None and run.was_left():
+            run.end()  # several Ctrl-C in a row have left it without an end
+        return self._run is not None
+
+    def _refuse_if_fixed(self, what: str) -> None:
+        if self._is_fixed():
+            here = "a callback may look, copy or raise, but not change it"
+            run = self._run
+            reason = f": {here}" if run is None or run.thread == threading.get_ident() else " in another thread"
+            msg = f"{what} is refused while the network trains{reason}"
+            raise RuntimeError(msg)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy that a callback takes in the middle of a training is a network that does not train.
+        return {name: value for name, value in super().__getstate__().items() if name != "_run"}
 
     # ---- Its record
 
@@ -357,19 +379,22 @@ class NeuralNetwork(StepByStep):
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> dict[str, Array]:
         """Draw parameters for these layer sizes, with the next numbers of the network's seed."""
-        self._refuse_in_training("initialize_weights_deep")
-        snapshot, layout = self._snapshot, Layout(layer_sizes(layer_list))
-        theta = self._members.draw(snapshot.draws, snapshot.backend, layout)
-        self._snapshot = replace(snapshot, draws=snapshot.draws + 1)
+        layout = Layout(layer_sizes(layer_list))
+        with self._lock:
+            self._refuse_if_fixed("initialize_weights_deep")
+            snapshot = self._snapshot
+            theta = self._members.draw(snapshot.draws, snapshot.backend, layout)
+            self._snapshot = replace(snapshot, draws=snapshot.draws + 1)
         return {name: layout.view(snapshot.backend.xp, theta, name) for name in layout.slots}
 
     def clear_weights(self) -> None:
         """Draw new parameters, with the next numbers of the network's seed, and forget all training."""
-        self._refuse_in_training("clear_weights")
-        snapshot = self._snapshot
-        new = Progress.start(snapshot.settings, snapshot.backend, snapshot.draws)
-        self._forget_cache()
-        self._snapshot = new
+        with self._lock:
+            self._refuse_if_fixed("clear_weights")
+            snapshot = self._snapshot
+            new = Progress.start(snapshot.settings, snapshot.backend, snapshot.draws)
+            self._forget_cache()
+            self._snapshot = new
 
     @property
     def parameters(self) -> Parameters:
@@ -378,15 +403,16 @@ class NeuralNetwork(StepByStep):
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
-        self._refuse_in_training("assigning parameters")
         names = self.parameters.keys()
         if not isinstance(values, Mapping) or values.keys() != names:
             came = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
             msg = f"parameters must be a mapping of {', '.join(names)}, got {came}"
             raise ValueError(msg)
-        theta, snapshot = self.parameters.replaced(values), self._snapshot
-        optimizer_state = new_optimizer_state(snapshot.settings, snapshot.backend, theta)
-        self._snapshot = snapshot.with_parameters(theta, optimizer_state)
+        with self._lock:
+            self._refuse_if_fixed("assigning parameters")
+            theta, snapshot = self.parameters.replaced(values), self._snapshot
+            optimizer_state = new_optimizer_state(snapshot.settings, snapshot.backend, theta)
+            self._snapshot = snapshot.with_parameters(theta, optimizer_state)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what training has made of the network, on the host.
@@ -395,7 +421,8 @@ class NeuralNetwork(StepByStep):
         -------
         state : dict
             ``theta``, an array; ``optimizer``, its kind, and ``optimizer_state``, a list of arrays; ``history``, arrays
-            by name; ``seed``, and ``draws``, how often weights were drawn from it; ``best``, the ``loss`` and the
+            by name; ``last_measured``, what was measured in the last epoch; ``seed``, and ``draws``, how often
+            weights were drawn from it; ``best``, the ``loss`` and the
             ``epoch`` that early stopping went back to, or None; and in the middle of a training that may stop early
             ``early_stopping``, what it would go back to, else None.
         """
@@ -417,10 +444,11 @@ class NeuralNetwork(StepByStep):
         RuntimeError
             If a callback calls it while the network trains.
         """
-        self._refuse_in_training("load_state_dict")
-        loaded = self._snapshot.loaded(state)
-        self._forget_cache()
-        self._snapshot = loaded
+        with self._lock:
+            self._refuse_if_fixed("load_state_dict")
+            loaded = self._snapshot.loaded(state)
+            self._forget_cache()
+            self._snapshot = loaded
 
     # ---- The networks of an ensemble
 

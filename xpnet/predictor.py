@@ -6,6 +6,7 @@ where it computes, and lets the pure functions of `xpnet.core` do the work.
 
 from __future__ import annotations
 
+import copy
 import reprlib
 import threading
 from collections.abc import Sequence
@@ -75,11 +76,11 @@ class Predictor:
 
     # Names with one underscore are for the rest of the package, too.
     _snapshot: Any
-    _run: Any = None  # the training that is going on
 
     def __init__(self, snapshot: Snapshot, *, follows_data: bool) -> None:
         self._snapshot = snapshot
         self._follows_data = follows_data
+        self._lock = threading.RLock()  # held by whoever makes the next snapshot of this one
 
     def __repr__(self) -> str:
         return (
@@ -88,8 +89,15 @@ class Predictor:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy that a callback takes in the middle of a training is a network that does not train.
-        return {name: value for name, value in self.__dict__.items() if name != "_run"}
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def __copy__(self) -> Self:
+        # A copy shares nothing that changes, and arrays can be changed in place.
+        return copy.deepcopy(self)
 
     # ---- Its settings, to read
 
@@ -126,8 +134,9 @@ class Predictor:
 
     @property
     def theta(self) -> Array:
-        """All parameters in one vector of shape (P,), or (E, P)."""
-        return self._snapshot.theta
+        """All parameters in one vector of shape (P,), or (E, P); to read only while the network trains."""
+        snapshot = self._snapshot
+        return snapshot.backend.read_only(snapshot.theta) if self._is_fixed() else snapshot.theta
 
     @property
     def parameters(self) -> Parameters:
@@ -136,24 +145,16 @@ class Predictor:
 
     def _assign(self, values: dict[str, Any]) -> None:
         """Replace some of the parameters."""
-        self._refuse_in_training("assigning a parameter")
-        self._snapshot = self._snapshot.with_parameters(self.parameters.replaced(values))
+        with self._lock:
+            self._refuse_if_fixed("assigning a parameter")
+            self._snapshot = self._snapshot.with_parameters(self.parameters.replaced(values))
 
-    def _refuse_in_training(self, what: str) -> None:
-        if not self._trains():
-            return
-        if self._run.thread == threading.get_ident():
-            msg = f"{what} is refused while the network trains: a callback may look, copy or raise, but not change it"
-        else:
-            msg = f"{what} is refused while the network trains in another thread"
-        raise RuntimeError(msg)
+    def _is_fixed(self) -> bool:
+        """Say whether nobody may change the network now, nor move it."""
+        return False
 
-    def _trains(self) -> bool:
-        """Say whether a training is going on, and end one that several Ctrl-C in a row have left without an end."""
-        run = self._run
-        if run is not None and run.was_left():
-            run.end()
-        return self._run is not None
+    def _refuse_if_fixed(self, what: str) -> None:
+        """Raise an error if nobody may change the network now."""
 
     # ---- Where the data is, and where the network is
 
@@ -166,15 +167,19 @@ class Predictor:
     def _transfer(self, **data: Any) -> Transfer:
         """Plan the way of these arguments to the network, which goes to them if it follows the data."""
         place = place_of(**data)
-        goes = place if self._follows_data and not self._trains() else None
+        goes = place if self._follows_data and not self._is_fixed() else None
         return Transfer(place or HOST, goes or self.backend, self.dtype)
 
     def _at(self, backend: Backend) -> Any:
         """Move to a backend, and return the snapshot there."""
         snapshot = self._snapshot
-        if backend != snapshot.backend:
-            snapshot = self._snapshot = snapshot.moved(backend)
-        return snapshot
+        if backend == snapshot.backend:
+            return snapshot
+        with self._lock:
+            snapshot = self._snapshot.moved(backend)
+            if not self._is_fixed():
+                self._snapshot = snapshot
+            return snapshot
 
     # ---- What it predicts
 

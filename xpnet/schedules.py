@@ -111,19 +111,19 @@ class _ReduceOnPlateau:
             cooldown,
             least,
         )
-        self._memory: Any = None
+        self._seen: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_memory": None}
+        return {**self.__dict__, "_seen": None}
 
     def __call__(self, xp: Namespace, t: Array, history: Any) -> Array:
         start = (weakref.ref(history.record), history.monitored)
-        read, epochs, plateau = self._memory or (start, 0, _Plateau())
+        read, epochs, plateau = self._seen or (start, 0, _Plateau())
         if read != start or epochs > history.epochs:
             epochs, plateau = 0, _Plateau()
         for loss in history.since(start[1], epochs):
             plateau = self._next(xp, plateau, loss)
-        self._memory = (start, history.epochs, plateau)
+        self._seen = (start, history.epochs, plateau)
         return xp.broadcast_to(xp.asarray(plateau.factor), (*t.shape, *history.ensemble_shape))
 
     def _next(self, xp: Namespace, plateau: _Plateau, loss: Array) -> _Plateau:

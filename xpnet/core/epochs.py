@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from xpnet._types import Array, Namespace, State
-from xpnet.backends import Backend
+from xpnet.backends import HOST, Backend
 from xpnet.core.step import Batch, Step
 
 
@@ -82,7 +82,7 @@ class Batches:
         backend, xp, rates = self.backend, self.backend.xp, self.learning_rate
         columns = [self.X, self.Y, self.weight]
         if self.order is not None:
-            columns = [array if array is None else _in_order(backend, array, self.order) for array in columns]
+            columns = self._ordered(columns)
         columns += [mask if mask is None else backend.asarray(mask) for mask in self.masks]
         if self.factors is None:
             rates = xp.broadcast_to(rates, (self.steps, *rates.shape))
@@ -96,6 +96,68 @@ class Batches:
             Batch(X, Y, rates[steps, ...], weight, masks)
             for steps, X, Y, weight, *masks in zip(parts, *stacks, strict=True)
         ]
+
+    def _ordered(self, columns: Sequence[Array | None]) -> list[Array | None]:
+        """Return samples of shape (..., n, N) in their order."""
+        backend, xp, order, N = self.backend, self.backend.xp, self.order, self.X.shape[-1]
+        integer = "int32" if order.size < 2**31 else "int64"  # not every device has 64 bits
+        shared = own = backend.asarray(order, integer)
+        if order.ndim > 1 and any(array is not None and array.ndim == 3 for array in columns):
+            # All samples one after the other, those of each network from a place of its own on.
+            own = backend.asarray(order + N * HOST.asarray(range(order.shape[0]))[:, None], integer)
+
+        def ordered(array: Array) -> Array:
+            rows = array.mT  # which lie together in memory when the samples came one a row
+            if order.ndim == 1:
+                return xp.take(rows, shared, axis=-2).mT
+            indices, n = (own if rows.ndim == 3 else shared), rows.shape[-1]
+            taken = xp.take(xp.reshape(rows, (-1, n)), xp.reshape(indices, (-1,)), axis=0)
+            return xp.reshape(taken, (*order.shape, n)).mT
+
+        return [None if array is None else ordered(array) for array in columns]
+
+
+@dataclass
+class Part:
+    """Networks that train together, and how far they have come.
+
+    Attributes
+    ----------
+    backend : Backend
+        Where all the arrays live.
+    step : Step
+        The step that they take.
+    batches : callable
+        ``batches(epoch)``, what they learn from in an epoch, counted from when the weights were drawn.
+    working : State
+        What the next step works with; its arrays belong to it.
+    state : State
+        The state after the last epoch. A network whose loss or parameters are no longer finite stays as it was before.
+    finite : array of bool of shape (...), or True
+        Which networks are finite still.
+    loss : array of shape (...)
+        The loss of each sample before the step that learned from it, averaged over the last epoch; NaN for networks
+        that are not finite.
+    """
+
+    backend: Backend
+    step: Step
+    batches: Callable[[int], Batches]
+    working: State
+    state: State
+    finite: Array | bool = True
+    loss: Array = None
+
+    def train_epoch(self, epoch: int) -> None:
+        """Train for one epoch, without waiting for the device."""
+        xp, batches = self.backend.xp, self.batches(epoch)
+        self.working, losses = self.backend.train_epoch(self.step, self.working, batches)
+        loss = batches.mean(losses)
+        for array in (loss, self.working.theta, *self.working.optimizer_state):
+            axes = tuple(range(loss.ndim, array.ndim))
+            self.finite = self.finite & (xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array))
+        self.state = self.working.where(xp, self.finite, self.state)
+        self.loss = xp.where(self.finite, loss, xp.nan)
 
 
 def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:
@@ -115,55 +177,3 @@ def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:
             batches = xp.reshape(X[..., start:stop], (*X.shape[:-1], (stop - start) // size, size))
             stacks.append(xp.moveaxis(batches, -2, 0))
     return stacks
-
-
-def _in_order(backend: Backend, array: Array, order: Any) -> Array:
-    """Return samples of shape (..., n, N) in an order for all networks, of shape (N,), or one for each, (E, N)."""
-    xp, N = backend.xp, array.shape[-1]
-    integer = "int32" if order.size < 2**31 else "int64"  # not every device has 64 bits
-    order = backend.asarray(order, integer)
-    rows = array.mT  # which lie together in memory when the samples came one a row
-    if order.ndim == 1:
-        return xp.take(rows, order, axis=-2).mT
-    if rows.ndim == 3:
-        # All samples one after the other, those of each network from a place of its own on.
-        first = backend.asarray([[N * e] for e in range(order.shape[0])], integer)
-        order, rows = order + first, xp.reshape(rows, (-1, rows.shape[-1]))
-    taken = xp.take(rows, xp.reshape(order, (-1,)), axis=0)
-    return xp.reshape(taken, (*order.shape, rows.shape[-1])).mT
-
-
-def train_epoch(
-    backend: Backend, step: Step, state: State, finite: Array | bool, batches: Batches
-) -> tuple[State, Array, Array]:
-    """Train for one epoch, without waiting for the device.
-
-    Parameters
-    ----------
-    backend : Backend
-        Where all the arrays live.
-    step : Step
-        From `make_step`.
-    state : State
-        The state before the epoch; it is not changed.
-    finite : array of bool of shape (...), or True
-        Which networks have been finite so far.
-    batches : Batches
-        What to learn from.
-
-    Returns
-    -------
-    state : State
-        The state after the epoch. A network whose loss or parameters are no longer finite stays as it was.
-    finite : array of bool of shape (...)
-        Which networks are finite still.
-    loss : array of shape (...)
-        The loss of each sample before the step that learned from it, averaged; NaN for networks that are not finite.
-    """
-    xp = backend.xp
-    new, losses = backend.train_epoch(step, state.copy(xp), batches)
-    loss = batches.mean(losses)
-    for array in (loss, new.theta, *new.optimizer_state):
-        axes = tuple(range(loss.ndim, array.ndim))
-        finite = finite & (xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array))
-    return new.where(xp, finite, state), finite, xp.where(finite, loss, xp.nan)

@@ -7,7 +7,7 @@ they are computed in chunks: `ALL` of them at once, or a slice of them at a time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from xpnet._checks import finite_array, same_shape
 from xpnet._types import Array, Namespace, State
 from xpnet.backends import HOST, Backend, Stream, random_stream
-from xpnet.core.epochs import Batches
+from xpnet.core.epochs import Batches, Part
 from xpnet.core.parameters import Layout, flatten
 from xpnet.core.propagation import forward
 from xpnet.core.regularization import regularized
@@ -32,31 +32,6 @@ Chunk: TypeAlias = tuple[Any, ...]
 """An index of the leading axis: which of the networks are meant."""
 
 ALL: Chunk = (...,)
-
-
-@dataclass
-class Part:
-    """Networks that train together, and how far they have come.
-
-    Attributes
-    ----------
-    step : Step
-        The step that they take.
-    batches : callable
-        ``batches(epoch)``, what they learn from in an epoch, counted from when the weights were drawn.
-    state : State
-        The parameters, and the optimizer's state.
-    finite : array of bool, or True
-        Which of them are finite still.
-    loss : array
-        The loss of the last epoch.
-    """
-
-    step: Step
-    batches: Callable[[int], Batches]
-    state: State
-    finite: Array | bool = True
-    loss: Array = None
 
 
 class Members:
@@ -180,7 +155,9 @@ class Members:
                     masks=self._masks(N, epoch, chunk) if thinned else (),
                 )
 
-            return Part(self.step(backend, chunk), batches, state.map(lambda array: array[chunk]))
+            own = state.map(lambda array: array[chunk])
+            with backend.on_device():
+                return Part(backend, self.step(backend, chunk), batches, own.copy(backend.xp), own)
 
         # A step takes the parameters several times over, and what a forward pass keeps; an epoch the samples in an
         # order of each network's own, and masks.
@@ -227,15 +204,15 @@ class Members:
 
     def factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         """Ask a schedule for the factors of an epoch, of shape (steps,) or (steps, E), and check them."""
-        xp, what = HOST.xp, f"what the schedule answers for epoch {epoch}"
+        xp, what = HOST.xp, f"what the schedule returns for epoch {epoch}"
         with HOST.on_device():
             t = epoch + HOST.asarray(range(steps), "float64") / steps
             try:
-                answer = schedule(xp, t, history)
+                returned = schedule(xp, t, history)
             except TypeError as error:
                 msg = f"schedule must be a function of (xp, t, history), such as xpnet.schedules.cosine(50): {error}"
                 raise TypeError(msg) from error
-            factors = bring(what, answer, HOST, self.settings.dtype)
+            factors = bring(what, returned, HOST, self.settings.dtype)
             same_shape(what, factors, (steps, *self.settings.ensemble_shape) if factors.ndim > 1 else (steps,))
             finite_array(xp, what, factors)
             least, greatest = float(xp.min(factors)), float(xp.max(factors))
@@ -272,7 +249,7 @@ class Members:
                 except TypeError as error:
                     msg = f"the metric {name} must be a function metric(xp, A, Y, weight): {error}"
                     raise TypeError(msg) from error
-                same_shape(f"what {name} answers", measured[name][-1], tuple(layers[0][0].shape[:-2]))
+                same_shape(f"what {name} returns", measured[name][-1], tuple(layers[0][0].shape[:-2]))
         return {name: _joined(xp, values) for name, values in measured.items()}
 
     def measure_epoch(

@@ -49,7 +49,8 @@ def forward(
     cache : list of (Z, W, b, A_prev, A)
         What `backward` needs, the first layer first.
     """
-    A, cache = X, []
+    cache: Cache = []
+    A = X
     for (W, b), activation in zip(layers, activations, strict=True):
         A_prev = dropped(xp, A, *dropout[len(cache) - 1]) if dropout and cache else A
         Z = W @ A_prev + b

@@ -95,7 +95,7 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
     (lowest, highest), (low, high) = activations[-1].bounds, loss.bounds
     if lowest < low or highest > high:
         msg = (
-            f"the loss is defined for answers from {low:g} to {high:g}, but the last activation reaches "
+            f"the loss is defined for outputs from {low:g} to {high:g}, but the last activation reaches "
             f"from {lowest:g} to {highest:g}: choose another for the last layer"
         )
         raise ValueError(msg)

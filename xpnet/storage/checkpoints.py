@@ -28,6 +28,7 @@ from xpnet.optimizers import Optimizer
 from xpnet.storage.files import write_whole
 
 FORMAT = 3
+_TEXT = ("optimizer", "seed", "draws", "last_measured")  # what of a state is no array
 _PARTS = ("activations", "loss", "optimizer", "initializer")
 
 
@@ -52,7 +53,7 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
             "settings": {
                 name: _by_name(value) if name in _PARTS else value for name, value in network.settings.items()
             },
-            **{name: state.pop(name) for name in ("optimizer", "seed", "draws")},
+            **{name: state.pop(name) for name in _TEXT},
             "recorded": list(state["history"]),
         }
     )
@@ -83,8 +84,8 @@ def load_checkpoint(
     Raises
     ------
     ValueError
-        If the file is no checkpoint of xpnet's, is truncated or altered, comes from a newer version, or was written of
-        a network with parts of a user's own that are not given.
+        If the file is no checkpoint of xpnet's, is truncated or altered, comes from an older or a newer version, or was
+        written of a network with custom parts that are not given.
     """
     open_file, _ = _safetensors()
     path = Path(path)
@@ -120,7 +121,7 @@ def load_checkpoint(
     network = NeuralNetwork(**settings, device=device)
     state = {"optimizer_state": [], "best": None, "early_stopping": None, **_nested(tensors)}
     state["history"] = {name: state["history"][name] for name in built["recorded"]}
-    network.load_state_dict({**state, **{name: built[name] for name in ("optimizer", "seed", "draws")}})
+    network.load_state_dict({**state, **{name: built[name] for name in _TEXT}})
     return network
 
 

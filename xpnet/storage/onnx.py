@@ -130,13 +130,13 @@ def _watched(activation: Activation, l: int) -> Activation:
             )
             raise ValueError(msg) from error
         if not isinstance(A, ndonnx.Array):
-            msg = f"the activation of layer {l}, {name}, must answer an array, got {type(A).__name__}"
+            msg = f"the activation of layer {l}, {name}, must return an array, got {type(A).__name__}"
             raise ValueError(msg)
         # A size that is not known is None.
         fits = A.ndim == Z.ndim and all(a in (z, None) for a, z in zip(A.shape, Z.shape, strict=True))
         if A.dtype != Z.dtype or not fits:
             msg = (
-                f"the activation of layer {l}, {name}, must answer in the shape {Z.shape} and the type {Z.dtype} that "
+                f"the activation of layer {l}, {name}, must return the shape {Z.shape} and the type {Z.dtype} that "
                 f"it was given, got {A.shape} and {A.dtype}"
             )
             raise ValueError(msg)

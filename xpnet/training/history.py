@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from xpnet import plotting
@@ -15,7 +16,7 @@ host = HOST.xp
 class _Record:
     """What was measured, epoch by epoch: a log that grows at its end and is never changed before.
 
-    Arrays stay on their device until somebody asks for them.
+    Arrays stay on their device until somebody asks for them. Threads may read and add at the same time.
     """
 
     def __init__(self, ensemble_shape: tuple[int, ...]) -> None:
@@ -25,17 +26,30 @@ class _Record:
         self.unread: list[Any] = []  # for each epoch its backend and arrays by name, or None once they are read
         self.read = 0  # epochs
         self.columns: dict[str, Array] = {}  # what was read, on the host, with room for more epochs
+        self._lock = threading.RLock()
 
-    def append(self, backend: Backend, measured: Mapping[str, Array]) -> None:
-        self.names.append(tuple(measured))
-        self.unread.append((backend, dict(measured)))
-        for name in measured:
-            self.first.setdefault(name, len(self.names) - 1)
+    def extended(self, epochs: int, backend: Backend, measured: Mapping[str, Array]) -> _Record:
+        """Return a record with one more epoch after the first ones: this one, unless it has others there already."""
+        with self._lock:
+            ours = len(self.names) == len(self.unread) == epochs
+            record = self if ours else self._until(epochs)
+            names = tuple(measured)
+            record.names.append(record.names[-1] if record.names and record.names[-1] == names else names)
+            record.unread.append((backend, dict(measured)))
+            for name in names:
+                record.first.setdefault(name, epochs)
+            return record
+
+    def names_until(self, epochs: int) -> list[str]:
+        """Return what was measured in the first epochs."""
+        with self._lock:
+            return [name for name, first in self.first.items() if first < epochs]
 
     def column(self, name: str) -> Array:
         """Return what was measured by a name, of shape (at least epochs, ...)."""
-        self._fetch()
-        return self.columns[name]
+        with self._lock:
+            self._fetch()
+            return self.columns[name]
 
     def _fetch(self) -> None:
         """Bring to the host what is still on a device: one transfer for each name, not for each epoch."""
@@ -63,11 +77,11 @@ class _Record:
             self.columns[name] = column = larger
         return column
 
-    def until(self, epochs: int) -> _Record:
+    def _until(self, epochs: int) -> _Record:
         """Return a copy of the first epochs."""
         record = _Record(self.ensemble_shape)
         record.names, record.unread = self.names[:epochs], self.unread[:epochs]
-        record.first = {name: epoch for name, epoch in self.first.items() if epoch < epochs}
+        record.first = {name: first for name, first in self.first.items() if first < epochs}
         record.read = min(self.read, epochs)
         record.columns = {name: host.asarray(column[: record.read], copy=True) for name, column in self.columns.items()}
         return record
@@ -94,11 +108,7 @@ class History(Mapping[str, Array]):
 
     def with_epoch(self, backend: Backend, measured: Mapping[str, Array]) -> History:
         """Return a history with one more epoch: arrays of shape `ensemble_shape` on a backend, by name."""
-        # What another history has added to a common record is not overwritten.
-        ours = len(self.record.unread) == len(self.record.names) == self.epochs
-        record = self.record if ours else self.record.until(self.epochs)
-        record.append(backend, measured)
-        return self._of(record, self.epochs + 1)
+        return self._of(self.record.extended(self.epochs, backend, measured), self.epochs + 1)
 
     def _of(self, record: _Record, epochs: int) -> History:
         history = History.__new__(History)
@@ -110,13 +120,14 @@ class History(Mapping[str, Array]):
         return self._of(self.record, min(self.epochs, epochs))
 
     @property
-    def _last_names(self) -> tuple[str, ...]:
+    def last_names(self) -> tuple[str, ...]:
+        """What was measured in the last epoch."""
         return self.record.names[self.epochs - 1] if self.epochs else ()
 
     @property
     def monitored(self) -> str:
         """What says how good the network is: the validation loss if the last epoch has it, else the loss."""
-        return "validation_loss" if "validation_loss" in self._last_names else "loss"
+        return "validation_loss" if "validation_loss" in self.last_names else "loss"
 
     def since(self, name: str, epoch: int) -> Array:
         """Return what was measured from an epoch on."""
@@ -124,7 +135,7 @@ class History(Mapping[str, Array]):
 
     def last(self) -> dict[str, Array]:
         """Return what was measured in the last epoch."""
-        return {name: self[name][-1] for name in self._last_names}
+        return {name: self[name][-1] for name in self.last_names}
 
     def __getitem__(self, name: str) -> Array:
         if name not in self:
@@ -140,7 +151,7 @@ class History(Mapping[str, Array]):
         return column
 
     def _names(self) -> list[str]:
-        return [name for name, epoch in self.record.first.items() if epoch < self.epochs] or ["loss"]
+        return self.record.names_until(self.epochs) or ["loss"]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
@@ -159,20 +170,23 @@ class History(Mapping[str, Array]):
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return History.of, (dict(self), self.ensemble_shape, self._last_names)
+        return History.of, (dict(self), self.ensemble_shape, self.last_names)
 
     def member(self, i: int) -> History:
         """Return the record of one network of an ensemble."""
-        return History.of({name: self[name][:, i] for name in self}, (), self._last_names)
+        return History.of({name: self[name][:, i] for name in self}, (), self.last_names)
 
     @classmethod
     def of(
-        cls, columns: Mapping[str, Any], ensemble_shape: tuple[int, ...], last_names: tuple[str, ...] | None = None
+        cls, columns: Mapping[str, Any], ensemble_shape: tuple[int, ...], last_names: Iterable[str] | None = None
     ) -> History:
-        """Return a history that holds what ``dict(history)`` gave of another."""
+        """Return a history that holds what ``dict(history)`` gave of another, and its `last_names` where known."""
         if not isinstance(columns, Mapping):
             msg = f"a history is a mapping of names to arrays, got {columns!r}"
             raise TypeError(msg)
+        if last_names is not None and not (isinstance(last_names, (list, tuple)) and set(last_names) <= set(columns)):
+            msg = f"last_measured must be a list of names in history, got {last_names!r}"
+            raise ValueError(msg)
         history, epochs = cls(ensemble_shape), 0
         arrays = {name: host.asarray(HOST.asarray(values, "float64"), copy=True) for name, values in columns.items()}
         for name, array in arrays.items():
@@ -185,8 +199,10 @@ class History(Mapping[str, Array]):
             last_names = tuple(name for name, array in arrays.items() if not bool(host.all(host.isnan(array[-1]))))
         record = history.record
         record.columns, record.read, record.unread = arrays, epochs, [None] * epochs
-        record.first = dict.fromkeys(arrays, 0)
-        record.names = [tuple(arrays)] * (epochs - 1) + [last_names or ()] * bool(epochs)
+        for name, array in arrays.items():
+            measured = ~host.all(host.isnan(array), axis=tuple(range(1, array.ndim)))
+            record.first[name] = int(host.argmax(measured)) if name != "loss" else 0
+        record.names = [tuple(arrays)] * (epochs - 1) + [tuple(last_names or ())] * bool(epochs)
         history.epochs = epochs
         return history
 

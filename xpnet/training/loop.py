@@ -6,7 +6,6 @@ from typing import Any
 
 from xpnet._checks import number_from_zero, positive_integer, positive_number
 from xpnet._types import Array, State
-from xpnet.core.epochs import train_epoch
 from xpnet.core.members import joined
 from xpnet.core.step import objective
 from xpnet.training import lbfgs
@@ -55,7 +54,7 @@ def train(
         with run:
             parts = members.parts(
                 backend,
-                network._snapshot.state,
+                run.state,
                 data.samples,
                 rates,
                 batch_size=size,
@@ -66,9 +65,7 @@ def train(
             for epoch in run.epochs:
                 with backend.on_device():
                     for part in parts:  # all networks together, or as many at a time as fit into memory
-                        part.state, part.finite, part.loss = train_epoch(
-                            backend, part.step, part.state, part.finite, part.batches(epoch)
-                        )
+                        part.train_epoch(epoch)
                     state, loss = joined(backend.xp, parts)
                 measured = members.measure_epoch(data, options.metrics, state.theta, loss)
                 if not run.after_epoch(state, measured):
@@ -106,14 +103,14 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
     run = Run(network, backend, options, cause="the data should be scaled")
     try:
         with run:
-            optimizer_state = new_optimizer_state(settings, backend, network.theta)
+            optimizer_state = new_optimizer_state(settings, backend, run.state.theta)
 
             def after_iteration(theta: Array) -> bool:
                 with backend.on_device():
                     loss = members.measure(backend, theta, data.samples, {})["loss"]
                     finite = bool(xp.isfinite(loss))
                 # What is not finite ends the training, and leaves the network as it is.
-                state = State(theta, optimizer_state) if finite else network._snapshot.state
+                state = State(theta, optimizer_state) if finite else run.state
                 return (
                     run.after_epoch(state, members.measure_epoch(data, options.metrics, state.theta, loss)) and finite
                 )
@@ -122,7 +119,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
                 lbfgs.minimize(
                     backend,
                     function,
-                    network.theta,
+                    run.state.theta,
                     iterations=len(run.epochs),
                     gradient_tol=gradient_tol,
                     after_iteration=after_iteration,

@@ -17,7 +17,7 @@ from xpnet.predictor import Snapshot
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.history import History
 
-_KEPT = ("theta", "optimizer", "optimizer_state", "history", "seed", "draws", "best", "early_stopping")
+_KEPT = ("theta", "optimizer", "optimizer_state", "history", "last_measured", "seed", "draws", "best", "early_stopping")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,6 +98,7 @@ class Progress(Snapshot):
             "optimizer": kind_of(self.settings.optimizer),
             "optimizer_state": list(optimizer_state),
             "history": {name: HOST.xp.asarray(self.history[name], copy=True) for name in self.history},
+            "last_measured": list(self.history.last_names),
             "seed": public(self.settings.seed),
             "draws": self.draws,
             "best": self.best and self.best.state_dict(),
@@ -127,7 +128,7 @@ class Progress(Snapshot):
             theta=state.theta,
             optimizer_state=state.optimizer_state,
             draws=int(values["draws"]),
-            history=History.of(values["history"], shape),
+            history=History.of(values["history"], shape, values["last_measured"]),
             best=None if values["best"] is None else Best.of(values["best"], shape),
             early_stopping=early_stopping,
         )

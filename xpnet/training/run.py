@@ -47,33 +47,47 @@ class Run:
         self.network, self.thread, self.stops = network, threading.get_ident(), False
         self._backend, self._options, self._cause = backend, options, cause
         self._reports = Reports(options)
+        self._now: Progress = network._snapshot  # what it has made of the network; nobody else changes that
         self._begun: list[Callback] = []
         self._endings = 0
         self._frame: FrameType | None = None  # of the code that runs it
-        self._start(network.epochs_trained)
+        self._start(self._now)
 
-    def _start(self, first: int) -> None:
+    def _start(self, now: Progress) -> None:
+        first, self._now = now.history.epochs, now
         self.epochs = range(first, first + self._options.epochs)
         self._checked, self._checked_at = first, time.monotonic()
 
+    def _commit(self, now: Progress) -> None:
+        self._now = self.network._snapshot = now
+
     def __enter__(self) -> Self:
-        network, options, self._frame = self.network, self._options, sys._getframe(1)
-        network._refuse_in_training("train")
-        if network.__dict__.setdefault("_run", self) is not self:  # two threads at the same moment
-            network._refuse_in_training("train")
-        now = network._at(self._backend)
-        early_stopping = None
+        network, options = self.network, self._options
+        with network._lock:
+            network._refuse_if_fixed("train")
+            self._start(network._at(self._backend))
+            self._frame = sys._getframe(1)
+            network._run = self
+        now, early_stopping = self._now, None
         if options.patience is not None:
             # In the middle of a training that was copied or saved, it goes on.
             early_stopping = now.early_stopping or EarlyStopping.start(now.state, now.settings.ensemble_shape)
-        network._snapshot = replace(now, early_stopping=early_stopping)
-        self._start(now.history.epochs)
-        if early_stopping is not None and not early_stopping.goes_on:
-            self.epochs = self.epochs[:0]  # it was copied or saved after its last epoch
+            if not early_stopping.goes_on:
+                self.epochs = self.epochs[:0]  # it was copied or saved after its last epoch
+        self._commit(replace(now, early_stopping=early_stopping))
         for callback in options.callbacks:
-            callback.on_train_begin(network)
             self._begun.append(callback)
+            try:
+                callback.on_train_begin(network)
+            except Exception:
+                self._begun.pop()  # it has not begun, and need not end
+                raise
         return self
+
+    @property
+    def state(self) -> State:
+        """The state after the last epoch."""
+        return self._now.state
 
     def after_epoch(self, state: State, measured: Mapping[str, Array]) -> bool:
         """Take in an epoch: its state, and what was measured. Say whether to go on.
@@ -83,7 +97,7 @@ class Run:
         FloatingPointError
             If no network's loss is finite any more.
         """
-        network, options, now = self.network, self._options, self.network._snapshot
+        network, options, now = self.network, self._options, self._now
         epoch, early_stopping = now.history.epochs, now.early_stopping
         history = now.history.with_epoch(self._backend, measured)
         late = time.monotonic() - self._checked_at > _CHECK_SECONDS
@@ -92,13 +106,15 @@ class Run:
         if early_stopping is not None:
             loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
             early_stopping = early_stopping.look(self._backend, epoch, loss, state, patience=patience, tol=tol)
-        network._snapshot = replace(
-            now,
-            theta=state.theta,
-            optimizer_state=state.optimizer_state,
-            history=history,
-            early_stopping=early_stopping,
-            best=None,
+        self._commit(
+            replace(
+                now,
+                theta=state.theta,
+                optimizer_state=state.optimizer_state,
+                history=history,
+                early_stopping=early_stopping,
+                best=None,
+            )
         )
         self._reports.after_epoch(epoch, history)
         for callback in options.callbacks:
@@ -137,9 +153,9 @@ class Run:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         try:
             if kind is None:
-                now = self.network._snapshot
-                self._check(now.history)
-                self._reports.ended(now.history, now.early_stopping and now.early_stopping.best)
+                history, early_stopping = self._now.history, self._now.early_stopping
+                self._check(history)
+                self._reports.ended(history, None if early_stopping is None else early_stopping.best)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -147,7 +163,7 @@ class Run:
         if interrupted:
             first, last = self.epochs.start, self.epochs.start + self._options.epochs - 1
             msg = (
-                f"training was interrupted in epoch {self.network.epochs_trained} (of epochs {first} to {last}); "
+                f"training was interrupted in epoch {self._now.history.epochs} (of epochs {first} to {last}); "
                 f"the weights are those after the {self._which_epoch('last complete')} before"
             )
             raise KeyboardInterrupt(msg) from None
@@ -160,13 +176,12 @@ class Run:
         network, self._endings = self.network, self._endings + 1
         try:
             if network._run is self:
-                network._snapshot = self._final(network._snapshot)
-                network.__dict__.pop("_run", None)
+                self._commit(self._final(self._now))
+                network._run = None
         finally:
             if self._endings > 1 and network._run is self:
-                network.__dict__.pop("_run", None)
+                network._run = None
             if network._run is not self:
-                self._frame = None
                 self._end_callbacks()
 
     def was_left(self) -> bool:
@@ -179,7 +194,7 @@ class Run:
     def _final(self, now: Progress) -> Progress:
         """Return the network as the training leaves it: at its best epoch, and without epochs that are not finite.
 
-        Their states have not been taken over: see `train_epoch`.
+        Their states have not been taken over: see `Part.train_epoch`.
         """
         bad = self._first_bad(now.history)
         history = now.history if bad is None else now.history.until(bad)
