@@ -107,6 +107,17 @@ def test_what_has_not_begun_is_not_ended(data):
     assert never.entries == []
 
 
+def test_ctrl_c_at_the_beginning_says_so_and_ends_what_has_begun(data):
+    class Interrupts(Callback):
+        def on_train_begin(self, network):
+            raise KeyboardInterrupt
+
+    diary, network = Diary(), NeuralNetwork([2, 3, 1], seed=0)
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted in epoch 0 \(of epochs 0 to 9\)"):
+        network.train(*data, 0.1, verbose=False, callbacks=[diary, Interrupts()])
+    assert diary.entries == [("start", 0), ("end", 0)]
+
+
 def test_a_second_interruption_leaves_a_network_that_can_train(data, monkeypatch):
     """Ctrl-C while the training is being ended: what waits for the device then may be interrupted too."""
 

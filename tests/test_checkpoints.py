@@ -128,6 +128,17 @@ def test_what_early_stopping_went_back_to_is_known_to_the_file(path):
     assert load_checkpoint(path).best_member().seed == saved.best_member().seed
 
 
+def test_a_metric_may_have_any_name(path):
+    def metric(xp, A, Y, weight):
+        return xp.max(A, axis=(-1, -2))
+
+    metric.__name__ = "f.beta.0"
+    saved = network()
+    saved.train(X, Y, 0.05, epochs=2, metrics=[metric], **OPTIONS)
+    save_checkpoint(saved, path)
+    np.testing.assert_array_equal(load_checkpoint(path).history["f.beta.0"], saved.history["f.beta.0"])
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
     save_checkpoint(network(), path)
     before = path.read_bytes()

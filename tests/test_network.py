@@ -390,6 +390,24 @@ def test_divergence_is_found_though_a_callback_read_the_losses(X, y):
     assert np.isfinite(network.epoch_loss).all()
 
 
+def test_an_epoch_of_nan_at_the_end_is_found_before_callbacks_see_it(X, y):
+    seen = []
+    network = NeuralNetwork(LAYERS, activations=["relu", "identity"], seed=1)
+    with pytest.raises(FloatingPointError, match="in epoch 0"):
+        network.train(X, y, 1e300, epochs=1, verbose=False, callbacks=lambda n: seen.append(n.epoch_loss))
+    assert seen == []
+
+
+@pytest.mark.parametrize("patience", [None, 2])
+def test_a_training_without_a_good_epoch_changes_nothing(patience, X, y):
+    network = NeuralNetwork(LAYERS, activations=["relu", "identity"], seed=1)
+    network.train(X, y, 0.1, epochs=5, patience=3, verbose=False)
+    before = network.best_epoch, network.best_loss, network.epoch_loss, host(network).tolist()
+    with pytest.raises(FloatingPointError):
+        network.train(X * 1e150, y, 1e300, epochs=2, patience=patience, verbose=False)
+    assert (network.best_epoch, network.best_loss, network.epoch_loss, host(network).tolist()) == before
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, LookupError])
 def test_stopping_after_an_unseen_divergence_leaves_no_bad_loss_behind(stop, X, y):
     def interrupt(network):

@@ -474,12 +474,12 @@ class NeuralNetwork(StepByStep):
         if not -self.ensemble <= at < self.ensemble:
             msg = f"there is no member {i} of {self.ensemble}"
             raise IndexError(msg)
-        return self._of(self._snapshot.member(at % self.ensemble), follows_data=self._follows_data)
+        return NeuralNetwork._of(self._snapshot.member(at % self.ensemble), follows_data=self._follows_data)
 
-    @classmethod
-    def _of(cls, progress: Progress, *, follows_data: bool) -> NeuralNetwork:
+    @staticmethod
+    def _of(progress: Progress, *, follows_data: bool) -> NeuralNetwork:
         """Return a network at some progress, without drawing any parameters."""
-        network = cls.__new__(cls)
+        network = NeuralNetwork.__new__(NeuralNetwork)
         StepByStep.__init__(network, progress, follows_data=follows_data)
         return network
 

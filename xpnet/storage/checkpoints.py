@@ -146,7 +146,8 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state that `_flat` was given, but for what was empty in it."""
     nested: dict[str, Any] = {}
     for path, array in flat.items():
-        *parents, name = path.split(".")
+        # What was measured has names of any kind, the last of the path.
+        *parents, name = path.split(".", 1 if path.startswith("history.") else -1)
         place = nested
         for parent in parents:
             place = place.setdefault(parent, {})

@@ -141,12 +141,10 @@ class History(Mapping[str, Array]):
         if name not in self:
             msg = f"nothing was recorded as {name!r}; there are {', '.join(map(repr, self))}"
             raise KeyError(msg)
-        if not self.epochs:
-            return host.zeros((0, *self.ensemble_shape))
-        column = self.record.column(name)[: self.epochs]
+        column = self.record.column(name)[: self.epochs] if self.epochs else host.zeros((0, *self.ensemble_shape))
         if column.shape[0] < self.epochs:  # it was not measured in the last epochs
             missing = host.full((self.epochs - column.shape[0], *self.ensemble_shape), host.nan)
-            return host.concat([column, missing])
+            column = host.concat([column, missing])
         column.flags.writeable = False
         return column
 

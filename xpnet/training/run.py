@@ -54,7 +54,7 @@ class Run:
         self._start(self._now)
 
     def _start(self, now: Progress) -> None:
-        first, self._now = now.history.epochs, now
+        first, self._now, self._best_before = now.history.epochs, now, now.best
         self.epochs = range(first, first + self._options.epochs)
         self._checked, self._checked_at = first, time.monotonic()
 
@@ -75,13 +75,15 @@ class Run:
             if not early_stopping.goes_on:
                 self.epochs = self.epochs[:0]  # it was copied or saved after its last epoch
         self._commit(replace(now, early_stopping=early_stopping))
-        for callback in options.callbacks:
-            self._begun.append(callback)
-            try:
+        try:
+            for callback in options.callbacks:
+                self._begun.append(callback)
                 callback.on_train_begin(network)
-            except Exception:
-                self._begun.pop()  # it has not begun, and need not end
-                raise
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
+        except Exception:
+            self._begun.pop()  # it has not begun, and need not end
+            raise
         return self
 
     @property
@@ -101,7 +103,8 @@ class Run:
         epoch, early_stopping = now.history.epochs, now.early_stopping
         history = now.history.with_epoch(self._backend, measured)
         late = time.monotonic() - self._checked_at > _CHECK_SECONDS
-        if self._reports.due(epoch) or late or early_stopping is not None:
+        last = epoch == self.epochs.stop - 1
+        if self._reports.due(epoch) or late or last or early_stopping is not None:
             self._check(history)
         if early_stopping is not None:
             loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
@@ -161,12 +164,15 @@ class Run:
         finally:
             self.end()
         if interrupted:
-            first, last = self.epochs.start, self.epochs.start + self._options.epochs - 1
-            msg = (
-                f"training was interrupted in epoch {self._now.history.epochs} (of epochs {first} to {last}); "
-                f"the weights are those after the {self._which_epoch('last complete')} before"
-            )
-            raise KeyboardInterrupt(msg) from None
+            raise self._interrupted() from None
+
+    def _interrupted(self) -> KeyboardInterrupt:
+        first, last = self.epochs.start, self.epochs.start + self._options.epochs - 1
+        msg = (
+            f"training was interrupted in epoch {self._now.history.epochs} (of epochs {first} to {last}); "
+            f"the weights are those after the {self._which_epoch('last complete')} before"
+        )
+        return KeyboardInterrupt(msg)
 
     def end(self) -> None:
         """End the training; again, should Ctrl-C have cut that short, or not at all if it is over.
@@ -200,7 +206,8 @@ class Run:
         history = now.history if bad is None else now.history.until(bad)
         early_stopping = now.early_stopping
         if early_stopping is None or early_stopping.best is None:
-            return replace(now, history=history, early_stopping=None)
+            best = self._best_before if history.epochs == self.epochs.start else now.best
+            return replace(now, history=history, early_stopping=None, best=best)
         theta, optimizer_state = early_stopping.state_or(now.backend, now.state)
         return replace(
             now,
