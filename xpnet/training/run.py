@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -74,7 +73,7 @@ class Run:
             early_stopping = now.early_stopping or EarlyStopping.start(now.state, now.settings.ensemble_shape)
             if not early_stopping.goes_on:
                 self.epochs = self.epochs[:0]  # it was copied or saved after its last epoch
-        self._commit(replace(now, early_stopping=early_stopping))
+        self._commit(now.replaced(early_stopping=early_stopping))
         try:
             for callback in options.callbacks:
                 self._begun.append(callback)
@@ -110,8 +109,7 @@ class Run:
             loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
             early_stopping = early_stopping.look(self._backend, epoch, loss, state, patience=patience, tol=tol)
         self._commit(
-            replace(
-                now,
+            now.replaced(
                 theta=state.theta,
                 optimizer_state=state.optimizer_state,
                 history=history,
@@ -207,10 +205,9 @@ class Run:
         early_stopping = now.early_stopping
         if early_stopping is None or early_stopping.best is None:
             best = self._best_before if history.epochs == self.epochs.start else now.best
-            return replace(now, history=history, early_stopping=None, best=best)
+            return now.replaced(history=history, early_stopping=None, best=best)
         theta, optimizer_state = early_stopping.state_or(now.backend, now.state)
-        return replace(
-            now,
+        return now.replaced(
             theta=theta,
             optimizer_state=optimizer_state,
             history=history,
