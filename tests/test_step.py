@@ -10,7 +10,7 @@ from xpnet._types import State
 from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.core.parameters import Layout
 from xpnet.core.regularization import regularized
-from xpnet.core.step import Batch, make_step
+from xpnet.core.step import make_step
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 
@@ -22,7 +22,7 @@ xp = Tracer()
 def inputs(lead, *, weighted=False, dropped=False, m=4):
     """Return theta and a batch, as arrays of the host."""
     rng = np.random.default_rng(0)
-    batch = Batch(
+    batch = (
         rng.standard_normal((2, m)),
         rng.random((*lead, 2, m)),
         np.full((*lead, 1) if lead else (), 0.1),
@@ -125,9 +125,8 @@ def test_the_tracer_sees_what_an_optimizer_keeps():
 def test_kept_views_change_nothing(name, backend, array, dtype):
     """A backend that updates in place may hand them in."""
     theta, batch = inputs((), dropped=True)
-    batch = batch._replace(
-        X=array(batch.X), Y=array(batch.Y), learning_rate=array(0.1), masks=[array(batch.masks[0]) > 0.5, None]
-    )
+    X, Y, _, _, (mask, _) = batch
+    batch = (array(X), array(Y), array(0.1), None, [array(mask) > 0.5, None])
     activations = [ACTIVATIONS[name] for name in ("relu", "tanh", "sigmoid")]
     step = make_step(backend.xp, LAYOUT, activations, LOSSES["half_squared_error"], OPTIMIZERS[name], DROPOUT)
     runs = []

@@ -59,7 +59,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         for X, Y, learning_rate, weight, masks in self._stacks:
             for i in range(X.shape[0]):
-                yield Batch(
+                yield (
                     X[i, ...],
                     Y[i, ...],
                     learning_rate[i, ...],
@@ -93,8 +93,7 @@ class Batches:
         parts = [slice(full)] * bool(full) + [slice(full, None)] * bool(left)
         stacks = [[None] * len(parts) if array is None else split(xp, array, self.batch_size) for array in columns]
         return [
-            Batch(X, Y, rates[steps, ...], weight, masks)
-            for steps, X, Y, weight, *masks in zip(parts, *stacks, strict=True)
+            (X, Y, rates[steps, ...], weight, masks) for steps, X, Y, weight, *masks in zip(parts, *stacks, strict=True)
         ]
 
     def _ordered(self, columns: Sequence[Array | None]) -> list[Array | None]:

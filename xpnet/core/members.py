@@ -20,7 +20,7 @@ from xpnet.core.parameters import Layout, flatten
 from xpnet.core.propagation import forward
 from xpnet.core.regularization import regularized
 from xpnet.core.settings import Settings
-from xpnet.core.step import Batch, Step, dry_run, make_step
+from xpnet.core.step import Step, dry_run, make_step
 from xpnet.data.placement import bring
 from xpnet.data.samples import Samples, TrainingData
 from xpnet.losses import fuse, mean_loss
@@ -101,7 +101,7 @@ class Members:
         thinned = any(self.settings.dropout)
         masks = [backend.asarray([[True]] * n) for n in self.settings.layer_list[1:-1]] if thinned else ()
         with backend.on_device():
-            dry_run(backend.xp, self.step(backend), state, Batch(X, Y, rates, weight, masks))
+            dry_run(backend.xp, self.step(backend), state, (X, Y, rates, weight, masks))
 
     def parts(
         self,

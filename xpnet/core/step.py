@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
 from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import Activation
@@ -17,29 +17,14 @@ from xpnet.core.propagation import Dropout, backward, forward
 from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.optimizers import Optimizer
 
+Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | None]]
+"""``(X, Y, learning_rate, weight, masks)``: what one step takes.
 
-class Batch(NamedTuple):
-    """What one step takes; or, with one more axis in front of each array, what several steps take.
-
-    Attributes
-    ----------
-    X : array of shape (..., n_0, m)
-        The samples, one a column.
-    Y : array of shape (..., n_L, m)
-        The targets.
-    learning_rate : array of shape () or (..., 1)
-        One for all networks, or one for each.
-    weight : array of shape (..., 1, m) or None
-        How much each sample counts, 1 on average.
-    masks : sequence of arrays of bool of shape (..., n, m) or None
-        For each hidden layer which units dropout leaves in; empty without dropout.
-    """
-
-    X: Array
-    Y: Array
-    learning_rate: Array
-    weight: Array | None = None
-    masks: Sequence[Array | None] = ()
+The samples X of shape (..., n_0, m), one a column, with the targets Y of shape (..., n_L, m); the learning rate, of
+shape () or (..., 1), one for all networks or one for each; how much each sample counts, of shape (..., 1, m) and 1 on
+average, or None; and for each hidden layer which units dropout leaves in, an array of bool of shape (..., n, m) or
+None, or no masks at all. (A plain tuple, for making one of names would take a hundredth of a per-sample step.)
+"""
 
 
 def loss_gradient(
