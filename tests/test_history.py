@@ -237,3 +237,31 @@ def test_reading_the_last_value_costs_the_same_however_long_the_record_is():
             assert history["loss"].base is history.record.columns["loss"]
     assert history.record.columns["loss"].size <= 2048
     assert history["loss"][-1] == 999.0
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda n: n.state_dict()["history"]["loss"],
+        lambda n: copy.deepcopy(n).epoch_loss,
+        lambda n: pickle.loads(pickle.dumps(n)).epoch_loss,
+        lambda n: n.epoch_loss,
+    ],
+    ids=["state_dict", "copy", "pickle", "epoch_loss"],
+)
+def test_epochs_of_nan_are_never_handed_out_before_they_are_noticed(kept, X):
+    handed_out = []
+    linear = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], seed=0)
+    with pytest.raises(FloatingPointError):
+        linear.train(
+            X,
+            X[:, 0],
+            2.0,
+            epochs=200,
+            batch_size=None,
+            verbose=False,
+            callbacks=lambda n: handed_out.append(np.asarray(kept(n))),
+        )
+    assert len(handed_out) > linear.epochs_trained > 0
+    assert all(np.isfinite(losses).all() for losses in handed_out)
+    assert len(handed_out[-1]) == linear.epochs_trained

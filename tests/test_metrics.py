@@ -121,3 +121,22 @@ def test_a_metric_may_not_be_called_like_what_is_recorded_anyway(rng):
 
 def test_mean_absolute_error_is_of_all_outputs(xp, array, assert_close):
     assert_close(mean_absolute_error(xp, array([[1.0], [2.0]]), array([[0.0], [0.0]])), 1.5)
+
+
+@pytest.mark.away
+def test_a_metric_that_returns_a_number_of_the_host_is_refused_before_training(backend, dtype, array, rng):
+    network = NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0)
+    X, y = array(rng.standard_normal((6, 2))), array(rng.random(6))
+    says = r"what <lambda> returns must be an array of .*, got a float64 of numpy: use functions of xp alone"
+    with pytest.raises(TypeError, match=says):
+        network.train(X, y, 0.1, epochs=2, verbose=False, metrics=[lambda xp, A, Y, weight: np.float64(1.0)])
+    assert network.epochs_trained == 0
+    with pytest.raises(TypeError, match=says):
+        network.evaluate(X, y, metrics=[lambda xp, A, Y, weight: np.float64(1.0)])
+
+
+def test_a_metric_must_be_real(rng):
+    network = NeuralNetwork([2, 3, 1], seed=0)
+    X, y = rng.standard_normal((6, 2)), rng.random(6)
+    with pytest.raises(TypeError, match="what <lambda> returns must hold real numbers"):
+        network.evaluate(X, y, metrics=[lambda xp, A, Y, weight: A[..., 0, 0] * 1j])

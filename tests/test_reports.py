@@ -138,3 +138,11 @@ def test_a_training_that_stops_early_says_where_it_goes_back_to(network, data, c
     assert last.endswith(f"each network goes back to its best one, from {min(epochs)} to {max(epochs)}")
     network.train(*data, 0.1, epochs=1, verbose=False)
     assert network.best_epoch is network.best_loss is None
+
+
+@pytest.mark.parametrize("stream", [None, object()], ids=["none", "anything"])
+def test_a_program_without_a_console_trains_too(stream, network, data, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", None)
+    network.train(*data, 0.1, epochs=2, verbose_epoch=1)
+    assert network.epochs_trained == 2

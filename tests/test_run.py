@@ -286,12 +286,14 @@ def test_who_looks_from_another_thread_sees_one_epoch_whole(patience, hurried):
         while not done.is_set():
             seen.append(network.state_dict())
             losses.append(network.history["loss"])
+            network.predict(X)
 
     thread = threading.Thread(target=look)
     thread.start()
     network.train(X, Y, 0.05, epochs=150, verbose=False, metrics="r2_score", patience=patience)
     done.set()
     thread.join()
+    assert network.epochs_trained == 150
     assert len({state["history"]["loss"].size for state in seen}) > 2
     for state in seen[:-1]:
         assert same([state["theta"], *state["optimizer_state"]], steps.kept[state["history"]["loss"].size])

@@ -97,6 +97,16 @@ def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool
         raise ValueError(msg)
 
 
+def same_library(name: str, array: Array, like: Array) -> None:
+    """Make sure that an array is of the library of another one."""
+    came, expected = (type(each).__module__.partition(".")[0] for each in (array, like))
+    if came != expected:
+        msg = (
+            f"{name} must be an array of {expected}, got a {type(array).__name__} of {came}: use functions of xp alone"
+        )
+        raise TypeError(msg)
+
+
 def real_array(xp: Any, name: str, array: Array, x: Any) -> None:
     """Make sure that an array holds real numbers; `x` is what it was made of."""
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):

@@ -346,7 +346,9 @@ class NeuralNetwork(StepByStep):
     @property
     def history(self) -> History:
         """What was measured in every epoch since the weights were drawn; reading it waits for the device."""
-        return self._snapshot.history
+        history = self._snapshot.history
+        # In a training, epochs may be there of which nobody has seen yet that they are not finite.
+        return history.settled() if self._is_fixed() else history
 
     @property
     def epochs_trained(self) -> int:

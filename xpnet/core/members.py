@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from xpnet._checks import finite_array, same_shape
+from xpnet._checks import finite_array, real_array, same_library, same_shape
 from xpnet._types import Array, Namespace, State
 from xpnet.backends import HOST, Backend, Stream, random_stream
 from xpnet.core.epochs import Batches, Part
@@ -250,6 +250,8 @@ class Members:
                     msg = f"the metric {name} must be a function metric(xp, A, Y, weight): {error}"
                     raise TypeError(msg) from error
                 same_shape(f"what {name} returns", measured[name][-1], tuple(layers[0][0].shape[:-2]))
+                same_library(f"what {name} returns", measured[name][-1], theta)
+                real_array(xp, f"what {name} returns", measured[name][-1], measured[name][-1])
         return {name: _joined(xp, values) for name, values in measured.items()}
 
     def measure_epoch(

@@ -119,6 +119,12 @@ class History(Mapping[str, Array]):
         """Return a history of the first epochs alone."""
         return self._of(self.record, min(self.epochs, epochs))
 
+    def settled(self) -> History:
+        """Return a history without the last epochs in which no network's loss is finite: they are not to be kept."""
+        finite = host.isfinite(self["loss"])
+        kept = host.nonzero(host.any(finite, axis=tuple(range(1, finite.ndim))))[0]
+        return self.until(int(kept[-1]) + 1 if kept.size else 0)
+
     @property
     def last_names(self) -> tuple[str, ...]:
         """What was measured in the last epoch."""
@@ -168,7 +174,8 @@ class History(Mapping[str, Array]):
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return History.of, (dict(self), self.ensemble_shape, self.last_names)
+        settled = self.settled()
+        return History.of, (dict(settled), self.ensemble_shape, settled.last_names)
 
     def member(self, i: int) -> History:
         """Return the record of one network of an ensemble."""

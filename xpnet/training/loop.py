@@ -36,7 +36,7 @@ def train(
     data = options.data_for(network)
     backend, size = data.backend, min(size or data.samples.size, data.samples.size)
     steps = -(-data.samples.size // size)
-    factors = schedule and (lambda epoch: members.factors(schedule, network.history, steps, epoch))
+    factors = schedule and (lambda epoch: members.factors(schedule, network._snapshot.history, steps, epoch))
     with backend.on_device():
         each_rate = rate if isinstance(rate, tuple) else (rate,) * len(settings.seeds)
         rates = backend.asarray([[each] for each in each_rate] if settings.ensemble else rate, settings.dtype)

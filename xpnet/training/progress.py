@@ -93,12 +93,13 @@ class Progress(Snapshot):
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all but the settings, on the host: see `NeuralNetwork.state_dict`."""
         theta, optimizer_state = self.state.map(lambda array: HOST.xp.asarray(self.backend.to_numpy(array), copy=True))
+        history = self.history.settled()
         return {
             "theta": theta,
             "optimizer": kind_of(self.settings.optimizer),
             "optimizer_state": list(optimizer_state),
-            "history": {name: HOST.xp.asarray(self.history[name], copy=True) for name in self.history},
-            "last_measured": list(self.history.last_names),
+            "history": {name: HOST.xp.asarray(history[name], copy=True) for name in history},
+            "last_measured": list(history.last_names),
             "seed": public(self.settings.seed),
             "draws": self.draws,
             "best": self.best and self.best.state_dict(),

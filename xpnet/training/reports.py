@@ -111,10 +111,15 @@ def _words(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+def _is_terminal(stream: Any) -> bool:
+    """Say whether somebody looks; a program without a console has no streams, and others may be anything."""
+    return bool(getattr(stream, "isatty", bool)())
+
+
 def _progress_bar(options: TrainingOptions) -> Any:
     """Return a progress bar, or None where nobody looks."""
     wanted = options.progress_bar
-    if wanted is None and not (options.verbose and sys.stderr.isatty()):
+    if wanted is None and not (options.verbose and _is_terminal(sys.stderr)):
         return None
     if wanted is not None and not wanted:
         return None

@@ -189,8 +189,10 @@ class Run:
                 self._end_callbacks()
 
     def was_left(self) -> bool:
-        """Say whether the code that runs it is not running any more, in its thread."""
-        frame = sys._current_frames().get(self.thread)
+        """Say whether the code that runs it is certainly not running any more."""
+        if self.thread != threading.get_ident():
+            return self.thread not in sys._current_frames()
+        frame: FrameType | None = sys._getframe()
         while frame is not None and frame is not self._frame:
             frame = frame.f_back
         return frame is None
