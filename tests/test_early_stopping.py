@@ -155,15 +155,81 @@ def test_a_copy_in_the_middle_of_it_goes_on_alike(data):
     assert middle.epoch_loss == trained.epoch_loss
 
 
-def test_a_copy_from_the_last_epoch_has_nothing_left_to_do(data):
-    copies = []
-    settings = {"verbose": False, "validation_split": 0.3, "patience": 3}
-    trained = network()
-    trained.train(*data, 20.0, epochs=50, **settings, callbacks=lambda n: copies.append(copy.deepcopy(n)))
-    assert trained.epochs_trained < 50
-    copies[-1].train(*data, 20.0, epochs=50, **settings)
-    assert copies[-1].epochs_trained == trained.epochs_trained
-    np.testing.assert_array_equal(copies[-1].theta, trained.theta)
+def test_what_is_kept_in_the_last_epoch_is_what_the_training_leaves(data):
+    """Whether it stops early or not: there is nothing left to be done by somebody who may be killed before."""
+    for patience in (3, 50):
+        copies, trained = [], network()
+        settings = {"verbose": False, "validation_split": 0.3, "patience": patience}
+        trained.train(*data, 20.0, epochs=20, **settings, callbacks=lambda n: copies.append(copy.deepcopy(n)))  # noqa: B023
+        assert (trained.epochs_trained < 20) == (patience == 3)
+        assert (copies[-1].best_epoch, copies[-1].best_loss) == (trained.best_epoch, trained.best_loss)
+        assert trained.best_epoch < trained.epochs_trained - 1
+        np.testing.assert_array_equal(copies[-1].theta, trained.theta)
+
+
+@pytest.fixture
+def other(rng):
+    X = rng.standard_normal((20, 2))
+    return X, (X[:, 0] + X[:, 1] > 0).astype(float)
+
+
+def left_by(state, data, held_out):
+    """A training in some state, its settings, and what an uninterrupted one ends with."""
+    settings = {"verbose": False, "validation_data": held_out, "patience": 4 if state == "stopped" else 100}
+    middle, trained = [], network(optimizer="adam")
+
+    def keep(network):
+        if network.epochs_trained == 8:
+            middle.append(copy.deepcopy(network))
+
+    trained.train(*data, 0.3, epochs=15 if state != "stopped" else 100, **settings, callbacks=keep)
+    return (middle[0] if state == "killed" else trained), settings, trained
+
+
+@pytest.mark.parametrize("state", ["killed", "stopped", "finished"])
+def test_on_the_same_samples_training_goes_on_from_the_best_that_is_known(state, data, other):
+    left, settings, whole = left_by(state, data, other)
+    if state == "killed":
+        left.train(*data, 0.3, epochs=15 - 8, **settings)
+        np.testing.assert_array_equal(left.theta, whole.theta)
+        assert (left.best_epoch, left.best_loss) == (whole.best_epoch, whole.best_loss)
+    before, epochs = left.best_loss, left.epochs_trained
+    theta, best_epoch = left.theta.copy(), left.best_epoch
+    left.train(*data, 5.0, epochs=10, **settings)  # too fast to become better
+    assert left.epochs_trained == epochs + min(10, settings["patience"])
+    assert (left.best_epoch, left.best_loss) == (best_epoch, pytest.approx(before, rel=1e-12))
+    np.testing.assert_array_equal(left.theta, theta)
+    assert left.evaluate(*other)["loss"] == pytest.approx(left.best_loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("state", ["killed", "stopped", "finished"])
+def test_on_other_samples_the_weights_as_they_are_are_the_best_so_far(state, data, other):
+    left, settings, _ = left_by(state, data, other)
+    another = (other[0] + 0.3, 1.0 - other[1])
+    before = left.evaluate(*another)["loss"]
+    left.train(*data, 5.0, epochs=10, **{**settings, "validation_data": another})
+    assert left.best_loss == pytest.approx(left.evaluate(*another)["loss"], rel=1e-12)
+    assert left.best_loss <= before
+    assert left.best_loss == pytest.approx(min(before, left.history["validation_loss"][-10:].min()), rel=1e-12)
+
+
+def test_without_validation_it_goes_on_too(data):
+    kept, whole = [], network(optimizer="adam")
+    settings = {"verbose": False, "patience": 50}
+    whole.train(*data, 0.5, epochs=20, **settings, callbacks=lambda n: kept.append(copy.deepcopy(n)))
+    kept[9].train(*data, 0.5, epochs=10, **settings)
+    np.testing.assert_array_equal(kept[9].theta, whole.theta)
+    assert kept[9].best_epoch == whole.best_epoch
+
+
+def test_each_network_of_an_ensemble_goes_on_from_its_best(data, other):
+    ensemble = network(ensemble=3)
+    settings = {"verbose": False, "validation_data": other, "patience": 5}
+    ensemble.train(*data, [0.1, 2.0, 8.0], epochs=40, **settings)
+    before = ensemble.best_loss
+    ensemble.train(*data, [0.1, 2.0, 8.0], epochs=40, **settings)
+    assert (ensemble.best_loss <= before * (1 + 1e-12)).all()
+    np.testing.assert_allclose(ensemble.evaluate(*other)["loss"], ensemble.best_loss, rtol=1e-12)
 
 
 def test_where_no_loss_is_ever_finite_the_last_weights_stay(data):

@@ -69,11 +69,12 @@ class EarlyStopping:
     waits: Array
 
     @classmethod
-    def start(cls, state: State, ensemble_shape: tuple[int, ...]) -> EarlyStopping:
-        """Return it before the first epoch."""
-        lead = ensemble_shape
-        zeros, ones = host.zeros(lead, dtype=host.int64), host.ones(lead, dtype=host.bool)
-        return cls(state, host.full(lead, host.inf), host.full(lead, -1), zeros, ones)
+    def start(cls, state: State, ensemble_shape: tuple[int, ...], best: Best | None = None) -> EarlyStopping:
+        """Return it before the first epoch; with a best one from before it only goes back to what is better."""
+        if best is None:
+            best = Best(host.full(ensemble_shape, host.inf), host.full(ensemble_shape, -1))
+        zeros, ones = host.zeros(ensemble_shape, dtype=host.int64), host.ones(ensemble_shape, dtype=host.bool)
+        return cls(state, best.loss, best.epoch, zeros, ones)
 
     def look(
         self, backend: Backend, epoch: int, loss: Array, state: State, *, patience: int, tol: float

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from xpnet._checks import number_from_zero, positive_integer, positive_number
 from xpnet._types import Array, State
-from xpnet.core.members import joined
+from xpnet.backends import HOST
+from xpnet.core.members import Members, joined
 from xpnet.core.step import objective
+from xpnet.data.samples import TrainingData
 from xpnet.training import lbfgs
+from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.options import TrainingOptions
-from xpnet.training.progress import new_optimizer_state
+from xpnet.training.progress import Progress, new_optimizer_state
 from xpnet.training.run import Run
 
 
@@ -49,7 +53,8 @@ def train(
     members.dry_run(backend, start.state, data.samples, rates)
     members.measure_epoch(data.first(2), options.metrics, start.theta, start.theta[..., 0])
 
-    run = Run(network, backend, options, cause=_cause(min(each_rate), max(each_rate)))
+    judged_from = partial(_judged_from, members, data)
+    run = Run(network, backend, options, judged_from=judged_from, cause=_cause(min(each_rate), max(each_rate)))
     try:
         with run:
             parts = members.parts(
@@ -100,7 +105,8 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
             settings.l2 * members.weights_mask(backend),
         )
 
-    run = Run(network, backend, options, cause="the data should be scaled")
+    judged_from = partial(_judged_from, members, data)
+    run = Run(network, backend, options, judged_from=judged_from, cause="the data should be scaled")
     try:
         with run:
             optimizer_state = new_optimizer_state(settings, backend, run.state.theta)
@@ -115,17 +121,46 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
                     run.after_epoch(state, members.measure_epoch(data, options.metrics, state.theta, loss)) and finite
                 )
 
-            if run.epochs:
-                lbfgs.minimize(
-                    backend,
-                    function,
-                    run.state.theta,
-                    iterations=len(run.epochs),
-                    gradient_tol=gradient_tol,
-                    after_iteration=after_iteration,
-                )
+            lbfgs.minimize(
+                backend,
+                function,
+                run.state.theta,
+                iterations=options.epochs,
+                gradient_tol=gradient_tol,
+                after_iteration=after_iteration,
+            )
     finally:
         run.end()
+
+
+def _judged_from(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
+    """Return what early stopping begins with.
+
+    A training that was copied or saved in its middle goes on, if it still asks for the same: the loss on the same
+    samples. Else, and where an earlier training went back to its best epoch, the weights as they are are the best so
+    far, with their loss on the samples that are asked about now.
+    """
+    shape = now.settings.ensemble_shape
+    if now.early_stopping is None and now.best is None:
+        return EarlyStopping.start(now.state, shape)
+    watched, samples = ("loss", data.measured) if data.held_out is None else ("validation_loss", data.held_out)
+    with data.backend.on_device():
+        loss = members.measure(data.backend, now.theta, samples, {})["loss"]
+    host, loss = HOST.xp, HOST.asarray(data.backend.to_numpy(loss), "float64")
+    epoch = host.full(shape, now.history.epochs - 1)
+    if now.early_stopping is not None:
+        # The loss of training is that of weights on their way through the epoch, and cannot be measured again.
+        close = 1e-6 if now.settings.dtype == "float64" else 1e-3
+        recorded = now.history.last().get(watched, host.nan)
+        known = watched == "loss" or bool(host.all(host.isclose(loss, recorded, rtol=close, equal_nan=True)))
+        if watched == now.history.monitored and known:
+            return now.early_stopping
+    elif now.best is not None:
+        epoch = now.best.epoch
+    finite = host.isfinite(loss)
+    return EarlyStopping.start(
+        now.state, shape, Best(host.where(finite, loss, host.inf), host.where(finite, epoch, -1))
+    )
 
 
 def _cause(least: float, greatest: float) -> str:

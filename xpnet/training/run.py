@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -38,13 +38,23 @@ class Run:
         Where.
     options : TrainingOptions
         What to report, whether to stop early, and which callbacks to call.
+    judged_from : callable
+        ``judged_from(progress)``, what early stopping begins with.
     cause : str
         The most likely cause should the loss become NaN.
     """
 
-    def __init__(self, network: Any, backend: Backend, options: TrainingOptions, *, cause: str) -> None:
+    def __init__(
+        self,
+        network: Any,
+        backend: Backend,
+        options: TrainingOptions,
+        *,
+        judged_from: Callable[[Progress], EarlyStopping],
+        cause: str,
+    ) -> None:
         self.network, self.thread, self.stops = network, threading.get_ident(), False
-        self._backend, self._options, self._cause = backend, options, cause
+        self._backend, self._options, self._judged_from, self._cause = backend, options, judged_from, cause
         self._reports = Reports(options)
         self._now: Progress = network._snapshot  # what it has made of the network; nobody else changes that
         self._begun: list[Callback] = []
@@ -53,7 +63,7 @@ class Run:
         self._start(self._now)
 
     def _start(self, now: Progress) -> None:
-        first, self._now, self._best_before = now.history.epochs, now, now.best
+        first, self._now, self._before = now.history.epochs, now, now
         self.epochs = range(first, first + self._options.epochs)
         self._checked, self._checked_at = first, time.monotonic()
 
@@ -67,13 +77,8 @@ class Run:
             self._start(network._at(self._backend))
             self._frame = sys._getframe(1)
             network._run = self
-        now, early_stopping = self._now, None
-        if options.patience is not None:
-            # In the middle of a training that was copied or saved, it goes on.
-            early_stopping = now.early_stopping or EarlyStopping.start(now.state, now.settings.ensemble_shape)
-            if not early_stopping.goes_on:
-                self.epochs = self.epochs[:0]  # it was copied or saved after its last epoch
-        self._commit(now.replaced(early_stopping=early_stopping))
+        early_stopping = None if options.patience is None else self._judged_from(self._now)
+        self._commit(self._now.replaced(early_stopping=early_stopping))
         try:
             for callback in options.callbacks:
                 self._begun.append(callback)
@@ -108,19 +113,20 @@ class Run:
         if early_stopping is not None:
             loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
             early_stopping = early_stopping.look(self._backend, epoch, loss, state, patience=patience, tol=tol)
-        self._commit(
-            now.replaced(
-                theta=state.theta,
-                optimizer_state=state.optimizer_state,
-                history=history,
-                early_stopping=early_stopping,
-                best=None,
-            )
+        now = now.replaced(
+            theta=state.theta,
+            optimizer_state=state.optimizer_state,
+            history=history,
+            early_stopping=early_stopping,
+            best=None,
         )
+        done = last or (early_stopping is not None and not early_stopping.goes_on)
+        # After the last epoch callbacks find the network as the training leaves it, so that what they save is finished.
+        self._commit(self._final(now) if done else now)
         self._reports.after_epoch(epoch, history)
         for callback in options.callbacks:
             callback.on_epoch_end(network)
-        return not self.stops and (early_stopping is None or early_stopping.goes_on)
+        return not (done or self.stops)
 
     def _check(self, history: History) -> None:
         """Check the losses since the last time.
@@ -154,9 +160,9 @@ class Run:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         try:
             if kind is None:
-                history, early_stopping = self._now.history, self._now.early_stopping
-                self._check(history)
-                self._reports.ended(history, None if early_stopping is None else early_stopping.best)
+                self._check(self._now.history)
+                final = self._final(self._now)
+                self._reports.ended(final.history, None if self._options.patience is None else final.best)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -205,9 +211,10 @@ class Run:
         bad = self._first_bad(now.history)
         history = now.history if bad is None else now.history.until(bad)
         early_stopping = now.early_stopping
+        if history.epochs == self.epochs.start and self._before.early_stopping is None:
+            return now.replaced(history=history, early_stopping=None, best=self._before.best)
         if early_stopping is None or early_stopping.best is None:
-            best = self._best_before if history.epochs == self.epochs.start else now.best
-            return now.replaced(history=history, early_stopping=None, best=best)
+            return now.replaced(history=history, early_stopping=None)
         theta, optimizer_state = early_stopping.state_or(now.backend, now.state)
         return now.replaced(
             theta=theta,
