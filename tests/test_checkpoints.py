@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -190,14 +191,25 @@ def test_parts_of_a_users_own_are_handed_in_again(path):
     np.testing.assert_array_equal(loaded.predict(X), saved.predict(X))
 
 
-def rewritten(path, **changes):
-    """Write a checkpoint again with other text, and a checksum that fits it."""
+def contents(path):
+    """Return the text of a checkpoint, read, and its arrays."""
     import xpnet.storage.checkpoints as module
 
     with module._safetensors()[0](path, framework="numpy") as file:
-        text = json.dumps({**json.loads(file.metadata()["xpnet"]), **changes})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return json.loads(file.metadata()["xpnet"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def write(path, text, tensors):
+    """Write a checkpoint with any text and any arrays, and a checksum that fits them."""
+    import xpnet.storage.checkpoints as module
+
+    text = text if isinstance(text, str) else json.dumps(text)
     save_file(tensors, path, metadata={"xpnet": text, "sha256": module._digest(tensors, text)})
+
+
+def rewritten(path, **changes):
+    text, tensors = contents(path)
+    write(path, {**text, **changes}, tensors)
 
 
 def test_an_older_or_newer_file_is_refused(path):
@@ -207,6 +219,136 @@ def test_an_older_or_newer_file_is_refused(path):
         load_checkpoint(path)
     rewritten(path, format=4)
     with pytest.raises(ValueError, match="has the newer format 4, but this version of xpnet reads 3: update xpnet"):
+        load_checkpoint(path)
+
+
+SENSELESS = [
+    ("no JSON", lambda text, tensors: ("{", tensors)),
+    ("nested without end", lambda text, tensors: ("[" * 100_000 + "]" * 100_000, tensors)),
+    ("a list", lambda text, tensors: ([], tensors)),
+    ("no format", lambda text, tensors: ({**text, "format": "3"}, tensors)),
+    ("no settings", lambda text, tensors: ({**text, "settings": None}, tensors)),
+    ("a setting less", lambda text, tensors: ({**text, "settings": dict(list(text["settings"].items())[1:])}, tensors)),
+    ("no theta", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "theta"})),
+    ("theta of NaN", lambda text, tensors: (text, {**tensors, "theta": tensors["theta"] * np.nan})),
+    ("theta of text", lambda text, tensors: (text, {**tensors, "theta": tensors["theta"].astype(bool)[:5]})),
+    ("a state of NaN", lambda text, tensors: (text, {**tensors, "optimizer_state.0": tensors["theta"] * np.nan})),
+    ("a state less", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "optimizer_state.1"})),
+    ("a history less", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "history.loss"})),
+    ("a history more", lambda text, tensors: ({**text, "recorded": ["loss", "accuracy"]}, tensors)),
+    ("names that are numbers", lambda text, tensors: ({**text, "recorded": [1, 2]}, tensors)),
+    ("no draws", lambda text, tensors: ({**text, "draws": 0.5}, tensors)),
+    ("half an epoch", lambda text, tensors: (text, {**tensors, "best.epoch": np.asarray(2.7)})),
+    ("an array in two places", lambda text, tensors: (text, {**tensors, "theta.0": tensors["theta"]})),
+    ("a network too large", lambda text, tensors: (with_settings(text, layer_list=[10**6, 10**6, 1]), tensors)),
+    ("networks without end", lambda text, tensors: (with_settings(text, ensemble=10**9, seed=0), tensors)),
+    ("settings of NaN", lambda text, tensors: (with_settings(text, l2=float("nan")), tensors)),
+    ("an unknown loss", lambda text, tensors: (with_settings(text, loss="mystery"), tensors)),
+]
+
+
+def with_settings(text, **changes):
+    return {**text, "settings": {**text["settings"], **changes}}
+
+
+@pytest.mark.parametrize("change", [case[1] for case in SENSELESS], ids=[case[0] for case in SENSELESS])
+def test_a_right_checksum_is_no_proof_of_sense(change, path):
+    saved = network()
+    saved.train(X, Y, 0.05, epochs=4, patience=2, validation_split=0.3, **OPTIONS)
+    save_checkpoint(saved, path)
+    write(path, *change(*contents(path)))
+    with pytest.raises(ValueError, match=r"network\.safetensors holds no network: "):
+        load_checkpoint(path)
+
+
+def mutated(value, rng):
+    """Return something else in the place of a value of JSON, or somewhere within it."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        name = rng.choice(sorted(value))
+        return {**value, name: mutated(value[name], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.5:
+        i = rng.integers(len(value))
+        return [*value[:i], mutated(value[i], rng), *value[i + 1 :]]
+    others = [None, True, -1, 0, 1, 2, 10**12, 0.5, 1e300, float("nan"), "", "relu", "huber", [], [1], {}, {"a": 1}]
+    return others[rng.integers(len(others))]
+
+
+def test_a_file_of_any_content_loads_or_says_what_is_wrong(path):
+    """A file that loads is a network: it predicts and trains."""
+    saved = NeuralNetwork(LAYERS, ensemble=2, optimizer="adam", seed=0)
+    saved.train(X, Y, 0.05, epochs=4, patience=3, metrics="r2_score", **OPTIONS)
+    save_checkpoint(saved, path)
+    (text, tensors), rng, loaded, refused = contents(path), np.random.default_rng(0), 0, []
+    for _ in range(400):
+        changed = dict(tensors)
+        if rng.random() < 0.5:
+            name = rng.choice(sorted(changed))
+            array = changed.pop(name)
+            kinds = [
+                array[:1],
+                array * np.nan,
+                array.astype("float16"),
+                array[None],
+                array.astype("int64"),
+                array * 0.5,
+            ]
+            if rng.random() < 0.8:
+                changed[name] = np.ascontiguousarray(kinds[rng.integers(len(kinds))])
+        write(path, mutated(text, rng) if rng.random() < 0.8 else text, changed)
+        try:
+            network = load_checkpoint(path)
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            loaded += 1
+            assert np.isfinite(network.predict(X[:, : network.layer_list[0]])).all()
+            network.state_dict()
+            repr(network)
+    assert 10 < loaded < 390
+    assert all(str(path) in says for says in refused)
+
+
+def test_a_file_behind_a_link_is_replaced_and_the_link_stays(path):
+    target = path.parent / "elsewhere" / "real.safetensors"
+    target.parent.mkdir()
+    save_checkpoint(network(), target)
+    path.symlink_to(target)
+    save_checkpoint(network(seed=2), path)
+    assert path.is_symlink()
+    assert load_checkpoint(target).seed == 2
+
+
+def test_what_a_killed_writer_left_is_taken_away_later(path):
+    left = [path.with_name(f".{path.name}.{i:016x}") for i in (1, 2)]
+    others = path.with_name(f".{path.name}.backup")
+    for file in (*left, others):
+        file.write_bytes(b"")
+    long_ago = time.time() - 7200
+    os.utime(left[0], (long_ago, long_ago))
+    os.utime(others, (long_ago, long_ago))
+    save_checkpoint(network(), path)
+    assert not left[0].exists()
+    assert left[1].exists()
+    assert others.exists()
+
+
+def test_a_full_disk_names_the_file(path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*network\.safetensors"):
+        save_checkpoint(network(), path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_truncated(path, monkeypatch):
+    save_checkpoint(network(), path)
+
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
         load_checkpoint(path)
 
 

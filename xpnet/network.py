@@ -447,7 +447,7 @@ class NeuralNetwork(StepByStep):
         """
         with self._lock:
             self._refuse_if_fixed("load_state_dict")
-            loaded = self._snapshot.loaded(state)
+            loaded = Progress.of(self._snapshot.settings, self._snapshot.backend, state)
             self._forget_cache()
             self._snapshot = loaded
 

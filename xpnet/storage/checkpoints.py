@@ -16,19 +16,23 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from xpnet._checks import is_integer
 from xpnet.activations import Activation
-from xpnet.backends import Backend
+from xpnet.backends import HOST, Backend, get_backend
+from xpnet.core.settings import Settings
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import Optimizer
 from xpnet.storage.files import write_whole
+from xpnet.training.progress import Progress
 
 FORMAT = 3
-_TEXT = ("optimizer", "seed", "draws", "last_measured")  # what of a state is no array
+_TEXT = ("optimizer", "draws", "last_measured")  # what of a state is no array
 _PARTS = ("activations", "loss", "optimizer", "initializer")
 
 
@@ -47,6 +51,7 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
         msg = f"save_checkpoint takes a NeuralNetwork first and then a path, got {network!r}"
         raise TypeError(msg)
     state = network.state_dict()
+    del state["seed"]  # it is a setting, too
     text = json.dumps(
         {
             "format": FORMAT,
@@ -92,10 +97,14 @@ def load_checkpoint(
     if not path.is_file():
         msg = f"there is no file {path}"
         raise FileNotFoundError(msg)
+    with path.open("rb"):  # whoever may not read it is told so
+        pass
     try:
         with open_file(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except MemoryError:
+        raise
     except Exception as error:  # the library's own error, or the system's
         msg = f"{path} is no safetensors file, or it is truncated ({error})"
         raise ValueError(msg) from error
@@ -106,23 +115,65 @@ def load_checkpoint(
     if metadata.get("sha256") != _digest(tensors, text):
         msg = f"{path} was altered since it was written: its checksum is wrong"
         raise ValueError(msg)
-    built = json.loads(text)
-    if built["format"] != FORMAT:
-        age, mend = ("newer", "update xpnet") if built["format"] > FORMAT else ("older", "write it anew")
-        msg = f"{path} has the {age} format {built['format']}, but this version of xpnet reads {FORMAT}: {mend}"
-        raise ValueError(msg)
-
-    given = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
-    settings = built["settings"] | {name: value for name, value in given.items() if value is not None}
+    backend = HOST if device is None else get_backend(device)
+    # A checksum is no proof of sense: everything is checked before anything is made of it.
+    built = _parsed(path, text)
+    custom = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
+    settings = built["settings"] | {name: value for name, value in custom.items() if value is not None}
     for name in _PARTS:
         if settings[name] is None or (name == "activations" and None in settings[name]):
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
-    network = NeuralNetwork(**settings, device=device)
-    state = {"optimizer_state": [], "best": None, "early_stopping": None, **_nested(tensors)}
-    state["history"] = {name: state["history"][name] for name in built["recorded"]}
-    network.load_state_dict({**state, **{name: built[name] for name in _TEXT}})
-    return network
+    try:
+        progress = _progress_of(settings, built, tensors, backend)
+    except (TypeError, ValueError) as error:
+        msg = f"{path} holds no network: {error}"
+        raise ValueError(msg) from error
+    return NeuralNetwork._of(progress, follows_data=device is None)
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    """Return what the text of a file says, of which as much is sure as its own format tells."""
+    try:
+        built: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} holds no network: its text is no JSON ({type(error).__name__})"
+        raise ValueError(msg) from error
+    number: Any = built.get("format") if isinstance(built, dict) else None
+    if not is_integer(number):
+        msg = f"{path} holds no network: its text names no format"
+        raise ValueError(msg)
+    if number != FORMAT:
+        age, fix = ("newer", "update xpnet") if number > FORMAT else ("older", "write it anew")
+        msg = f"{path} has the {age} format {number}, but this version of xpnet reads {FORMAT}: {fix}"
+        raise ValueError(msg)
+    settings, names = built.get("settings"), {field.name for field in fields(Settings)}
+    if not isinstance(settings, dict) or settings.keys() != names or not {*_TEXT, "recorded"} <= built.keys():
+        msg = f"{path} holds no network: its text lacks something"
+        raise ValueError(msg)
+    return dict(built)
+
+
+def _progress_of(
+    settings: dict[str, Any], built: dict[str, Any], tensors: Mapping[str, Any], backend: Backend
+) -> Progress:
+    """Return a network from the text and the arrays of a file; nothing is made that is larger than those."""
+    theta, ensemble = tensors.get("theta"), settings["ensemble"]
+    networks = theta.shape[0] if theta is not None and theta.ndim == 2 else None
+    if theta is None or (ensemble is not None and ensemble != networks):
+        msg = f"its parameters are not those of {'a network' if ensemble is None else f'{ensemble} networks'}"
+        raise ValueError(msg)
+    state = {"optimizer_state": [], "best": None, "early_stopping": None, "history": {}, **_nested(tensors)}
+    recorded = built["recorded"]
+    if not isinstance(recorded, list) or not all(isinstance(name, str) for name in recorded):
+        msg = f"recorded must be a list of names, got {recorded!r}"
+        raise ValueError(msg)
+    if set(recorded) != set(state["history"]):
+        msg = f"its history has {', '.join(state['history'])}, but should have {', '.join(recorded)}"
+        raise ValueError(msg)
+    state["history"] = {name: state["history"][name] for name in recorded}
+    state |= {name: built[name] for name in _TEXT}
+    return Progress.of(Settings.of(**settings), backend, {**state, "seed": settings["seed"]})
 
 
 def _by_name(parts: Any) -> Any:
@@ -151,10 +202,17 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         place = nested
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                msg = f"its array {path} has no place"
+                raise ValueError(msg)
         place[name] = array
-    for state in (nested, nested.get("early_stopping", {})):
-        arrays = state.get("optimizer_state", {})
-        state["optimizer_state"] = [arrays[str(i)] for i in range(len(arrays))]
+    for state in (nested, nested.get("early_stopping")):
+        if isinstance(state, dict):
+            arrays = state.get("optimizer_state", {})
+            if not isinstance(arrays, dict) or arrays.keys() != {str(i) for i in range(len(arrays))}:
+                msg = "its optimizer state is not in order"
+                raise ValueError(msg)
+            state["optimizer_state"] = [arrays[str(i)] for i in range(len(arrays))]
     return nested
 
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
+
+_ABANDONED = 3600.0  # seconds
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file; one that is there already stays until the new one is complete.
 
+    Where the path is a symbolic link, the file that it leads to is replaced. What a writer who was killed has left
+    behind is taken away an hour later, by the next one.
+
     Raises
     ------
     FileNotFoundError, IsADirectoryError
         If the path is in no folder, or is one.
+    OSError
+        If the file cannot be written; the error names it.
     """
+    path = path.resolve() if path.is_symlink() else path
     if not path.parent.is_dir():
         msg = f"there is no folder {path.parent} to write {path.name} into"
         raise FileNotFoundError(msg)
@@ -30,7 +40,13 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             beside.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)
         raise
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()

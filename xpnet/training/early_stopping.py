@@ -39,6 +39,9 @@ class Best(NamedTuple):
         for name, array in zip(cls._fields, (loss, epoch), strict=True):
             same_shape(f"best {name}", array, ensemble_shape)
         finite_array(host, "best epoch", epoch)
+        if bool(host.any((epoch != host.floor(epoch)) | (epoch < -1.0))):
+            msg = f"best epoch must be the number of an epoch, got {values['epoch']!r}"
+            raise ValueError(msg)
         return cls(loss, HOST.asarray(epoch, "int64"))
 
 

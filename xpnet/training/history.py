@@ -9,6 +9,7 @@ from typing import Any
 from xpnet import plotting
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend
+from xpnet.data.placement import copied
 
 host = HOST.xp
 
@@ -193,7 +194,9 @@ class History(Mapping[str, Array]):
             msg = f"last_measured must be a list of names in history, got {last_names!r}"
             raise ValueError(msg)
         history, epochs = cls(ensemble_shape), 0
-        arrays = {name: host.asarray(HOST.asarray(values, "float64"), copy=True) for name, values in columns.items()}
+        arrays = {
+            str(name): copied(f"the history's {name}", values, HOST, "float64") for name, values in columns.items()
+        }
         for name, array in arrays.items():
             shape = (arrays["loss"].shape[0], *ensemble_shape) if "loss" in arrays else None
             if array.shape != shape:

@@ -106,26 +106,33 @@ class Progress(Snapshot):
             "early_stopping": self.early_stopping and self.early_stopping.state_dict(self.backend),
         }
 
-    def loaded(self, values: Any) -> Progress:
-        """Return what another's `state_dict` returned, checked, with these settings but for the seed."""
+    @classmethod
+    def of(cls, settings: Settings, backend: Backend, values: Any) -> Progress:
+        """Return what a `state_dict` holds of a network of some settings, checked, as arrays of its own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit the settings, or makes no sense.
+        """
         missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
         if missing:
             msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
             raise ValueError(msg)
-        ours, shape = kind_of(self.settings.optimizer), self.settings.ensemble_shape
+        ours, shape = kind_of(settings.optimizer), settings.ensemble_shape
         if values["optimizer"] != ours:
             msg = f"the state is of the optimizer {values['optimizer']}, but this network's is {ours}"
             raise ValueError(msg)
         if not is_integer(values["draws"]) or values["draws"] < 1:
             msg = f"draws must be a positive integer, got {values['draws']!r}"
             raise ValueError(msg)
-        state, early_stopping = self._state_like(values), None
+        state, early_stopping = _state_of(settings, backend, values), None
         if values["early_stopping"] is not None:
-            best_state = self._state_like(values["early_stopping"])
+            best_state = _state_of(settings, backend, values["early_stopping"])
             early_stopping = EarlyStopping.of(values["early_stopping"], best_state, shape)
-        return Progress(
-            settings=self.settings.replaced(seed=values["seed"]),
-            backend=self.backend,
+        return cls(
+            settings=settings.replaced(seed=values["seed"]),
+            backend=backend,
             theta=state.theta,
             optimizer_state=state.optimizer_state,
             draws=int(values["draws"]),
@@ -134,30 +141,34 @@ class Progress(Snapshot):
             early_stopping=early_stopping,
         )
 
-    def _state_like(self, values: Any) -> State:
-        """Return a state that was given, in the shapes and types of this one, and as arrays of its own."""
-        for name in ("theta", "optimizer_state"):
-            if not isinstance(values, Mapping) or name not in values:
-                msg = f"early_stopping lacks {name}"
-                raise ValueError(msg)
-        theta, optimizer_state = values["theta"], values["optimizer_state"]
-        same_shape("theta", theta, self.theta.shape)
-        if not isinstance(optimizer_state, (tuple, list)) or not all(
-            hasattr(each, "shape") for each in optimizer_state
-        ):
-            msg = f"optimizer_state must be a list of arrays, got {optimizer_state!r}"
-            raise TypeError(msg)
-        expected, came = ([tuple(each.shape) for each in arrays] for arrays in (self.optimizer_state, optimizer_state))
-        if came != expected:
-            msg = f"optimizer_state is of another optimizer: its arrays have the shapes {came}, expected {expected}"
+
+def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
+    """Return parameters and an optimizer state that were given, in the shapes and types that they must have."""
+    for name in ("theta", "optimizer_state"):
+        if not isinstance(values, Mapping) or name not in values:
+            msg = f"early_stopping lacks {name}"
             raise ValueError(msg)
-        state = State(theta, tuple(optimizer_state)).map(
-            lambda array, like: copied("theta and optimizer_state", array, self.backend, type_name(like.dtype)),
-            self.state,
-        )
-        with self.backend.on_device():
-            finite_array(self.backend.xp, "theta", state.theta)
-        return state
+    given = values["optimizer_state"]
+    same_shape("theta", values["theta"], (*settings.ensemble_shape, settings.layout.size))
+    if not isinstance(given, (tuple, list)) or not all(hasattr(array, "shape") for array in given):
+        msg = f"optimizer_state must be a list of arrays, got {given!r}"
+        raise TypeError(msg)
+    theta = copied("theta", values["theta"], backend, settings.dtype)
+    expected = new_optimizer_state(settings, backend, theta)
+    shapes, came = ([tuple(array.shape) for array in arrays] for arrays in (expected, given))
+    if came != shapes:
+        msg = f"optimizer_state is of another optimizer: its arrays have the shapes {came}, expected {shapes}"
+        raise ValueError(msg)
+    optimizer_state = tuple(
+        copied("optimizer_state", array, backend, type_name(like.dtype))
+        for array, like in zip(given, expected, strict=True)
+    )
+    with backend.on_device():
+        finite_array(backend.xp, "theta", theta)
+        for array in optimizer_state:
+            if backend.xp.isdtype(array.dtype, "real floating"):
+                finite_array(backend.xp, "optimizer_state", array)
+    return State(theta, optimizer_state)
 
 
 def new_optimizer_state(settings: Settings, backend: Backend, theta: Array) -> tuple[Array, ...]:
