@@ -131,7 +131,7 @@ def assert_whole_wherever_interrupted(name, positions, **how):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_ctrl_c_at_any_line_leaves_one_epoch_whole(name, capsys):
-    step = 3 if "lbfgs" in name else 1
+    step = 1 if name in ("plain", "early stopping") else 3  # the others run the same code, and a little more
     assert assert_whole_wherever_interrupted(name, range(0, 10_000, step)) > 100
 
 
@@ -139,7 +139,7 @@ def test_ctrl_c_at_any_line_leaves_one_epoch_whole(name, capsys):
 def test_a_second_ctrl_c_leaves_it_free_to_train(name):
     """The best epoch may then not be gone back to at once; but nothing is locked."""
     rng, twice = np.random.default_rng(0), 0
-    for position in range(0, 800, 3):
+    for position in range(0, 800, 5):
         network, call = network_and_call(name)
         twice += interrupted_at(position, call, again=int(rng.integers(12)))
         epochs = network.epochs_trained
@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_leaves_it_free_to_train(name):
         network.train(X, Y, 0.05, epochs=1, verbose=False)
         assert network.epochs_trained == epochs + 1
         assert network._snapshot.early_stopping is None
-    assert twice > 100
+    assert twice > 60
 
 
 @pytest.mark.parametrize("name", ["plain", "early stopping"])
