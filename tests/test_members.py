@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -342,6 +344,30 @@ def test_an_ensemble_takes_its_turns_by_itself_when_memory_is_short(monkeypatch,
     assert len(parts._members._chunks(backend, 200)) > 1
     parts.train(array(X), array(y), RATES, **training)
     np.testing.assert_allclose(backend.to_numpy(parts.theta), backend.to_numpy(whole.theta), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ensemble", [None, 3])
+def test_many_samples_are_predicted_in_slices_that_fit_into_memory(ensemble, monkeypatch, backend, dtype, array, rng):
+    network = NeuralNetwork([2, 5, 3], loss="categorical_crossentropy", ensemble=ensemble, device=backend, dtype=dtype)
+    X, y = array(rng.standard_normal((50, 2))), array(rng.integers(0, 3, 50))
+    ways = []
+    for memory in (backend.step_memory, 2000):
+        monkeypatch.setattr(type(backend), "step_memory", memory)
+        measured = network.evaluate(X, y, metrics=["accuracy"])
+        ways.append([backend.to_numpy(network.predict(X)), *measured.values()])
+    for whole, sliced in zip(*ways, strict=True):
+        np.testing.assert_allclose(sliced, whole, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
+def test_predicting_needs_no_memory_for_all_samples_in_all_layers(rng):
+    network, X = NeuralNetwork([4, 200, 200, 1], dtype="float32", seed=0), rng.random((20_000, 4), dtype="float32")
+    network.predict(X[:10])
+    tracemalloc.start()
+    network.predict(X)
+    network.evaluate(X, X[:, 0], metrics=["r2_score"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * 2**20  # all layers of all samples would be 100 MiB
 
 
 def test_the_picture_of_the_losses_is_drawn(X, y, monkeypatch):

@@ -123,6 +123,16 @@ def test_a_split_is_the_same_for_every_seed_and_what_it_keeps_is_measured_but_no
     assert len(kept[0]) == 2
 
 
+def test_class_weights_may_be_of_labels_of_any_kind_of_number(X, rng):
+    labels = rng.integers(0, 2, N)
+    thetas = []
+    for weights in ({0: 1.0, 1: 5.0}, dict(zip(np.unique(labels.astype(float)), (1.0, 5.0), strict=True))):
+        network = NeuralNetwork([2, 4, 1], loss="binary_crossentropy", seed=0)
+        network.train(X, labels, 0.1, epochs=2, verbose=False, class_weight=weights)
+        thetas.append(network.theta)
+    np.testing.assert_array_equal(*thetas)
+
+
 REFUSED = [
     ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight must have the shape \(8,\), got \(3,\)"),
     ({"sample_weight": np.ones((N, 1))}, ValueError, r"sample_weight must have the shape \(8,\), got \(8, 1\)"),

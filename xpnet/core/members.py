@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from xpnet._checks import finite_array, real_array, same_library, same_shape
-from xpnet._types import Array, Namespace, State
+from xpnet._types import Array, Layers, Namespace, State
+from xpnet.activations import Activation
 from xpnet.backends import HOST, Backend, Stream, random_stream
 from xpnet.core.epochs import Batches, Part
 from xpnet.core.parameters import Layout, flatten
@@ -230,7 +231,7 @@ class Members:
         """Return the outputs for samples as rows, of shape (..., N, n_L)."""
         activations = self.settings.activations
         chunks = self._chunks_of(backend, theta, Samples(rows, rows, None))
-        return _joined(backend.xp, [forward(backend.xp, X, layers, activations)[0].mT for layers, X, *_ in chunks])
+        return _joined(backend.xp, [self._forward(backend, X, layers, activations).mT for layers, X, *_ in chunks])
 
     def measure(
         self, backend: Backend, theta: Array, samples: Samples, metrics: Mapping[str, Metric]
@@ -240,7 +241,7 @@ class Members:
         fused, fused_loss = fuse(activations, loss)
         measured: dict[str, list[Array]] = {"loss": [], **{name: [] for name in metrics}}
         for layers, X, Y, weight in self._chunks_of(backend, theta, samples):
-            Z, _ = forward(xp, X, layers, fused)
+            Z = self._forward(backend, X, layers, fused)
             measured["loss"].append(mean_loss(xp, fused_loss, Z, Y, weight)[0])
             A = activations[-1].forward(xp, Z) if metrics and fused_loss is not loss else Z
             for name, metric in metrics.items():
@@ -268,6 +269,17 @@ class Members:
                 validation = self.measure(data.backend, theta, data.held_out, metrics)
                 recorded |= {f"validation_{name}": value for name, value in validation.items()}
         return recorded
+
+    def _forward(self, backend: Backend, X: Array, layers: Layers, activations: Sequence[Activation]) -> Array:
+        """Return the outputs for samples as columns, as many at a time as fit into a step's memory with all layers."""
+        W = layers[0][0]
+        networks = W.shape[0] if W.ndim > 2 else 1
+        size = int(self.settings.dtype.removeprefix("float")) // 8
+        at_once = max(backend.step_memory // (3 * size * networks * sum(self.settings.layer_list)), 1)
+        N = X.shape[-1]
+        slices = [X[..., start : min(start + at_once, N)] for start in range(0, N, at_once)]
+        outputs = [forward(backend.xp, each, layers, activations)[0] for each in slices]
+        return outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs, axis=-1)
 
     def _chunks_of(self, backend: Backend, theta: Array, samples: Samples) -> Iterator[tuple[Any, ...]]:
         """Yield the layers of as many networks as fit into memory, with their X, Y and weights as columns."""

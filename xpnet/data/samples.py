@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reprlib import repr
 from typing import Any, NamedTuple
 
-from xpnet._checks import finite_array, is_integer, number_from_zero
+from xpnet._checks import finite_array, is_number, number_from_zero
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, Stream, random_stream
 from xpnet.data.placement import Transfer
@@ -212,7 +212,7 @@ def _class_weights(value: Any, classes: int, dtype: str) -> list[float]:
         msg = f"class_weight must be 'balanced' or a mapping of labels to weights, got {repr(value)}"
         raise TypeError(msg)
     for label in value:
-        if not is_integer(label) or not 0 <= label < classes:
+        if not is_number(label) or label not in range(classes):
             msg = f"class_weight names the class {repr(label)}, but the labels are 0 to {classes - 1}"
             raise ValueError(msg)
     return [number_from_zero(f"class_weight[{c}]", value.get(c, 1.0), dtype) for c in range(classes)]
