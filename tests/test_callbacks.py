@@ -1,4 +1,4 @@
-"""What users hang into a training is called at the start, after every epoch and at the end, and may end it."""
+"""Callbacks are called at the start, after every epoch and at the end, and may end it."""
 
 from __future__ import annotations
 

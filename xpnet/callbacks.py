@@ -1,4 +1,4 @@
-"""What users hang into a training."""
+"""Callbacks: hooks into a training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Callback:
         """Before the first epoch."""
 
     def on_epoch_end(self, network: Any) -> object:
-        """After every epoch, with the network as it is then."""
+        """After every epoch, with the network as it is then, and after the last one as the training leaves it."""
 
     def on_train_end(self, network: Any) -> object:
         """When a training that has begun has ended, however it did; the network is as the training leaves it.
