@@ -65,14 +65,14 @@ class NeuralNetwork(StepByStep):
         The precision of parameters and computation.
     seed : int or sequence of int, optional
         The same seed gives the same initial weights and the same order of samples on every device. Training is
-        bit-identical only for the same backend, device and versions. An ensemble has the seeds from this one on, or
+        bit-identical only for the same backend, device, versions and number of threads. An ensemble has the seeds from this one on, or
         those that are given, and each of its networks learns what one of that seed learns alone.
 
     Attributes
     ----------
     parameters : Parameters
         ``parameters["W1"]`` of shape (n_1, n_0), ``parameters["b1"]`` of shape (n_1, 1), and so on: views into `theta`.
-        Assigning writes into it.
+        Assigning puts the value into a new vector.
     theta : array of shape (P,), or (E, P)
         All parameters in one vector.
     cache : list of (Z, W, b, A_prev)
