@@ -65,8 +65,8 @@ class NeuralNetwork(StepByStep):
         The precision of parameters and computation.
     seed : int or sequence of int, optional
         The same seed gives the same initial weights and the same order of samples on every device. Training is
-        bit-identical only for the same backend, device, versions and number of threads. An ensemble has the seeds from this one on, or
-        those that are given, and each of its networks learns what one of that seed learns alone.
+        bit-identical only for the same backend, device, versions and number of threads. An ensemble has the seeds from
+        this one on, or those that are given, and each of its networks learns what one of that seed learns alone.
 
     Attributes
     ----------
