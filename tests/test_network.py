@@ -29,12 +29,6 @@ def y(rng):
     return rng.random((N, 3))
 
 
-@pytest.fixture
-def parameters():
-    """The same network's initial parameters, for the document's algorithm."""
-    return {name: np.array(value) for name, value in NeuralNetwork(LAYERS, seed=1).parameters.items()}
-
-
 def host(network):
     return network.backend.to_numpy(network.theta).copy()
 

@@ -172,7 +172,7 @@ class Members:
         E = self.settings.ensemble
         if E is None:
             return [ALL]
-        size = int(self.settings.dtype.removeprefix("float")) // 8
+        size = self.settings.itemsize
         fits = min(backend.step_memory // (step * size), backend.working_memory // ((step + kept) * size))
         at_once = at_once or max(fits, 1)
         at_once = -(-E // -(-E // at_once))  # as even as possible
@@ -274,8 +274,8 @@ class Members:
         """Return the outputs for samples as columns, as many at a time as fit into a step's memory with all layers."""
         W = layers[0][0]
         networks = W.shape[0] if W.ndim > 2 else 1
-        size = int(self.settings.dtype.removeprefix("float")) // 8
-        at_once = max(backend.step_memory // (3 * size * networks * sum(self.settings.layer_list)), 1)
+        row = 3 * self.settings.itemsize * networks * sum(self.settings.layer_list)
+        at_once = max(backend.step_memory // row, 1)
         N = X.shape[-1]
         slices = [X[..., start : min(start + at_once, N)] for start in range(0, N, at_once)]
         outputs = [forward(backend.xp, each, layers, activations)[0] for each in slices]

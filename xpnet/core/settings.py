@@ -220,6 +220,11 @@ class Settings:
         return Layout(self.layer_list)
 
     @property
+    def itemsize(self) -> int:
+        """How many bytes a number takes."""
+        return int(self.dtype.removeprefix("float")) // 8
+
+    @property
     def ensemble_shape(self) -> tuple[int, ...]:
         """The leading axes of all that belongs to a network: () for one network, (E,) for an ensemble."""
         return () if self.ensemble is None else (self.ensemble,)

@@ -63,7 +63,9 @@ class Progress(Snapshot):
         return State(self.theta, self.optimizer_state)
 
     def moved(self, backend: Backend) -> Progress:
-        """Return it on another backend."""
+        """Return it on a backend."""
+        if backend == self.backend:
+            return self
         theta, optimizer_state = self.state.map(lambda array: bring("the state", array, backend))
         early_stopping = self.early_stopping and self.early_stopping.moved(backend)
         return self.replaced(
