@@ -178,7 +178,7 @@ ON_DEVICE = {
     "regularized": ({"l1": 0.1, "l2": 0.1, "weight_decay": 0.1, "clip_norm": 1.0}, {}),
     "adamw, dropout": ({"optimizer": "adamw", "dropout": 0.5}, {"shuffle": True, "batch_size": 3}),
     "weights": ({}, {"sample_weight": np.arange(5.0), "schedule": reduce_on_plateau(0.5, patience=0)}),
-    "validation": ({}, {"validation_split": 0.4, "metrics": ["accuracy", "r2_score"], "patience": 1}),
+    "validation": ({}, {"validation_split": 0.4, "metrics": ["binary_accuracy", "r2_score"], "patience": 1}),
     "an ensemble": (
         {"ensemble": 3, "l1": EACH, "l2": EACH, "weight_decay": EACH, "clip_norm": [1.0, 2.0, 3.0], "dropout": 0.3},
         {"shuffle": True, "batch_size": 2, "members_at_once": 2, "patience": 1, "validation_split": 0.4},

@@ -94,7 +94,7 @@ RESUMED = {
     "seeds of choice": ({"ensemble": 3, "seed": [5, 1, 5]}, {}),
     "dropout": ({"dropout": 0.5}, {}),
     "a plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0)}),
-    "early stopping": ({}, {"patience": 3, "validation_split": 0.3, "metrics": ["accuracy"]}),
+    "early stopping": ({}, {"patience": 3, "validation_split": 0.3, "metrics": ["r2_score"]}),
     "an ensemble that stops early": ({"ensemble": 3}, {"patience": 2, "validation_split": 0.3}),
 }
 

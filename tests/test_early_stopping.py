@@ -19,7 +19,7 @@ def data(rng):
 
 
 def network(**settings):
-    return NeuralNetwork([2, 16, 1], activations=["tanh", "sigmoid"], seed=0, **settings)
+    return NeuralNetwork([2, 16, 1], activations=["tanh", "sigmoid"], initializer="normal", **{"seed": 0, **settings})
 
 
 class Snapshots(Callback):
@@ -114,7 +114,7 @@ def test_every_network_of_an_ensemble_stops_as_it_would_alone(backend, dtype, ar
     ensemble.train(X, y, rates, **settings)
     lengths = []
     for i, rate in enumerate(rates):
-        alone = NeuralNetwork([2, 16, 1], activations=["tanh", "sigmoid"], seed=i, device=backend, dtype=dtype)
+        alone = network(seed=i, device=backend, dtype=dtype)
         alone.train(X, y, rate, **settings)
         tolerance = {"float64": 1e-10, "float32": 1e-4}[dtype]
         np.testing.assert_allclose(

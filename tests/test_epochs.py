@@ -16,6 +16,7 @@ from xpnet.activations import identity, relu, sigmoid
 from xpnet.core.epochs import Batches, Part, split
 from xpnet.core.parameters import Layout
 from xpnet.core.step import make_step
+from xpnet.data.samples import Samples
 from xpnet.losses import half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 
@@ -23,6 +24,12 @@ sgd = OPTIMIZERS["sgd"]
 LAYERS = [2, 4, 1]
 LAYOUT = Layout(LAYERS)
 N = 7
+
+
+def batches_of(backend, X, Y, *given, **options):
+    """Return batches of samples that are columns."""
+    dtype = str(X.dtype).rpartition(".")[2]
+    return Batches(Samples(backend, dtype, X.mT, Y.mT), *given, **options)
 
 
 def train(
@@ -41,8 +48,8 @@ def train(
     """Return theta and the losses after every epoch, as host arrays."""
     step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
     state = State(array(theta), optimizer.init(backend.xp, array(theta)))
-    batches = Batches(backend, array(X), array(Y), None, array(learning_rate), min(batch_size, X.shape[-1]), order)
-    thetas, losses, part = [], [], Part(backend, step, lambda epoch: batches, state.copy(backend.xp), state)
+    batches = batches_of(backend, array(X), array(Y), array(learning_rate), min(batch_size, X.shape[-1]), order=order)
+    thetas, losses, part = [], [], Part(backend, step, lambda epoch: batches, state)
     with backend.on_device():
         for epoch in range(epochs):
             part.train_epoch(epoch)
@@ -243,8 +250,8 @@ def test_the_alarms_ring(backend, array, alarms):
 @pytest.mark.parametrize("batch_size", [1, 3, N])
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
-    batches = Batches(backend, array(X), array(Y), None, array(0.1), batch_size)
-    part = Part(backend, step, lambda epoch: batches, State(array(theta), ()), State(array(theta), ()))
+    batches = batches_of(backend, array(X), array(Y), array(0.1), batch_size)
+    part = Part(backend, step, lambda epoch: batches, State(array(theta), ()))
     alarms()
     with backend.on_device():
         for epoch in range(3):

@@ -18,9 +18,9 @@ PACKAGE = ROOT / "xpnet"
 # is the one to read them in. `backends` stands on the ground too and imports nothing of xpnet.
 FLOORS = [
     ["_types"],
-    ["_checks", "callbacks", "plotting"],
-    ["activations", "initializers", "optimizers", "schedules", "metrics", "data"],
-    ["losses"],
+    ["_checks", "plotting"],
+    ["activations", "initializers", "optimizers", "schedules", "callbacks", "data"],
+    ["losses", "metrics"],
     ["core"],
     ["predictor"],
     ["by_hand", "training"],
@@ -31,7 +31,17 @@ FLOORS = [
 FOLDERS = {
     "data": ["__init__", "placement", "samples"],
     "core": [
-        *("__init__", "parameters", "settings", "regularization", "propagation", "step", "epochs", "members"),
+        *(
+            "__init__",
+            "contracts",
+            "parameters",
+            "settings",
+            "regularization",
+            "propagation",
+            "step",
+            "epochs",
+            "members",
+        ),
     ],
     "training": [
         *("__init__", "history", "early_stopping", "options", "reports", "progress", "lbfgs", "run", "loop"),
@@ -133,7 +143,7 @@ CHOICES = {
     "activations": set(),
     "callbacks": {"as_callbacks"},
     "initializers": set(),
-    "losses": set(),
+    "losses": {"sample_losses"},
     "metrics": {"metrics_by_name"},
     "optimizers": {"OptimizerState", "kind_of"},
     "plotting": set(),

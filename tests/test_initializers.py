@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from xpnet import Activation, NeuralNetwork
+from xpnet.backends import Stream, random_stream
 from xpnet.initializers import INITIALIZERS, normal
 
 
@@ -43,3 +45,50 @@ def test_the_same_stream_gives_the_same_layer(name):
     one, other = (INITIALIZERS[name](np.random.default_rng(3), 4, 2) for _ in range(2))
     np.testing.assert_array_equal(one[0], other[0])
     assert all(array.dtype == np.float64 for array in one)
+
+
+# The settings of a network, and how each of its layers is drawn where nothing is said.
+USUAL = [
+    ({}, ["normal", "normal"]),
+    ({"activations": ["relu", "sigmoid"]}, ["normal", "normal"]),
+    ({"layer_list": [2, 1]}, ["normal"]),
+    ({"activations": ["relu", "identity"]}, ["he_normal", "glorot_uniform"]),
+    ({"loss": "binary_crossentropy"}, ["he_normal", "glorot_uniform"]),
+    ({"loss": "categorical_crossentropy"}, ["he_normal", "glorot_uniform"]),
+    ({"activations": ["sigmoid", "sigmoid"]}, ["glorot_uniform", "glorot_uniform"]),
+    ({"activations": ["tanh", "softplus"]}, ["glorot_uniform", "he_normal"]),
+    *(({"activations": [name, "tanh"]}, ["he_normal", "glorot_uniform"])
+      for name in ("leaky_relu", "elu", "gelu", "silu")),
+    ({"activations": [Activation(lambda xp, Z: Z, lambda xp, dA, Z, A: dA), "relu"]}, ["glorot_uniform", "he_normal"]),
+    ({"activations": ["relu", "identity"], "initializer": "normal"}, ["normal", "normal"]),
+    ({"initializer": ["lecun_normal", "normal"]}, ["lecun_normal", "normal"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "drawn"), USUAL)
+def test_how_a_layer_starts_follows_from_its_activation_but_in_the_documents_network(settings, drawn):
+    network = NeuralNetwork(**{"layer_list": [2, 3, 1], **settings}, seed=0)
+    assert network.settings["initializer"] == drawn
+    assert network.initializer == [INITIALIZERS[name] for name in drawn]
+    stream, parts = random_stream(0, Stream.WEIGHTS), []
+    for name, W in zip(drawn, [value for key, value in network.parameters.items() if key[0] == "W"], strict=True):
+        parts += [array.ravel() for array in INITIALIZERS[name](stream, *W.shape)]
+    np.testing.assert_array_equal(network.theta, np.concatenate(parts))
+
+
+def test_exclusive_or_is_learned_from_the_usual_start():
+    """Of 40 networks as the guide has them."""
+    X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    learned = []
+    for initializer in ("normal", None):
+        networks = NeuralNetwork([2, 4, 1], activations=["sigmoid"] * 2, initializer=initializer, ensemble=40, seed=0)
+        networks.train(X, y, 2.0, epochs=3000, batch_size=None, verbose=False)
+        learned.append(int(((networks.predict(X)[..., 0] > 0.5) == y).all(axis=1).sum()))
+    assert learned == [4, 39]
+
+
+def test_other_sizes_are_drawn_by_the_first_and_the_last(rng):
+    network = NeuralNetwork([2, 3, 1], activations=["relu", "identity"], seed=0)
+    drawn = network.initialize_weights_deep([3, 400, 300, 1])
+    assert drawn["W2"].var() == pytest.approx(2 / 400, rel=0.05)
+    assert np.abs(drawn["W3"]).max() <= np.sqrt(6 / 301)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -35,3 +37,27 @@ def test_training_in_parts_is_training_at_once(settings, training, backend, dtyp
     np.testing.assert_array_equal(backend.to_numpy(at_once.theta), backend.to_numpy(in_parts.theta))
     for name in at_once.history:
         np.testing.assert_array_equal(at_once.history[name], in_parts.history[name])
+
+
+LARGE = {
+    "sgd": ({"optimizer": "sgd"}, {}, 6),
+    "adam": ({}, {}, 6),
+    "adamw": ({"optimizer": "adamw"}, {}, 6),
+    "penalties": ({"l2": 0.1, "l1": 0.1, "clip_norm": 1.0, "weight_decay": 0.1}, {}, 7),
+    "patience": ({}, {"patience": 5}, 9),
+}
+
+
+@pytest.mark.parametrize(("settings", "training", "times"), LARGE.values(), ids=LARGE)
+def test_a_large_network_needs_its_parameters_a_few_times_over(settings, training, times, rng):
+    """Two states, of which one is worked with, the gradient, and two more; with patience also the best state."""
+    n = 512
+    tracemalloc.start()
+    network = NeuralNetwork([n, n], **{"optimizer": "adam", "activations": ["identity"], "seed": 0, **settings})
+    X, size = rng.random((8, n)), network.theta.nbytes
+    rates = [1e-3, 1e-3] if training else [1e-3]
+    for rate in rates:
+        network.train(X, X, rate, epochs=3, batch_size=4, verbose=False, **training)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (len(network._snapshot.optimizer_state[:2]) + 1 + times + 0.2) * size

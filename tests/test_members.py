@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet import Activation, Callback, Loss, NeuralNetwork, Optimizer
+from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import cosine, reduce_on_plateau, warm_up
 
 LAYERS, E, N = [2, 5, 4, 1], 4, 11
@@ -395,8 +396,8 @@ REFUSED = [
     ({"ensemble": 2, "initial_scale": [1.0, 0.0]}, ValueError, r"initial_scale\[1\] must be a positive"),
     ({"ensemble": 2, "clip_norm": [1.0, float("nan")]}, ValueError, r"clip_norm\[1\] must be a positive"),
     ({"l1": [0.1, 0.2]}, TypeError, r"l1 must be a positive number, got \[0.1, 0.2\]"),
-    ({"ensemble": 2, "optimizer": Optimizer(lambda xp, theta: (xp.sum(theta),), None)}, ValueError,
-     r"what the optimizer's init returns must have the shape \(2,\) \+ …, got \(\)"),
+    ({"ensemble": 2, "optimizer": Optimizer(lambda xp, theta: (xp.sum(theta),), OPTIMIZERS["sgd"].update)}, ValueError,
+     r"the state that optimizer.init returns must have the shape \(2,\) \+ …, got \(\)"),
     ({"dropout": 1.0}, ValueError, "dropout must be below 1, got 1.0"),
     ({"dropout": -0.1}, ValueError, "dropout must be a positive"),
     ({"dropout": [0.1]}, ValueError, "dropout must be 2, one for each of the hidden layers, got 1"),

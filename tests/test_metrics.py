@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from xpnet import NeuralNetwork
-from xpnet.metrics import METRICS, accuracy, mean_absolute_error, r2_score
+from xpnet.metrics import Metric, binary_accuracy, categorical_accuracy, mean_absolute_error, r2_score, subset_accuracy
 
 N = 9
 
@@ -18,46 +18,157 @@ def weight(rng):
     return weight / weight.mean()
 
 
+METRICS = [binary_accuracy(), categorical_accuracy, mean_absolute_error, r2_score, subset_accuracy()]
+
+
 def ask_sklearn(name, A, Y, weight):
     """A and Y have the shape (n, m)."""
-    if name == "accuracy":
-        one_class = len(Y) > 1 and (Y.sum(axis=0) == 1).all()
-        A, Y = (A.argmax(axis=0), Y.argmax(axis=0)) if one_class else (A.T > 0.5, Y.T > 0.5)
-        return sklearn_metrics.accuracy_score(Y, A, sample_weight=weight)
+    if name == "binary_accuracy":  # Keras's: every output is an answer of its own
+        right = (A > 0.5) == (Y > 0.5)
+        return np.average(right.mean(axis=0), weights=weight)
+    if name == "categorical_accuracy":
+        return sklearn_metrics.accuracy_score(Y.argmax(axis=0), A.argmax(axis=0), sample_weight=weight)
+    if name == "subset_accuracy":
+        return sklearn_metrics.accuracy_score(Y.T > 0.5, A.T > 0.5, sample_weight=weight)
     return getattr(sklearn_metrics, name)(Y.T, A.T, sample_weight=weight)
+
+
+def measured(metric, xp, A, Y, weight=None, slices=(slice(None),)):
+    state = None
+    for which in slices:
+        state = metric.accumulate(
+            xp, state, A[..., which], Y[..., which], weight if weight is None else weight[..., which]
+        )
+    return metric.finish(xp, state)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("targets", ["one output", "labels", "several labels"])
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_is_scikit_learns(name, targets, weighted, xp, array, assert_close, rng, weight):
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_is_scikit_learns_however_the_samples_are_cut(
+    metric, targets, weighted, xp, array, assert_close, rng, weight
+):
     n = 1 if targets == "one output" else 3
     A, Y = rng.random((4, n, N)), np.round(rng.random((4, n, N)))
     if targets == "labels":
         Y = np.moveaxis(np.eye(3)[rng.integers(0, 3, (4, N))], -1, -2)
     given = array(weight[None, :]) if weighted else None
-    asked = [ask_sklearn(name, a, y, weight if weighted else None) for a, y in zip(A, Y, strict=True)]
+    asked = [ask_sklearn(metric.name, a, y, weight if weighted else None) for a, y in zip(A, Y, strict=True)]
     for e in range(4):
-        assert_close(METRICS[name](xp, array(A[e]), array(Y[e]), given), asked[e], rtol=1e-5)
-    assert_close(METRICS[name](xp, array(A), array(Y), given), asked, rtol=1e-5)
+        assert_close(measured(metric, xp, array(A[e]), array(Y[e]), given), asked[e], rtol=1e-5)
+    for slices in ([slice(None)], [slice(2), slice(2, 3), slice(3, None)], [slice(i, i + 1) for i in range(N)]):
+        assert_close(measured(metric, xp, array(A), array(Y), given, slices), asked, rtol=1e-5)
 
 
 def test_weights_may_be_each_networks_own(xp, array, assert_close, rng):
     A, Y, weights = rng.random((2, 1, N)), rng.random((1, N)), rng.random((2, 1, N))
     weights /= weights.mean(axis=-1, keepdims=True)
     asked = [ask_sklearn("r2_score", A[e], Y, weights[e, 0]) for e in range(2)]
-    assert_close(r2_score(xp, array(A), array(np.broadcast_to(Y, A.shape)), array(weights)), asked, rtol=1e-5)
+    assert_close(measured(r2_score, xp, array(A), array(Y), array(weights)), asked, rtol=1e-5)
 
 
 def test_the_score_of_targets_that_do_not_vary(xp, array, assert_close):
     """The first output is right, the second not; scikit-learn says 1 and 0."""
     Y, A = np.array([[2.0, 2.0], [3.0, 3.0]]), np.array([[2.0, 2.0], [3.0, 4.0]])
     assert sklearn_metrics.r2_score(Y.T, A.T) == 0.5
-    assert_close(r2_score(xp, array(A), array(Y)), 0.5)
+    assert_close(measured(r2_score, xp, array(A), array(Y)), 0.5)
+
+
+def test_the_score_of_targets_far_from_zero_is_exact(xp, array, assert_close, rng):
+    Y = 1e3 + rng.random((1, 98))
+    A = Y + 0.1 * rng.standard_normal((1, 98))
+    A, Y = (np.asarray(each, dtype=str(array(0.0).dtype).rpartition(".")[2]) for each in (A, Y))
+    asked = ask_sklearn("r2_score", A.astype(float), Y.astype(float), None)
+    slices = [slice(i, i + 7) for i in range(0, 98, 7)]
+    assert_close(measured(r2_score, xp, array(A), array(Y), slices=slices), asked, rtol=1e-3)
 
 
 def test_one_half_is_no_yes(xp, array, assert_close):
-    assert_close(accuracy(xp, array([[0.5, 0.6]]), array([[0.0, 1.0]])), 1.0)
+    assert_close(measured(binary_accuracy(), xp, array([[0.5, 0.6]]), array([[0.0, 1.0]])), 1.0)
+
+
+# What accuracy means: the layers, the settings, the targets, and the metric that it is.
+MEANINGS = [
+    ([2, 3], {"loss": "categorical_crossentropy"}, "labels", "categorical_accuracy"),
+    ([2, 3], {"activations": ["softmax"]}, "labels", "categorical_accuracy"),
+    ([2, 3], {}, "one of three", "categorical_accuracy"),
+    ([2, 3], {"activations": ["tanh"]}, "one of three, others -1", "categorical_accuracy"),
+    ([2, 1], {"loss": "binary_crossentropy"}, "yes or no", "binary_accuracy"),
+    ([2, 3], {"loss": "binary_crossentropy"}, "any of three", "subset_accuracy"),
+    ([2, 1], {}, "yes or no", "binary_accuracy"),
+    ([2, 1], {"activations": ["tanh"]}, "1 or -1", "binary_accuracy"),
+]
+
+
+def targets_of(kind, rng):
+    labels = rng.integers(0, 3, 60)
+    return {
+        "labels": labels,
+        "one of three": np.eye(3)[labels],
+        "one of three, others -1": 2 * np.eye(3)[labels] - 1,
+        "yes or no": (labels > 0).astype(int),
+        "any of three": rng.integers(0, 2, (60, 3)),
+        "1 or -1": np.where(labels > 0, 1.0, -1.0),
+        "numbers": rng.random(60),
+        "three numbers": rng.random((60, 3)),
+    }[kind]
+
+
+@pytest.mark.parametrize(("layers", "settings", "targets", "means"), MEANINGS)
+def test_accuracy_is_what_the_network_says_for_every_subset(layers, settings, targets, means, backend, dtype, rng):
+    X, y = rng.standard_normal((60, 2)), targets_of(targets, rng)
+    network = NeuralNetwork(layers, device=backend, dtype=dtype, seed=0, **settings)
+    for some in (slice(None), slice(1), slice(7, 20)):
+        found = network.evaluate(X[some], y[some], metrics=["accuracy", means])
+        assert found["accuracy"] == found[means]
+        outputs = np.asarray(network.predict(X[some]))
+        if layers[-1] == 1:
+            right = np.sign(outputs[:, 0]) == y[some] if -1 in y else (outputs[:, 0] > 0.5) == y[some]
+        elif means == "subset_accuracy":
+            right = ((outputs > 0.5) == y[some]).all(axis=1)
+        else:
+            right = outputs.argmax(axis=1) == (y[some] if y.ndim == 1 else y[some].argmax(axis=1))
+        assert found["accuracy"] == pytest.approx(np.mean(right), rel=1e-5)
+
+
+MEANINGLESS = [
+    ([2, 1], {"activations": ["identity"]}, "numbers", "means nothing for outputs that are not classes"),
+    ([2, 3], {"activations": ["relu"]}, "three numbers", "means nothing for outputs .* reaches from 0 to inf"),
+    ([2, 1], {"loss": "poisson", "activations": ["softplus"]}, "yes or no", "means nothing for outputs"),
+    ([2, 1], {}, "numbers", "means nothing for these targets, which are no classes, 0 or 1"),
+    ([2, 1], {"activations": ["tanh"]}, "yes or no", "which are no classes, -1 or 1"),
+    ([2, 3], {}, "three numbers", "rows of which one is greater than all others"),
+    ([2, 3], {}, "any of three", "rows of which one is greater than all others"),
+    ([2, 1], {"activations": ["softmax"]}, "yes or no", "categorical_accuracy needs several outputs"),
+]
+
+
+@pytest.mark.parametrize(("layers", "settings", "targets", "says"), MEANINGLESS)
+def test_accuracy_is_refused_where_it_means_nothing(layers, settings, targets, says, backend, dtype, rng):
+    X, y = rng.standard_normal((60, 2)), targets_of(targets, rng)
+    network = NeuralNetwork(layers, device=backend, dtype=dtype, seed=0, **settings)
+    with pytest.raises(ValueError, match=f"^metrics: .*{says}"):
+        network.evaluate(X, y, metrics="accuracy")
+    with pytest.raises(ValueError, match=f"^metrics: .*{says}"):
+        network.train(X, y, 0.1, epochs=1, verbose=False, metrics="accuracy")
+    assert network.epochs_trained == 0
+
+
+def test_a_metric_of_ones_own_goes_through_the_samples_in_slices(backend, dtype, rng, monkeypatch):
+    seen = []
+
+    def accumulate(xp, state, A, Y, weight):
+        seen.append(A.shape[-1])
+        worst = xp.max(xp.abs(A - Y), axis=(-2, -1))
+        return worst if state is None else xp.maximum(state, worst)
+
+    worst = Metric("worst", accumulate, lambda xp, state: state)
+    network = NeuralNetwork([2, 50, 1], device=backend, dtype=dtype, seed=0)
+    monkeypatch.setattr(type(backend), "step_memory", property(lambda self: 3 * 53 * 10 * network._settings.itemsize))
+    X, y = rng.standard_normal((95, 2)), rng.random(95)
+    found = network.evaluate(X, y, metrics=[worst, lambda xp, A, Y, weight: xp.max(xp.abs(A - Y), axis=(-2, -1))])
+    assert seen == [10] * 9 + [5]
+    assert found["worst"] == found["<lambda>"] == pytest.approx(np.abs(np.asarray(network.predict(X))[:, 0] - y).max())
 
 
 def test_a_network_measures_itself(backend, dtype, array, rng):
@@ -88,17 +199,17 @@ def test_the_figures_of_an_ensemble_are_one_each(rng):
 
 
 REFUSED = [
-    ("precision", ValueError, "unknown metric 'precision'; known are 'accuracy', 'r2_score'"),
-    (["accuracy", "accuracy"], ValueError, "there is something recorded as 'accuracy' already"),
+    ("precision", ValueError, "metrics: there is no 'precision'; known are 'accuracy', 'binary_accuracy'"),
+    (["r2_score", "r2_score"], ValueError, "metrics: something is recorded as 'r2_score' already"),
     (5, TypeError, "metrics must be a list of names and functions, got 5"),
-    ([5], TypeError, "metric must be one of 'accuracy'"),
+    ([5], TypeError, "metrics must be one of 'accuracy'"),
     (
         lambda A, Y: 1.0,
         TypeError,
-        "the metric <lambda> must be a function metric(xp, A, Y, weight): ",
+        "metrics: a metric must be a function (xp, A, Y, weight), got <function",
     ),
-    (lambda xp, A, Y, weight: 1.0, TypeError, "what <lambda> returns must be an array, got 1.0"),
-    (lambda xp, A, Y, weight: A, ValueError, "what <lambda> returns must have the shape ()"),
+    (lambda xp, A, Y, weight: 1.0, TypeError, "metrics: what <lambda> returns must be an array, got 1.0"),
+    (lambda xp, A, Y, weight: A, ValueError, "metrics: what <lambda> returns must have the shape ()"),
 ]
 
 
@@ -115,12 +226,12 @@ def test_a_metric_may_not_be_called_like_what_is_recorded_anyway(rng):
     def validation_loss(xp, A, Y, weight):
         return xp.mean(A, axis=(-1, -2))
 
-    with pytest.raises(ValueError, match="there is something recorded as 'validation_loss' already"):
+    with pytest.raises(ValueError, match="something is recorded as 'validation_loss' already"):
         NeuralNetwork([1, 1], seed=0).evaluate([1.0], [0.5], metrics=validation_loss)
 
 
 def test_mean_absolute_error_is_of_all_outputs(xp, array, assert_close):
-    assert_close(mean_absolute_error(xp, array([[1.0], [2.0]]), array([[0.0], [0.0]])), 1.5)
+    assert_close(measured(mean_absolute_error, xp, array([[1.0], [2.0]]), array([[0.0], [0.0]])), 1.5)
 
 
 @pytest.mark.away

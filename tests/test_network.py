@@ -307,7 +307,9 @@ def test_the_settings_make_another_network(network, backend):
 
 
 def test_the_network_says_what_it_is(network):
-    assert repr(network).startswith("NeuralNetwork([2, 4, 3], device=")
+    assert repr(network).startswith("NeuralNetwork([2, 4, 3], initializer='normal', device=")
+    mixed = repr(NeuralNetwork([2, 4, 3], activations=["relu", "identity"]))
+    assert mixed.startswith("NeuralNetwork([2, 4, 3], initializer=['he_normal', 'glorot_uniform'], device=")
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))], ids=["copy", "pickle"])

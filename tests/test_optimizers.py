@@ -22,7 +22,7 @@ def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
     """Given the gradients where PyTorch was, so that in single precision rounding does not lead elsewhere."""
     optimizer, path = OPTIMIZERS[name], np.asarray(ORACLES["optimizers"][name])
     if optimizer.weight_decay:
-        optimizer = regularized(optimizer, array(np.ones(5)), weight_decay=optimizer.weight_decay)
+        optimizer = regularized(optimizer, array(np.ones(5)) > 0, weight_decay=optimizer.weight_decay)
     theta = array(np.ones(5))
     memory = optimizer.init(xp, theta)
     before = np.ones(5)

@@ -19,7 +19,7 @@ SETTINGS = {"weight_decay": 0.1, "l2": 0.1, "clip_norm": 0.5}
 @pytest.mark.parametrize("name", ORACLES["regularized"])
 def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
     optimizer, setting = name.split(", ")
-    optimizer = regularized(OPTIMIZERS[optimizer], array(np.ones(5)), **{setting: SETTINGS[setting]})
+    optimizer = regularized(OPTIMIZERS[optimizer], array(np.ones(5)) > 0, **{setting: SETTINGS[setting]})
     theta, before = array(np.ones(5)), np.ones(5)
     memory = optimizer.init(xp, theta)
     # PyTorch adds a millionth to the length that it divides by.
@@ -31,20 +31,20 @@ def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
 
 
 def test_l1_draws_with_the_same_force_from_afar_and_near(xp, array, assert_close):
-    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0, 1.0, 0.0]), l1=0.5)
+    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0, 1.0, 0.0]) > 0, l1=0.5)
     theta, _ = optimizer.update(xp, array([3.0, -0.1, 0.0, 9.0]), array([0.0, 0.0, 0.0, 0.0]), (), array(0.1))
     assert_close(theta, [2.95, -0.05, 0.0, 9.0])
 
 
 def test_a_short_gradient_is_not_cut_and_one_of_zero_stays_zero(xp, array, assert_close):
-    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]), clip_norm=5.0)
+    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]) > 0, clip_norm=5.0)
     for dtheta, kept in (([3.0, 3.9], [3.0, 3.9]), ([0.0, 0.0], [0.0, 0.0]), ([30.0, 40.0], [3.0, 4.0])):
         theta, _ = optimizer.update(xp, array([0.0, 0.0]), array(dtheta), (), array(-1.0))
         assert_close(theta, kept)
 
 
 def test_every_network_of_an_ensemble_is_cut_on_its_own(xp, array, assert_close):
-    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]), clip_norm=5.0)
+    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]) > 0, clip_norm=5.0)
     theta, _ = optimizer.update(xp, array(np.zeros((2, 2))), array([[30.0, 40.0], [0.3, 0.4]]), (), array(-1.0))
     assert_close(theta, [[3.0, 4.0], [0.3, 0.4]])
 
@@ -53,7 +53,7 @@ def test_the_mask_tells_weights_from_biases():
     layout = Layout([2, 3, 1])
     theta = layout.weights_mask(np)
     for name in layout.slots:
-        assert np.all(layout.view(np, theta, name) == (1.0 if name.startswith("W") else 0.0))
+        assert np.all(layout.view(np, theta, name) == name.startswith("W"))
 
 
 # ---- Dropout
@@ -163,6 +163,6 @@ def test_a_bound_of_zero_for_the_gradient_is_refused():
 
 def test_a_gradient_whose_square_overflows_is_cut_too(xp, backend, dtype, array, assert_close):
     great = 1e30 if dtype == "float32" else 1e200
-    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]), clip_norm=5.0)
+    optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]) > 0, clip_norm=5.0)
     theta, _ = optimizer.update(xp, array([0.0, 0.0]), array([3 * great, 4 * great]), (), array(-1.0))
     assert_close(theta, [3.0, 4.0])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from xpnet import NeuralNetwork
+from xpnet import NeuralNetwork, get_backend
+from xpnet.data.samples import BLOCK, bring_samples
+from xpnet.schedules import cosine
 
 N = 8
 
@@ -133,12 +137,143 @@ def test_class_weights_may_be_of_labels_of_any_kind_of_number(X, rng):
     np.testing.assert_array_equal(*thetas)
 
 
+@pytest.mark.parametrize("kind", ["labels", "one-hot", "yes or no"])
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8])
+def test_a_split_keeps_of_every_class_the_same_fraction(kind, fraction, rng):
+    labels = rng.permutation(
+        np.repeat([0, 1, 2], [100, 40, 20]) if kind != "yes or no" else np.repeat([0, 1], [130, 30])
+    )
+    network = NeuralNetwork([1, 3] if kind != "yes or no" else [1, 1], seed=0)
+    y = np.eye(3)[labels] if kind == "one-hot" else labels
+    samples = bring_samples(
+        network._transfer(X=labels), {"X": labels, "y": y, "sample_weight": None}, network._settings
+    )
+    learned, held_out = samples.split(fraction)
+    counts, kept = np.bincount(labels), np.bincount(labels[held_out.chosen])
+    assert held_out.size == round(160 * fraction)
+    assert np.abs(kept - counts * fraction).max() <= 1
+    assert sorted([*learned.chosen, *held_out.chosen]) == list(range(160))
+
+
+def test_a_class_of_one_sample_is_learned_from(rng):
+    labels = np.array([0] * 30 + [1])
+    network = NeuralNetwork([1, 1], seed=0)
+    given = {"X": labels, "y": labels, "sample_weight": None}
+    learned, held_out = bring_samples(network._transfer(**given), given, network._settings).split(0.4)
+    assert 30 in learned.chosen
+    assert 30 not in held_out.chosen
+
+
+@pytest.mark.parametrize(("weight", "says"), [
+    (np.zeros(N), "^sample_weight is zero throughout"),
+    (np.full(N, 1e308), "^sample_weight is too great to be added up"),
+    ("learned", "^the sample_weight of the 6 samples to learn from, .* is zero throughout"),
+    ("held out", "^the sample_weight of the 2 samples for validation, .* is zero throughout"),
+])  # fmt: skip
+def test_weights_that_are_zero_where_they_count_say_where(weight, says, X, y):
+    network = NeuralNetwork([2, 4, 1], seed=0)
+    given = {"X": X, "y": y, "sample_weight": None}
+    parts = bring_samples(network._transfer(**given), given, network._settings).split(0.25)
+    if isinstance(weight, str):
+        zero = parts[0 if weight == "learned" else 1]
+        weight = np.where(np.isin(np.arange(N), zero.chosen), 0.0, 1.0)
+    with pytest.raises(ValueError, match=says):
+        network.train(X, y, 0.1, epochs=1, verbose=False, validation_split=0.25, sample_weight=weight)
+
+
+# ---- As they come, and a block at a time
+
+KINDS = ["bool", "int8", "uint8", "int64", "uint16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_of_every_type_are_numbers(kind, backend, dtype, monkeypatch, rng):
+    """Small ones are cast at once, others a block at a time; either way to the same."""
+    numbers = rng.integers(0, 2, (N, 3))
+    X, y = numbers[:, :2], numbers[:, 2]
+    results = []
+    for each, block in (("float64", BLOCK), (kind, BLOCK), (kind, 100)):
+        if backend.device in ("no_float64", "no_x64") and each in ("float64", "int64"):
+            each = "float32"
+        monkeypatch.setattr("xpnet.data.samples.BLOCK", block)
+        monkeypatch.setattr("xpnet.core.epochs.BLOCK", block)
+        network = NeuralNetwork([2, 4, 1], device=backend, dtype=dtype, seed=0)
+        network.train(backend.asarray(X, each), backend.asarray(y, each), 0.5, epochs=3, verbose=False, batch_size=3)
+        results.append((backend.to_numpy(network.theta), backend.to_numpy(network.predict(backend.asarray(X, each)))))
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0][0], other[0])
+        np.testing.assert_array_equal(results[0][1], other[1])
+
+
+OPTIONS = {
+    "shuffled": ({}, {"shuffle": True}),
+    "labels": ({"layer_list": [5, 8, 3], "loss": "categorical_crossentropy"}, {"shuffle": True}),
+    "split": ({}, {"shuffle": True, "validation_split": 0.3, "metrics": ["r2_score", "mean_absolute_error"]}),
+    "classes": (
+        {"layer_list": [5, 8, 3], "loss": "categorical_crossentropy"},
+        {"class_weight": "balanced", "validation_split": 0.3, "patience": 2},
+    ),
+    "cast": ({"dtype": "float32"}, {}),
+    "dropout": ({"dropout": 0.4}, {"shuffle": True}),
+    "weights": ({}, {"sample_weight": np.linspace(0.5, 1.5, 31), "shuffle": True}),
+    "a schedule": ({}, {"schedule": cosine(3), "shuffle": True}),
+    "an ensemble": ({"ensemble": 3, "dropout": 0.4}, {"shuffle": True, "validation_split": 0.3}),
+    "an ensemble of one order": ({"ensemble": 3, "seed": [1, 1, 1]}, {"shuffle": True}),
+}
+
+
+def prepared(settings, rows, rng):
+    settings = {"layer_list": [5, 8, 1], "seed": 0, **settings}
+    X = rng.random((rows, 5))
+    return settings, X, rng.integers(0, 3, rows) if settings["layer_list"][-1] == 3 else rng.random(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize(("settings", "training"), OPTIONS.values(), ids=OPTIONS)
+def test_a_block_at_a_time_is_all_at_once(settings, training, batch_size, backend, monkeypatch, rng):
+    settings, X, y = prepared(settings, 31, rng)
+    if backend.device in ("no_float64", "no_x64"):
+        settings["dtype"] = "float32"
+    results = []
+    for block in (BLOCK, 1000):
+        monkeypatch.setattr("xpnet.data.samples.BLOCK", block)
+        monkeypatch.setattr("xpnet.core.epochs.BLOCK", block)
+        network = NeuralNetwork(**settings, device=backend)
+        network.train(X, y, 0.1, epochs=2, verbose=False, batch_size=batch_size, **training)
+        results.append((backend.to_numpy(network.theta), dict(network.history)))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    for name, values in results[0][1].items():
+        np.testing.assert_array_equal(values, results[1][1][name])
+
+
+@pytest.mark.parametrize(("settings", "training"), OPTIONS.values(), ids=OPTIONS)
+def test_nothing_is_made_for_all_samples(settings, training, monkeypatch, rng):
+    """Neither copies nor activations; an order, and what is known of classes, are a few numbers for each."""
+    for block in ("xpnet.data.samples.BLOCK", "xpnet.core.epochs.BLOCK"):
+        monkeypatch.setattr(block, 2**16)
+    monkeypatch.setattr(type(get_backend("cpu")), "step_memory", property(lambda self: 2**16))
+    rows = 10_000
+    settings, _, y = prepared({**settings, "layer_list": [200, *settings.get("layer_list", [5, 8, 1])[1:]]}, rows, rng)
+    X = rng.random((rows, 200))
+    training = {**training, "batch_size": 100}
+    if "sample_weight" in training:
+        training["sample_weight"] = rng.random(rows)
+    network = NeuralNetwork(**settings)
+    tracemalloc.start()
+    network.train(X, y, 0.1, epochs=1, verbose=False, **training)
+    network.evaluate(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    number_each = 8 * rows * (settings.get("ensemble") or 1)
+    assert peak < 12 * number_each + 2**20 < X.nbytes / 3
+
+
 REFUSED = [
     ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight must have the shape \(8,\), got \(3,\)"),
     ({"sample_weight": np.ones((N, 1))}, ValueError, r"sample_weight must have the shape \(8,\), got \(8, 1\)"),
     ({"sample_weight": -np.ones(N)}, ValueError, "sample_weight must not be negative"),
     ({"sample_weight": np.full(N, np.nan)}, ValueError, "sample_weight must be finite"),
-    ({"sample_weight": np.zeros(N)}, ValueError, "the weights of the samples.* are all zero"),
+    ({"sample_weight": np.zeros(N)}, ValueError, "sample_weight is zero throughout"),
     ({"sample_weight": ["a"] * N}, TypeError, "sample_weight must hold real numbers"),
     ({"class_weight": "even"}, TypeError, "class_weight must be 'balanced' or a mapping of labels"),
     ({"class_weight": {2: 1.0}}, ValueError, "class_weight names the class 2, but the labels are 0 to 1"),

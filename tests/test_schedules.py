@@ -93,11 +93,45 @@ def test_a_schedule_at_its_end_is_said_before_training_on_in_vain(rng):
     assert network.epochs_trained == 5
 
 
-def test_what_goes_wrong_in_the_last_epoch_is_found_before_the_first(rng):
+def test_what_goes_wrong_in_a_later_epoch_is_found_before_the_first(rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
-    with pytest.raises(ValueError, match="what the schedule returns for epoch 9 must be finite"):
+    with pytest.raises(ValueError, match="what the schedule returns for epoch 1 must be finite"):
         network.train(rng.standard_normal((7, 2)), rng.random(7), 0.1, verbose=False, schedule=exponential(1e200))
     assert network.epochs_trained == 0
+
+
+@pytest.mark.parametrize("epoch", [1, 4, 29])
+def test_nonsense_in_any_epoch_is_found_before_the_first(epoch, rng):
+    network = NeuralNetwork([2, 3, 1], seed=0)
+
+    def schedule(xp, t, history):
+        return "fast" if t[0] >= epoch else xp.ones_like(t)
+
+    with pytest.raises(TypeError, match=f"what the schedule returns for epoch {epoch} must hold real numbers"):
+        network.train(rng.standard_normal((7, 2)), rng.random(7), 0.1, 30, verbose=False, schedule=schedule)
+    assert network.epochs_trained == 0
+
+
+@pytest.mark.parametrize("look", [lambda h: h["loss"][-1], lambda h: h.epochs, lambda h: len([*h]), bool])
+def test_what_depends_on_the_history_is_asked_when_there_is_one(look, rng):
+    network = NeuralNetwork([2, 3, 1], seed=0)
+
+    def schedule(xp, t, history):
+        return xp.full_like(t, 1.0 + float(look(history)) if t[0] >= 1 else 1.0)
+
+    network.train(rng.standard_normal((7, 2)), rng.random(7), 0.1, 5, verbose=False, schedule=schedule)
+    assert network.epochs_trained == 5
+
+
+def test_a_schedule_that_fails_on_its_history_leaves_the_epochs_before(rng):
+    network = NeuralNetwork([2, 3, 1], seed=0)
+
+    def schedule(xp, t, history):
+        return xp.ones_like(t) if t[0] < 3 or history.epochs < 3 else None
+
+    with pytest.raises(TypeError, match="what the schedule returns for epoch 3"):
+        network.train(rng.standard_normal((7, 2)), rng.random(7), 0.1, 5, verbose=False, schedule=schedule)
+    assert network.epochs_trained == len(network.epoch_loss) == 3
 
 
 def test_a_warm_up_before_no_schedule_is_refused():
@@ -189,5 +223,7 @@ def test_a_plateau_refuses(settings, says):
 
 
 def test_a_schedule_that_was_not_made_is_refused():
-    with pytest.raises(TypeError, match=r"schedule must be a function of \(xp, t, history\), such as .*cosine\(50\)"):
+    with pytest.raises(
+        TypeError, match=r"schedule, such as .*cosine\(50\), must be a function \(xp, t, history\), got"
+    ):
         NeuralNetwork([1, 1]).train([0.0], [0.0], 0.1, schedule=cosine)

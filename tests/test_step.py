@@ -37,7 +37,7 @@ def wrap(optimizer, lead, make, settings):
     if not settings:
         return optimizer
     each = {name: make(np.full((*lead, 1), value)) if lead else value for name, value in settings.items()}
-    return regularized(optimizer, make(LAYOUT.weights_mask(np)), **each)
+    return regularized(optimizer, make(LAYOUT.weights_mask(np)) > 0, **each)
 
 
 def assert_traced(activation, loss, optimizer, lead, *, weighted=False, dropped=False, **settings):

@@ -6,9 +6,10 @@ Every function returns its argument in the form that the rest of xpnet works wit
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from numbers import Integral, Real
 from reprlib import repr
 from typing import Any, TypeVar
@@ -26,6 +27,37 @@ def is_integer(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Say whether a value is a real number."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return True or False, which may be NumPy's, or the numbers 1 and 0."""
+    if isinstance(value, bool) or type(value).__name__ == "bool" or (is_integer(value) and value in (0, 1)):
+        return bool(value)
+    msg = f"{name} must be True or False, got {repr(value)}"
+    raise TypeError(msg)
+
+
+def function(name: str, value: Any, form: str) -> Callable[..., Any]:
+    """Return what can be called with so many arguments as a form such as ``(xp, Z)`` shows."""
+    fits = callable(value)
+    if fits:
+        try:
+            inspect.signature(value).bind(*form.split(","))
+        except TypeError:
+            fits = False
+        except ValueError:  # what is written in C may not say what it takes
+            pass
+    if not fits:
+        msg = f"{name} must be a function {form}, got {repr(value)}{_signature_of(value)}"
+        raise TypeError(msg)
+    return value  # type: ignore[no-any-return]
+
+
+def _signature_of(value: Any) -> str:
+    try:
+        return f" of {inspect.signature(value)}"
+    except (TypeError, ValueError):
+        return ""
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -73,15 +105,16 @@ def listed(must: str, value: Any) -> list[Any]:
     raise TypeError(msg)
 
 
-def named(kind: str, value: Any, known: Mapping[str, T], own: Any) -> T:
-    """Look a name up among the known ones; a value of the type `own`, a user's own, is returned as it is."""
+def named(name: str, value: Any, known: Mapping[str, T], own: Any) -> T:
+    """Look a part up among those known by name; a custom one, of the type `own`, is returned as it is."""
     if isinstance(value, own):
         return value  # type: ignore[no-any-return]
     if not isinstance(value, str):
-        msg = f"{kind} must be one of {', '.join(map(repr, known))}, or a user's own {own.__name__}, got {repr(value)}"
+        own_name = "function" if own is Callable else own.__name__
+        msg = f"{name} must be one of {', '.join(map(repr, known))}, or a custom {own_name}, got {repr(value)}"
         raise TypeError(msg)
     if value not in known:
-        msg = f"unknown {kind} {repr(value)}; known are {', '.join(map(repr, known))}"
+        msg = f"{name}: there is no {repr(value)}; known are {', '.join(map(repr, known))}"
         raise ValueError(msg)
     return known[value]
 

@@ -45,9 +45,10 @@ class State(NamedTuple):
 
     def where(self, xp: Namespace, condition: Array, other: State) -> State:
         """Return this state for the networks for which the condition, of shape (...), holds, and else the other."""
+        return self.map(lambda mine, others: where(xp, condition, mine, others), other)
 
-        def chosen(mine: Array, others: Array) -> Array:
-            axes = (1,) * (mine.ndim - condition.ndim)
-            return xp.where(xp.reshape(condition, condition.shape + axes), mine, others)
 
-        return self.map(chosen, other)
+def where(xp: Namespace, condition: Array, array: Array, other: Array) -> Array:
+    """Return an array of shape (..., *) where the condition, of shape (...), holds for a network, and else another."""
+    axes = (1,) * (array.ndim - condition.ndim)
+    return xp.where(xp.reshape(condition, condition.shape + axes), array, other)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from reprlib import repr
 from typing import Any
+
+from xpnet._checks import function
 
 __all__ = [
     "Callback",
@@ -44,10 +47,15 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
     """Return callbacks from one, several or None, of which functions are called after every epoch."""
     if callbacks is None:
         return []
-    if isinstance(callbacks, Callback) or not isinstance(callbacks, Sequence):
+    if isinstance(callbacks, (Callback, str)) or not isinstance(callbacks, Sequence):
         callbacks = [callbacks]
-    for callback in callbacks:
+    for i, callback in enumerate(callbacks):
         if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
-            msg = f"callbacks must be functions or Callbacks, got {callback!r}"
+            msg = f"callbacks must be functions or Callbacks, got {repr(callback)}"
             raise TypeError(msg)
+        if isinstance(callback, Callback):
+            for hook in ("on_train_begin", "on_epoch_end", "on_train_end"):
+                function(f"callbacks[{i}].{hook}", getattr(callback, hook), "(network)")
+        else:
+            function(f"callbacks[{i}]", callback, "(network)")
     return [callback if isinstance(callback, Callback) else _EveryEpoch(callback) for callback in callbacks]

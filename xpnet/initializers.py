@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-from xpnet._checks import positive_number
+from xpnet._checks import boolean, positive_number
 from xpnet._types import Layer
 
 __all__ = [
@@ -61,7 +61,7 @@ def glorot(*, uniform: bool = True) -> Initializer:
 
     For tanh and sigmoid: Glorot and Bengio, https://proceedings.mlr.press/v9/glorot10a.html.
     """
-    return partial(_scaled, gain=1.0, fan=_fan_average, uniform=uniform)
+    return partial(_scaled, gain=1.0, fan=_fan_average, uniform=boolean("uniform", uniform))
 
 
 def he(*, uniform: bool = False) -> Initializer:
@@ -69,7 +69,7 @@ def he(*, uniform: bool = False) -> Initializer:
 
     For relu and its kin: He et al., https://arxiv.org/abs/1502.01852.
     """
-    return partial(_scaled, gain=2.0, fan=_fan_in, uniform=uniform)
+    return partial(_scaled, gain=2.0, fan=_fan_in, uniform=boolean("uniform", uniform))
 
 
 def lecun(*, uniform: bool = False) -> Initializer:
@@ -77,7 +77,7 @@ def lecun(*, uniform: bool = False) -> Initializer:
 
     LeCun et al., "Efficient BackProp", 1998.
     """
-    return partial(_scaled, gain=1.0, fan=_fan_in, uniform=uniform)
+    return partial(_scaled, gain=1.0, fan=_fan_in, uniform=boolean("uniform", uniform))
 
 
 INITIALIZERS = {

@@ -205,20 +205,29 @@ def fuse(activations: Sequence[Activation], loss: Loss) -> tuple[list[Activation
     return list(activations), loss
 
 
+def sample_losses(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | None = None) -> Array:
+    """Return the loss of every sample, of shape (..., m), as much as it counts."""
+    values = loss.value(xp, A, Y)
+    if values.shape != (*A.shape[:-2], A.shape[-1]):
+        msg = (
+            f"the value of a loss must have the shape {(*A.shape[:-2], A.shape[-1])} for outputs of shape "
+            f"{tuple(A.shape)}, one number a sample, got {tuple(values.shape)}"
+        )
+        raise ValueError(msg)
+    return values if weight is None else values * weight[..., 0, :]
+
+
 def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | None = None) -> tuple[Array, Array]:
     """Return the loss averaged over the samples, of shape (...), and its gradient with respect to A, (..., n, m).
 
     A weight of shape (..., 1, m) says how much every sample counts; the sum is still divided by m.
     """
-    values, dA, m = loss.value(xp, A, Y), loss.gradient(xp, A, Y), A.shape[-1]
-    if values.shape != (*A.shape[:-2], m) or dA.shape != A.shape:
-        msg = (
-            f"for answers of shape {tuple(A.shape)} a loss must have a value of shape {(*A.shape[:-2], m)}, one number "
-            f"per sample, and a gradient of their shape, got {tuple(values.shape)} and {tuple(dA.shape)}"
-        )
+    values, dA, m = sample_losses(xp, loss, A, Y, weight), loss.gradient(xp, A, Y), A.shape[-1]
+    if dA.shape != A.shape:
+        msg = f"the gradient of a loss must have the shape {tuple(A.shape)} of the outputs, got {tuple(dA.shape)}"
         raise ValueError(msg)
     if weight is not None:
-        values, dA = values * weight[..., 0, :], dA * weight
+        dA = dA * weight
     if m == 1:  # the mean of one number is that number, and taking it would cost a tenth of a per-sample step
         return values[..., 0], dA
     return xp.mean(values, axis=-1), dA / m

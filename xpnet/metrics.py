@@ -1,92 +1,309 @@
-"""Metrics: how well a network answers, in figures for people.
+"""Metrics: how good the outputs of a network are, in numbers for people.
 
-A metric is a pure function ``metric(xp, A, Y, weight) -> figure`` of what the network answers, A, and what it should,
-Y, both of shape (..., n, m), and of how much every sample counts: a weight of shape (..., 1, m), 1 on average, or None.
-The figure has the shape (...).
+A metric goes through the samples slice by slice, so that the outputs for all of them are never held at once. It is a
+name with a pair of pure functions::
 
-Names and definitions are scikit-learn's, https://scikit-learn.org/stable/modules/model_evaluation.html.
+    state = accumulate(xp, state, A, Y, weight)    what is known after one more slice; the first state is None
+    value = finish(xp, state)                      the metric, of shape (...)
+
+of the outputs A and the targets Y, both of shape (..., n, m), and of how much each of the m samples counts: a weight of
+shape (..., 1, m), or None where all count alike. A plain function ``metric(xp, A, Y, weight) -> value`` will do, too,
+and gets all outputs at once.
+
+Names and definitions are scikit-learn's [1]_ and Keras's [2]_.
+
+References
+----------
+.. [1] https://scikit-learn.org/stable/modules/model_evaluation.html
+.. [2] https://keras.io/api/metrics/accuracy_metrics/
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
+from reprlib import repr
+from typing import Any, NamedTuple
 
-from xpnet._checks import named
+from xpnet._checks import function, listed, named
 from xpnet._types import Array, Namespace
+from xpnet.activations import softmax
 
 __all__ = [
     "METRICS",
     "Metric",
-    "accuracy",
+    "binary_accuracy",
+    "categorical_accuracy",
     "mean_absolute_error",
     "r2_score",
+    "subset_accuracy",
 ]
 
-Metric: TypeAlias = Callable[[Namespace, Array, Array, Array | None], Array]
+
+class Metric(NamedTuple):
+    """What is measured beside the loss.
+
+    It may also have a function ``check(xp, Y)`` that raises a `ValueError` where it means nothing for such targets.
+    """
+
+    name: str
+    accumulate: Callable[[Namespace, Any, Array, Array, Array | None], Any]
+    finish: Callable[[Namespace, Any], Array]
+    check: Callable[[Namespace, Array], None] | None = None
 
 
-def _mean(xp: Namespace, values: Array, weight: Array | None) -> Array:
-    """Return the mean over the samples, of shape (..., n, 1)."""
-    return xp.mean(values if weight is None else values * weight, axis=-1, keepdims=True)
+# ---- Means over the samples
+
+
+def _accumulate_mean(
+    xp: Namespace,
+    state: Any,
+    A: Array,
+    Y: Array,
+    weight: Array | None,
+    *,
+    of_each: Callable[[Namespace, Array, Array], Array],
+) -> tuple[Array, Array]:
+    """Add up a number of each sample, of shape (..., m), and how much the samples count."""
+    values = of_each(xp, A, Y)
+    counts = xp.ones_like(values) if weight is None else xp.broadcast_to(weight[..., 0, :], values.shape)
+    total, count = state or (0.0, 0.0)
+    return total + xp.sum(values * counts, axis=-1), count + xp.sum(counts, axis=-1)
+
+
+def _finish_mean(xp: Namespace, state: tuple[Array, Array]) -> Array:
+    total, count = state
+    return total / count
+
+
+def _mean(name: str, of_each: Callable[[Namespace, Array, Array], Array]) -> Metric:
+    return Metric(name, partial(_accumulate_mean, of_each=of_each), _finish_mean)
+
+
+def _error_of_each(xp: Namespace, A: Array, Y: Array) -> Array:
+    return xp.mean(xp.abs(Y - A), axis=-2)
+
+
+mean_absolute_error = _mean("mean_absolute_error", _error_of_each)
+"""The mean of |Y − A| over samples and outputs."""
+
+
+# ---- Accuracies
 
 
 def _greatest(xp: Namespace, A: Array) -> Array:
     """Return the number of the greatest output, the first of several: argmax, whose 64 bits not every device has."""
     numbers = xp.cumulative_sum(xp.ones_like(A), axis=-2)
-    return xp.min(xp.where(xp.max(A, axis=-2, keepdims=True) == A, numbers, xp.inf), axis=-2, keepdims=True)
+    return xp.min(xp.where(xp.max(A, axis=-2, keepdims=True) == A, numbers, xp.inf), axis=-2)
 
 
-def accuracy(xp: Namespace, A: Array, Y: Array, weight: Array | None = None) -> Array:
-    """Return the fraction of samples whose class is right.
+def _right_class(xp: Namespace, A: Array, Y: Array) -> Array:
+    return xp.astype(_greatest(xp, A) == _greatest(xp, Y), A.dtype)
 
-    Where the targets of every sample add up to 1, its class is the greatest output. Else, and where there is one
-    output, each output says yes above one half, and all of them have to be right.
+
+def _right_sides(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
+    return xp.mean(xp.astype((threshold < A) == (threshold < Y), A.dtype), axis=-2)
+
+
+def _all_right_sides(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
+    return xp.astype(xp.all((threshold < A) == (threshold < Y), axis=-2), A.dtype)
+
+
+categorical_accuracy = _mean("categorical_accuracy", _right_class)
+"""The fraction of samples whose greatest output is that of the greatest target."""
+
+
+def binary_accuracy(threshold: float = 0.5) -> Metric:
+    """Return the fraction of outputs that are on the same side of a threshold as their targets."""
+    return _mean("binary_accuracy", partial(_right_sides, threshold=threshold))
+
+
+def subset_accuracy(threshold: float = 0.5) -> Metric:
+    """Return the fraction of samples all of whose outputs are on the same side of a threshold as their targets."""
+    return _mean("subset_accuracy", partial(_all_right_sides, threshold=threshold))
+
+
+def _middle(bounds: tuple[float, float]) -> float:
+    least, greatest = bounds
+    return (least + greatest) / 2 if math.isfinite(least) and math.isfinite(greatest) else 0.5
+
+
+def _binary(settings: Any) -> Metric:
+    return binary_accuracy(_middle(settings.bounds))
+
+
+def _subset(settings: Any) -> Metric:
+    return subset_accuracy(_middle(settings.bounds))
+
+
+def _categorical(settings: Any) -> Metric:
+    if settings.layer_list[-1] == 1:
+        msg = "metrics: categorical_accuracy needs several outputs, one for each class; for one it is binary_accuracy"
+        raise ValueError(msg)
+    return categorical_accuracy
+
+
+def _accuracy(settings: Any) -> Metric:
+    """Return what accuracy means for a network: what its last layer and its loss say of the classes.
+
+    With softmax, or a loss that belongs to it, the class is the greatest output. With a loss that belongs to the
+    sigmoid each output is a yes or a no, and all of them have to be right. Where another loss compares outputs that
+    have bounds, the one that should reach its upper bound is the class, or a single output says yes above the middle;
+    the targets then have to be such classes. Outputs without bounds are no classes.
     """
-    right = xp.all((A > 0.5) == (Y > 0.5), axis=-2, keepdims=True)
-    if A.shape[-2] > 1:
-        one_class = xp.all(xp.abs(xp.sum(Y, axis=-2, keepdims=True) - 1.0) < 1e-3, axis=-1, keepdims=True)
-        right = xp.where(one_class, _greatest(xp, A) == _greatest(xp, Y), right)
-    return _mean(xp, xp.astype(right, A.dtype), weight)[..., 0, 0]
+    bounds, belongs_to = settings.bounds, settings.loss.canonical and settings.loss.canonical[0]
+    several = settings.layer_list[-1] > 1
+    if settings.activations[-1] == softmax or belongs_to == softmax:
+        return _categorical(settings)._replace(name="accuracy")
+    if belongs_to is not None:
+        return _subset(settings)._replace(name="accuracy")
+    if not all(map(math.isfinite, bounds)):
+        msg = (
+            "metrics: accuracy means nothing for outputs that are not classes, those of a last layer that reaches from "
+            f"{bounds[0]:g} to {bounds[1]:g}, and of a loss for numbers; ask for 'categorical_accuracy' or "
+            "'binary_accuracy' if they are"
+        )
+        raise ValueError(msg)
+    metric = _categorical(settings) if several else _binary(settings)
+    return metric._replace(name="accuracy", check=partial(_check_classes, bounds=bounds, several=several))
 
 
-def r2_score(xp: Namespace, A: Array, Y: Array, weight: Array | None = None) -> Array:
-    """Return R² = 1 − Σ (Y − A)² / Σ (Y − Ȳ)², averaged over the outputs.
+def _check_classes(xp: Namespace, Y: Array, *, bounds: tuple[float, float], several: bool) -> None:
+    """Make sure that all targets are classes: at a bound, and of several outputs just one at a greater value."""
+    least, greatest = xp.min(Y, axis=-2, keepdims=True), xp.max(Y, axis=-2, keepdims=True)
+    if several:
+        highest = xp.sum(xp.astype(greatest == Y, Y.dtype), axis=-2, keepdims=True)
+        classes = ((least == Y) | (greatest == Y)) & (highest == 1.0)
+    else:
+        classes = (bounds[0] == Y) | (bounds[1] == Y)
+    if not bool(xp.all(classes)):
+        are = "rows of which one is greater than all others, which are alike" if several else "{:g} or {:g}"
+        msg = (
+            f"metrics: accuracy means nothing for these targets, which are no classes, {are.format(*bounds)}; ask for "
+            "'categorical_accuracy' or 'binary_accuracy', or for a metric of numbers"
+        )
+        raise ValueError(msg)
 
-    Of an output whose targets are all the same it is 1 where every answer is right, and else 0; scikit-learn says so
-    too, but for what rounding makes of their mean.
+
+# ---- R²
+
+
+class _Variation(NamedTuple):
+    """What `r2_score` knows of the slices so far, of shape (..., 1), and (..., n) but for the first."""
+
+    count: Array
+    mean: Array  # of the targets
+    total: Array  # Σ (Y − mean)²
+    left: Array  # Σ (Y − A)²
+    least: Array
+    greatest: Array
+
+
+def _accumulate_variation(
+    xp: Namespace, state: _Variation | None, A: Array, Y: Array, weight: Array | None
+) -> _Variation:
+    """Join a slice to those before, whose squares are taken around a mean of their own.
+
+    How the two come together is Chan, Golub and LeVeque's, https://doi.org/10.1080/00031305.1983.10483115.
     """
-    left = _mean(xp, (Y - A) ** 2, weight)[..., 0]
-    total = _mean(xp, (Y - _mean(xp, Y, weight)) ** 2, weight)[..., 0]
-    varies = xp.max(Y, axis=-1) > xp.min(Y, axis=-1)
-    score = 1.0 - left / xp.where(varies, total, 1.0)
-    constant = xp.astype(left == 0.0, A.dtype)
-    return xp.mean(xp.where(varies, score, constant), axis=-1)
+    Y, one = xp.broadcast_to(Y, A.shape), xp.ones_like(A[..., :1, :])
+    weight = one if weight is None else xp.broadcast_to(weight, one.shape)
+
+    def summed(values: Array) -> Array:
+        return xp.sum(weight * values, axis=-1)
+
+    count = summed(one)
+    mean = summed(Y) / xp.where(count > 0.0, count, 1.0)
+    total = summed((Y - mean[..., None]) ** 2)
+    mine = _Variation(count, mean, total, summed((Y - A) ** 2), xp.min(Y, axis=-1), xp.max(Y, axis=-1))
+    if state is None:
+        return mine
+    both = state.count + count
+    share = count / xp.where(both > 0.0, both, 1.0)
+    apart = mean - state.mean
+    return _Variation(
+        both,
+        state.mean + apart * share,
+        state.total + total + apart**2 * state.count * share,
+        state.left + mine.left,
+        xp.minimum(state.least, mine.least),
+        xp.maximum(state.greatest, mine.greatest),
+    )
 
 
-def mean_absolute_error(xp: Namespace, A: Array, Y: Array, weight: Array | None = None) -> Array:
-    """Return the mean of |Y − A| over samples and outputs."""
-    return xp.mean(_mean(xp, xp.abs(Y - A), weight)[..., 0], axis=-1)
+def _finish_r2(xp: Namespace, state: _Variation) -> Array:
+    varies = state.greatest > state.least
+    score = 1.0 - state.left / xp.where(varies, state.total, 1.0)
+    return xp.mean(xp.where(varies, score, xp.astype(state.left == 0.0, score.dtype)), axis=-1)
 
 
-METRICS = {"accuracy": accuracy, "r2_score": r2_score, "mean_absolute_error": mean_absolute_error}
+r2_score = Metric("r2_score", _accumulate_variation, _finish_r2)
+"""R² = 1 − Σ (Y − A)² / Σ (Y − Ȳ)², averaged over the outputs.
+
+Of an output whose targets are all the same it is 1 where every output is right, and else 0; scikit-learn says so too,
+but for what rounding makes of their mean.
+"""
 
 
-def metrics_by_name(metrics: Any) -> dict[str, Metric]:
-    """Return one or several metrics, known ones by name and a user's own, by what they are called."""
+# ---- Metrics by name
+
+METRICS: dict[str, Callable[[Any], Metric]] = {
+    "accuracy": _accuracy,
+    "binary_accuracy": _binary,
+    "categorical_accuracy": _categorical,
+    "subset_accuracy": _subset,
+    "r2_score": lambda settings: r2_score,
+    "mean_absolute_error": lambda settings: mean_absolute_error,
+}
+"""For each name a function of the settings of a network, which says what the metric means for it."""
+
+
+def _of_all(metric: Callable[[Namespace, Array, Array, Array | None], Array]) -> Metric:
+    """Return the metric that a plain function of all outputs is."""
+
+    def accumulate(xp: Namespace, state: Any, A: Array, Y: Array, weight: Array | None) -> Any:
+        return [*(state or []), (A, Y, weight)]
+
+    def finish(xp: Namespace, state: Any) -> Array:
+        A, Y, weight = (
+            arrays[0] if len(arrays) == 1 or arrays[0] is None else xp.concat(arrays, axis=-1)
+            for arrays in zip(*state, strict=True)
+        )
+        return metric(xp, A, Y, weight)
+
+    return Metric(str(getattr(metric, "__name__", type(metric).__name__)), accumulate, finish)
+
+
+def _checked(metric: Metric) -> Metric:
+    if not isinstance(metric.name, str):
+        msg = f"metrics: the name of a Metric must be a string, got {repr(metric.name)}"
+        raise TypeError(msg)
+    function(f"metrics: {metric.name}.accumulate", metric.accumulate, "(xp, state, A, Y, weight)")
+    function(f"metrics: {metric.name}.finish", metric.finish, "(xp, state)")
+    if metric.check is not None:
+        function(f"metrics: {metric.name}.check", metric.check, "(xp, Y)")
+    return metric
+
+
+def metrics_by_name(metrics: Any, settings: Any) -> dict[str, Metric]:
+    """Return one or several metrics by name: known ones, and custom ones, for a network of such settings."""
     if metrics is None:
         return {}
-    if isinstance(metrics, str) or callable(metrics):
+    if isinstance(metrics, (str, Metric)) or callable(metrics):
         metrics = [metrics]
-    elif not isinstance(metrics, (list, tuple)):
-        msg = f"metrics must be a list of names and functions, got {metrics!r}"
-        raise TypeError(msg)
     by_name: dict[str, Metric] = {}
-    for metric in metrics:
-        function = named("metric", metric, METRICS, Callable)
-        name = metric if isinstance(metric, str) else str(getattr(metric, "__name__", type(metric).__name__))
+    for given in listed("metrics must be a list of names and functions", metrics):
+        known = given if isinstance(given, Metric) else named("metrics", given, METRICS, Callable)
+        if isinstance(given, str):
+            metric = known(settings)
+        elif isinstance(given, Metric):
+            metric = _checked(given)
+        else:
+            metric = _of_all(function("metrics: a metric", given, "(xp, A, Y, weight)"))
+        name = metric.name
         if name == "loss" or name.startswith("validation_") or name in by_name:
-            msg = f"there is something recorded as {name!r} already: give a function of another __name__"
+            msg = f"metrics: something is recorded as {name!r} already: give the metric another name"
             raise ValueError(msg)
-        by_name[name] = function
+        by_name[name] = metric
     return by_name

@@ -17,7 +17,7 @@ from xpnet.core.parameters import Layout, Parameters
 from xpnet.core.settings import Settings, layer_sizes
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
-from xpnet.metrics import Metric
+from xpnet.metrics import Metric, metrics_by_name
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Schedule
 from xpnet.training import loop
@@ -43,8 +43,10 @@ class NeuralNetwork(StepByStep):
         The loss that training minimises.
     optimizer : str or Optimizer
         How the parameters follow their gradient.
-    initializer : str or callable
-        How initial weights are drawn.
+    initializer : str or callable, or a sequence of them, optional
+        How the initial weights of all layers, or of each layer after the inputs, are drawn. By default ``"normal"`` for
+        the document's network, which is one of relu, a last sigmoid, and half the squared error; else ``"he_normal"``
+        for a layer of relu or its kin (leaky_relu, elu, gelu, silu, softplus), and ``"glorot_uniform"`` for others.
     initial_scale : float
         The factor on the weights and biases that the initializer draws.
     weight_decay, l2, l1 : float
@@ -107,7 +109,7 @@ class NeuralNetwork(StepByStep):
         activations: Sequence[str | Activation] | None = None,
         loss: str | Loss = "half_squared_error",
         optimizer: str | Optimizer = "sgd",
-        initializer: str | Initializer = "normal",
+        initializer: str | Initializer | Sequence[str | Initializer] | None = None,
         initial_scale: Any = 1.0,
         weight_decay: Any = None,
         l2: Any = 0.0,
@@ -240,7 +242,7 @@ class NeuralNetwork(StepByStep):
             class_weight=class_weight,
             validation_split=validation_split,
             validation_data=validation_data,
-            metrics=metrics,
+            metrics=metrics_by_name(metrics, self._settings),
             patience=patience,
             tol=tol,
             callbacks=callbacks,
@@ -307,7 +309,7 @@ class NeuralNetwork(StepByStep):
             class_weight=class_weight,
             validation_split=validation_split,
             validation_data=validation_data,
-            metrics=metrics,
+            metrics=metrics_by_name(metrics, self._settings),
             patience=patience,
             tol=tol,
             callbacks=callbacks,

@@ -6,9 +6,9 @@ An optimizer is a pair of pure functions over the flat parameter vector ``theta`
     theta, optimizer_state = update(xp, theta, dtheta, optimizer_state, learning_rate)
 
 The optimizer state is a tuple of arrays that it keeps between steps; the update is one step down the gradient dtheta.
-`learning_rate` broadcasts against theta: a number, or an array of shape () or (..., 1). The update owns theta and the
-optimizer state and may change them in place; it keeps their shapes and types. The arrays of the optimizer state have
-the leading axes of theta and any after those.
+`learning_rate` broadcasts against theta: a number, or an array of shape () or (..., 1). The update owns theta, dtheta
+and the optimizer state and may change them in place; it keeps their shapes and types. The arrays of the optimizer state
+have the leading axes of theta and any after those.
 
 Names, formulas and defaults are PyTorch's, https://docs.pytorch.org/docs/stable/optim.html.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from xpnet._checks import fraction, number_from_zero, positive_number
+from xpnet._checks import boolean, fraction, number_from_zero, positive_number
 from xpnet._types import Array, Namespace
 
 __all__ = [
@@ -93,7 +93,7 @@ def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
         Whether to look ahead to where the momentum leads; Sutskever et al.,
         https://proceedings.mlr.press/v28/sutskever13.html.
     """
-    momentum = fraction("momentum", momentum)
+    momentum, nesterov = fraction("momentum", momentum), boolean("nesterov", nesterov)
     if nesterov and momentum == 0.0:
         msg = "nesterov needs a momentum above 0"
         raise ValueError(msg)
@@ -180,8 +180,14 @@ def _adam_update(
     v *= betas[1]
     v += (1.0 - betas[1]) * dtheta * dtheta
     t += 1.0
-    first, second = (-xp.expm1(t * math.log(beta)) if beta else 1.0 for beta in betas)
-    theta -= learning_rate * (m / first) / (xp.sqrt(v / second) + eps)
+    first, second = (-xp.expm1(t * math.log(beta) if beta else -math.inf * t) for beta in betas)
+    # In place, for a large network has no room for more than these two beside the gradient.
+    size = xp.sqrt(v)
+    size /= xp.sqrt(second)
+    size += eps
+    step = (learning_rate / first) * m
+    step /= size
+    theta -= step
     return theta, (m, v, t)
 
 

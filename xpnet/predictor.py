@@ -20,7 +20,7 @@ from xpnet.core.members import Members
 from xpnet.core.parameters import Parameters
 from xpnet.core.settings import Settings, public
 from xpnet.data.placement import Transfer, bring, place_of
-from xpnet.data.samples import bring_samples, sample_rows
+from xpnet.data.samples import bring_samples, brought, extent, sample_rows
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.metrics import Metric, metrics_by_name
@@ -89,9 +89,11 @@ class Predictor:
         self._lock = threading.RLock()  # held by whoever makes the next snapshot of this one
 
     def __repr__(self) -> str:
+        drawn = self.settings["initializer"]
         return (
             f"{type(self).__name__}({self.layer_list}, {f'ensemble={self.ensemble}, ' if self.ensemble else ''}"
-            f"device={self.backend.device!r}, dtype={self.dtype!r}, seed={reprlib.repr(self.seed)})"
+            f"initializer={(drawn[0] if len(set(drawn)) == 1 else drawn)!r}, device={self.backend.device!r}, "
+            f"dtype={self.dtype!r}, seed={reprlib.repr(self.seed)})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,7 +116,7 @@ class Predictor:
     loss: Loss = _setting("loss")
     activations: list[Activation] = _setting("activations")
     optimizer: Optimizer = _setting("optimizer")
-    initializer: Initializer = _setting("initializer")
+    initializer: list[Initializer] = _setting("initializer")
     initial_scale: float | list[float] = _setting("initial_scale")
     weight_decay: float | list[float] = _setting("weight_decay")
     l2: float | list[float] = _setting("l2")
@@ -205,8 +207,9 @@ class Predictor:
         transfer, settings = self._transfer(X=X), self._settings
         backend, xp, n_L = transfer.backend, transfer.backend.xp, settings.layer_list[-1]
         with backend.on_device():
-            X = transfer.to_network("X", X)
-            rows = sample_rows(xp, "X", X, settings.layer_list[0], "first layer", settings.ensemble)
+            X = brought(transfer, "X", X)
+            rows = sample_rows("X", X, settings.layer_list[0], "first layer", settings.ensemble)
+            extent(xp, "X", rows, self.dtype)
             outputs = self._members.predict(backend, self._at(backend).theta, rows)
             shape = (-1, n_L, 1) if X.ndim > rows.ndim == 2 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
             return transfer.to_caller(xp.reshape(outputs, (*settings.ensemble_shape, *shape)))
@@ -231,12 +234,13 @@ class Predictor:
         measured : dict
             ``loss``, and the metrics by name: of each a float, or for an ensemble a host array of shape (E,).
         """
-        functions = metrics_by_name(metrics)
+        functions = metrics_by_name(metrics, self._settings)
         given = {"X": X, "y": y, "sample_weight": sample_weight}
         transfer = self._transfer(**given)
         backend = transfer.backend
         with backend.on_device():
             samples = bring_samples(transfer, given, self._settings)
+            self._members.check_metrics(samples, functions)
             measured = self._members.measure(backend, self._at(backend).theta, samples, functions)
         host = {name: backend.to_numpy(value) for name, value in measured.items()}
         return {name: float(value) for name, value in host.items()} if self.ensemble is None else host

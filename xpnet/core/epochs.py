@@ -5,115 +5,126 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from xpnet._types import Array, Namespace, State
-from xpnet.backends import HOST, Backend
+from xpnet._types import Array, Namespace, State, where
+from xpnet.backends import Backend
 from xpnet.core.step import Batch, Step
+from xpnet.data.samples import BLOCK, Samples
+
+
+class Masks(NamedTuple):
+    """Which units dropout leaves in for the samples of an epoch.
+
+    Attributes
+    ----------
+    draw : callable
+        ``draw(start, stop)``, for each hidden layer a host array of bool of shape (..., n, stop - start), or None.
+    units : int
+        How many numbers are drawn for a sample of one network.
+    """
+
+    draw: Callable[[int, int], Sequence[Any]]
+    units: int
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
     """The batches of one epoch: iterating yields a `Batch` for each step.
 
-    Samples are gathered in their order only when that begins, so that a backend that takes a whole epoch at once can do
-    it in its own way.
+    Samples are gathered in their order, and made ready to compute with, only when that begins, so that a backend that
+    takes a whole epoch at once can do it in its own way; and only some batches at a time, for copies of all samples may
+    not fit into memory.
 
     Attributes
     ----------
-    backend : Backend
-        Where the arrays live, but for those of the host.
-    X : array of shape (..., n_0, N)
-        The samples. Without leading axes an ensemble shares them.
-    Y : array of shape (..., n_L, N)
-        The targets.
-    weight : array of shape (..., 1, N) or None
-        How much each sample counts, 1 on average.
+    samples : Samples
+        What there is to learn from.
     learning_rate : array of shape () or (..., 1)
         One for all networks, or one for each.
     batch_size : int
         The samples of a step, at most N; the last step takes what is left.
+    networks : tuple
+        The index of the networks that learn, where each has samples of its own.
     order : host array of int of shape (N,) or (E, N), optional
         A permutation of the samples for all networks, or one for each. Without it they are taken as they come.
     factors : host array of shape (steps,) or (steps, E), optional
         What to multiply the learning rate with in each step.
-    masks : sequence of host arrays of bool of shape (..., n, N), or None
-        For each hidden layer which units dropout leaves in; empty without dropout.
+    masks : Masks, optional
+        Which units dropout leaves in.
     """
 
-    backend: Backend
-    X: Array
-    Y: Array
-    weight: Array | None
+    samples: Samples
     learning_rate: Array
     batch_size: int
+    networks: tuple[Any, ...] = (...,)
     order: Any = None
     factors: Any = None
-    masks: Sequence[Any] = ()
+    masks: Masks | None = None
 
     @property
     def steps(self) -> int:
         """How many batches there are."""
-        return int(-(-self.X.shape[-1] // self.batch_size))
+        return -(-self.samples.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for X, Y, learning_rate, weight, masks in self._stacks:
-            for i in range(X.shape[0]):
-                yield (
-                    X[i, ...],
-                    Y[i, ...],
-                    learning_rate[i, ...],
-                    None if weight is None else weight[i, ...],
-                    [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
-                )
+        N, at_once = self.samples.size, self._at_once
+        for start in range(0, N, at_once):
+            stacks = self._all if at_once == N else self._stacks(start, min(start + at_once, N))
+            for X, Y, learning_rate, weight, masks in stacks:
+                for i in range(X.shape[0]):
+                    yield (
+                        X[i, ...],
+                        Y[i, ...],
+                        learning_rate[i, ...],
+                        None if weight is None else weight[i, ...],
+                        [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
+                    )
 
     def mean(self, losses: Array) -> Array:
         """Return the loss of the epoch, of shape (...), from those of its steps, (steps, ...): that of all samples."""
-        xp, N, m = self.backend.xp, self.X.shape[-1], self.batch_size
+        xp, N, m = self.samples.backend.xp, self.samples.size, self.batch_size
         if m == N:
             return losses[0, ...]
         full, left = divmod(N, m)
         loss = xp.sum(losses[:full, ...] * (m / N), axis=0)
         return loss + losses[full, ...] * (left / N) if left else loss
 
+    @property
+    def _at_once(self) -> int:
+        """How many samples to gather at a time: whole batches of them, or all where that takes little memory."""
+        samples, N, m = self.samples, self.samples.size, self.batch_size
+        if self.order is None and self.masks is None and samples.are_ready:
+            return N
+        rates = self.learning_rate
+        numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * self.masks.units)
+        networks = rates.shape[0] if rates.ndim and (self.order is None or self.order.ndim > 1) else 1
+        batches = max(BLOCK // (8 * numbers * networks * m), 1)
+        return min(batches * m, N)
+
     @cached_property
-    def _stacks(self) -> list[Batch]:
-        """The full batches one after the other, and the last one where it is smaller, each with an axis of steps."""
-        backend, xp, rates = self.backend, self.backend.xp, self.learning_rate
-        columns = [self.X, self.Y, self.weight]
-        if self.order is not None:
-            columns = self._ordered(columns)
-        columns += [mask if mask is None else backend.asarray(mask) for mask in self.masks]
+    def _all(self) -> list[Batch]:
+        return self._stacks(0, self.samples.size)
+
+    def _stacks(self, start: int, stop: int) -> list[Batch]:
+        """The full batches of some samples, and the last one where it is smaller, each stack with an axis of steps."""
+        backend, xp, m = self.samples.backend, self.samples.backend.xp, self.batch_size
+        which = slice(start, stop) if self.order is None else self.order[..., start:stop]
+        columns = list(self.samples.columns(which, self.networks))
+        if self.masks is not None:
+            columns += [mask if mask is None else backend.asarray(mask) for mask in self.masks.draw(start, stop)]
+        rates, first, last = self.learning_rate, start // m, -(-stop // m)
         if self.factors is None:
-            rates = xp.broadcast_to(rates, (self.steps, *rates.shape))
+            rates = xp.broadcast_to(rates, (last - first, *rates.shape))
         else:
-            factors = backend.asarray(self.factors)
+            factors = backend.asarray(self.factors[first:last, ...])
             rates = rates * xp.reshape(factors, factors.shape + (1,) * (rates.ndim + 1 - factors.ndim))
-        full, left = divmod(self.X.shape[-1], self.batch_size)
+        full, left = divmod(stop - start, m)
         parts = [slice(full)] * bool(full) + [slice(full, None)] * bool(left)
-        stacks = [[None] * len(parts) if array is None else split(xp, array, self.batch_size) for array in columns]
+        stacks = [[None] * len(parts) if array is None else split(xp, array, m) for array in columns]
         return [
             (X, Y, rates[steps, ...], weight, masks) for steps, X, Y, weight, *masks in zip(parts, *stacks, strict=True)
         ]
-
-    def _ordered(self, columns: Sequence[Array | None]) -> list[Array | None]:
-        """Return samples of shape (..., n, N) in their order."""
-        backend, xp, order, N = self.backend, self.backend.xp, self.order, self.X.shape[-1]
-        integer = "int32" if order.size < 2**31 else "int64"  # not every device has 64 bits
-        shared = own = backend.asarray(order, integer)
-        if order.ndim > 1 and any(array is not None and array.ndim == 3 for array in columns):
-            # All samples one after the other, those of each network from a place of its own on.
-            own = backend.asarray(order + N * HOST.asarray(range(order.shape[0]))[:, None], integer)
-
-        def ordered(array: Array) -> Array:
-            rows = array.mT  # which lie together in memory when the samples came one a row
-            if order.ndim == 1:
-                return xp.take(rows, shared, axis=-2).mT
-            indices, n = (own if rows.ndim == 3 else shared), rows.shape[-1]
-            taken = xp.take(xp.reshape(rows, (-1, n)), xp.reshape(indices, (-1,)), axis=0)
-            return xp.reshape(taken, (*order.shape, n)).mT
-
-        return [None if array is None else ordered(array) for array in columns]
 
 
 @dataclass
@@ -128,8 +139,6 @@ class Part:
         The step that they take.
     batches : callable
         ``batches(epoch)``, what they learn from in an epoch, counted from when the weights were drawn.
-    working : State
-        What the next step works with; its arrays belong to it.
     state : State
         The state after the last epoch. A network whose loss or parameters are no longer finite stays as it was before.
     finite : array of bool of shape (...), or True
@@ -142,20 +151,24 @@ class Part:
     backend: Backend
     step: Step
     batches: Callable[[int], Batches]
-    working: State
     state: State
     finite: Array | bool = True
     loss: Array = None
 
     def train_epoch(self, epoch: int) -> None:
         """Train for one epoch, without waiting for the device."""
-        xp, batches = self.backend.xp, self.batches(epoch)
-        self.working, losses = self.backend.train_epoch(self.step, self.working, batches)
+        xp, batches, before = self.backend.xp, self.batches(epoch), self.state
+        # Whoever looks meanwhile, or after Ctrl-C, finds the state from before, so that the steps work with a copy.
+        working, losses = self.backend.train_epoch(self.step, before.copy(xp), batches)
         loss = batches.mean(losses)
-        for array in (loss, self.working.theta, *self.working.optimizer_state):
+        arrays = [working.theta, *working.optimizer_state]
+        for array in (loss, *arrays):
             axes = tuple(range(loss.ndim, array.ndim))
             self.finite = self.finite & (xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array))
-        self.state = self.working.where(xp, self.finite, self.state)
+        del working, array
+        # One array after the other, each of which goes as soon as what is kept of it is there.
+        kept = [where(xp, self.finite, arrays.pop(0), old) for old in (before.theta, *before.optimizer_state)]
+        self.state = State(kept[0], tuple(kept[1:]))
         self.loss = xp.where(self.finite, loss, xp.nan)
 
 

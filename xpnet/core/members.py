@@ -7,27 +7,45 @@ they are computed in chunks: `ALL` of them at once, or a slice of them at a time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from itertools import pairwise
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from xpnet._checks import finite_array, real_array, same_library, same_shape
+from xpnet._checks import finite_array, name_of, real_array, same_library, same_shape
 from xpnet._types import Array, Layers, Namespace, State
-from xpnet.activations import Activation
+from xpnet.activations import ACTIVATIONS
 from xpnet.backends import HOST, Backend, Stream, random_stream
-from xpnet.core.epochs import Batches, Part
-from xpnet.core.parameters import Layout, flatten
+from xpnet.core.contracts import called, drawn, try_activation, try_loss, try_update
+from xpnet.core.epochs import Batches, Masks, Part
+from xpnet.core.parameters import Layout
 from xpnet.core.propagation import forward
 from xpnet.core.regularization import regularized
 from xpnet.core.settings import Settings
-from xpnet.core.step import Step, dry_run, make_step
+from xpnet.core.step import Step, make_step
 from xpnet.data.placement import bring
 from xpnet.data.samples import Samples, TrainingData
-from xpnet.losses import fuse, mean_loss
+from xpnet.initializers import INITIALIZERS, Initializer
+from xpnet.losses import LOSSES, fuse, sample_losses
 from xpnet.metrics import Metric
-from xpnet.optimizers import Optimizer
+from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.schedules import Schedule
+
+_METRIC = "(xp, A, Y, weight) or a Metric"
+
+
+class _AskedTheFuture(BaseException):
+    """A schedule has looked at a history that is not there yet."""
+
+
+class _Future:
+    """A history that is not there yet."""
+
+    def _ask(self, *_: Any) -> Any:
+        raise _AskedTheFuture
+
+    __getattr__ = __getitem__ = __iter__ = __len__ = __contains__ = __bool__ = _ask
+
 
 Chunk: TypeAlias = tuple[Any, ...]
 """An index of the leading axis: which of the networks are meant."""
@@ -51,27 +69,31 @@ class Members:
 
     def draw(self, draws: int, backend: Backend, layout: Layout) -> Array:
         """Return new parameters of shape (..., P) for a number of draws before, each network's from its own seed."""
-        # The first draw has the stream to itself, each later one a stream that is spawned from it.
-        streams = [random_stream(seed, Stream.WEIGHTS, *([draws] * bool(draws))) for seed in self.settings.seeds]
-        scale = self.settings.initial_scale
-        scales = scale if isinstance(scale, tuple) else [scale] * len(streams)
-        vectors = [each * self._draw_one(stream, layout) for each, stream in zip(scales, streams, strict=True)]
-        ensemble = self.settings.ensemble is not None
-        theta = backend.asarray(HOST.xp.stack(vectors) if ensemble else vectors[0], self.settings.dtype)
+        settings, sizes = self.settings, layout.layer_list
+        initializers, scale = self._initializers(len(sizes) - 1), settings.initial_scale
+        checked = [
+            initializer if name_of(initializer, INITIALIZERS) else partial(drawn, f"initializer[{l}]", initializer)
+            for l, initializer in enumerate(initializers)
+        ]
+        vectors = HOST.xp.empty((len(settings.seeds), layout.size))
+        for i, seed in enumerate(settings.seeds):
+            # The first draw has the stream to itself, each later one a stream that is spawned from it.
+            stream, start = random_stream(seed, Stream.WEIGHTS, *([draws] * bool(draws))), 0
+            for initializer, n_in, n_out in zip(checked, sizes[:-1], sizes[1:], strict=True):
+                for array in initializer(stream, n_out, n_in):
+                    stop = start + array.size
+                    vectors[i, start:stop] = array.ravel()
+                    start = stop
+            vectors[i] *= scale[i] if isinstance(scale, tuple) else scale
+        theta = backend.asarray(vectors if settings.ensemble is not None else vectors[0], settings.dtype)
         with backend.on_device():
             finite_array(backend.xp, "what the initializer draws", theta)
         return theta
 
-    def _draw_one(self, stream: Any, layout: Layout) -> Array:
-        drawn = []
-        for n_in, n_out in pairwise(layout.layer_list):
-            W, b = self.settings.initializer(stream, n_out, n_in)
-            for name, array, shape in (("W", W, (n_out, n_in)), ("b", b, (n_out, 1))):
-                name = f"{name} of the initializer"
-                drawn.append(bring(name, array, HOST, "float64"))
-                same_shape(name, drawn[-1], shape)
-                finite_array(HOST.xp, name, drawn[-1])
-        return flatten(HOST.xp, drawn)
+    def _initializers(self, layers: int) -> Sequence[Initializer]:
+        """Return the initializer of each layer; where there are not as many as the network has, its first and last."""
+        own = self.settings.initializer
+        return own if len(own) == layers else [own[0]] * (layers - 1) + [own[-1]]
 
     # ---- Training
 
@@ -88,21 +110,32 @@ class Members:
             return regularized(self.settings.optimizer, self.weights_mask(backend), **strengths)
 
     def weights_mask(self, backend: Backend) -> Array:
-        """Return an array of shape (P,), 1 where theta holds a weight and 0 where it holds a bias."""
-        return backend.asarray(self.settings.layout.weights_mask(HOST.xp), self.settings.dtype)
+        """Return an array of bool of shape (P,), True where theta holds a weight and not a bias."""
+        return backend.asarray(self.settings.layout.weights_mask(HOST.xp))
 
     def step(self, backend: Backend, chunk: Chunk = ALL) -> Step:
         """Return the step that the networks take."""
         settings, optimizer = self.settings, self.optimizer(backend, chunk)
         return make_step(backend.xp, settings.layout, settings.activations, settings.loss, optimizer, settings.dropout)
 
-    def dry_run(self, backend: Backend, state: State, samples: Samples, rates: Array) -> None:
-        """Take a step with one sample and discard it: see `xpnet.core.step.dry_run`."""
-        X, Y, weight = (array if array is None else array[..., :1] for array in samples.columns())
-        thinned = any(self.settings.dropout)
-        masks = [backend.asarray([[True]] * n) for n in self.settings.layer_list[1:-1]] if thinned else ()
+    def try_parts(self, backend: Backend) -> None:
+        """Find custom activations and losses that do not return what they must."""
+        settings, xp, ensemble = self.settings, backend.xp, [2] * (self.settings.ensemble is not None)
+
+        def some(n: int) -> Array:
+            return backend.asarray(HOST.xp.full((*ensemble, n, 3), 0.5), settings.dtype)
+
         with backend.on_device():
-            dry_run(backend.xp, self.step(backend), state, (X, Y, rates, weight, masks))
+            for l, activation in enumerate(settings.activations):
+                if name_of(activation, ACTIVATIONS) is None:
+                    try_activation(xp, f"activations[{l}]", activation, some(settings.layer_list[l + 1]))
+            if name_of(settings.loss, LOSSES) is None:
+                try_loss(xp, "loss", settings.loss, some(settings.layer_list[-1]))
+
+    def try_update(self, backend: Backend, state: State, rates: Array) -> None:
+        """Find a custom optimizer that does not return what it must."""
+        if name_of(self.settings.optimizer, OPTIMIZERS) is None:
+            try_update(backend.xp, self.settings.optimizer, state.copy(backend.xp), rates)
 
     def parts(
         self,
@@ -143,7 +176,7 @@ class Members:
         factors = lru_cache(maxsize=1)(factors) if factors else None
 
         def part(chunk: Chunk) -> Part:
-            always = Batches(backend, *samples.columns(chunk), rates[chunk], batch_size)
+            always = Batches(samples, rates[chunk], batch_size, chunk)
 
             def batches(epoch: int) -> Batches:
                 if not (shuffle or factors or thinned):
@@ -153,19 +186,15 @@ class Members:
                     always,
                     order=self._orders(N, epoch, chunk) if shuffle else None,
                     factors=factor if factor is None or factor.ndim == 1 or chunk == ALL else factor[:, chunk[0]],
-                    masks=self._masks(N, epoch, chunk) if thinned else (),
+                    masks=self._masks(epoch, chunk) if thinned else None,
                 )
 
-            own = state.map(lambda array: array[chunk])
-            with backend.on_device():
-                return Part(backend, self.step(backend, chunk), batches, own.copy(backend.xp), own)
+            return Part(backend, self.step(backend, chunk), batches, state.map(lambda array: array[chunk]))
 
-        # A step takes the parameters several times over, and what a forward pass keeps; an epoch the samples in an
-        # order of each network's own, and masks.
-        layer_list = settings.layer_list
-        step = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(layer_list)
-        kept = 2 * N * (layer_list[0] + layer_list[-1]) * shuffle + N * sum(layer_list) * thinned
-        return [part(chunk) for chunk in self._chunks(backend, step, kept, at_once)]
+        # A step takes the parameters several times over, and what a forward pass keeps; an epoch an order of each
+        # network's own.
+        step = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.layer_list)
+        return [part(chunk) for chunk in self._chunks(backend, step, 2 * N * shuffle, at_once)]
 
     def _chunks(self, backend: Backend, step: int, kept: int = 0, at_once: int | None = None) -> list[Chunk]:
         """Return which networks to compute with at a time, given how many numbers each of them needs."""
@@ -182,20 +211,26 @@ class Members:
         """Draw the order of the samples for an epoch, of shape (N,), or (E, N) where there are several seeds."""
         return self._drawn(chunk, lambda seed: random_stream(seed, Stream.SHUFFLING, epoch).permutation(N))
 
-    def _masks(self, N: int, epoch: int, chunk: Chunk) -> list[Array | None]:
-        """Draw which units stay in an epoch, of shape (n, N) or (E, n, N), for each hidden layer with dropout."""
+    def _masks(self, epoch: int, chunk: Chunk) -> Masks:
+        """Return which units stay in an epoch."""
         hidden = list(zip(self.settings.layer_list[1:-1], self.settings.dropout, strict=True))
         rates = HOST.asarray([rate for n, rate in hidden if rate for _ in range(n)])
+        units = rates.shape[0]
 
-        def draw(seed: int) -> Array:
-            # A row for each sample, so that the size of a batch changes nothing.
-            return random_stream(seed, Stream.DROPOUT, epoch).random((N, rates.shape[0])) >= rates
+        def draw(start: int, stop: int) -> list[Array | None]:
+            def one(seed: int) -> Array:
+                # A row for each sample, wherever one begins, so that neither batches nor blocks change anything.
+                stream = random_stream(seed, Stream.DROPOUT, epoch)
+                stream.bit_generator.advance(start * units)
+                return stream.random((stop - start, units)) >= rates
 
-        drawn, masks, start = self._drawn(chunk, draw).mT, [], 0
-        for n, rate in hidden:
-            masks.append(drawn[..., start : start + n, :] if rate else None)
-            start += n if rate else 0
-        return masks
+            drawn, masks, first = self._drawn(chunk, one).mT, [], 0
+            for n, rate in hidden:
+                masks.append(drawn[..., first : first + n, :] if rate else None)
+                first += n if rate else 0
+            return masks
+
+        return Masks(draw, units)
 
     def _drawn(self, chunk: Chunk, draw: Callable[[int], Array]) -> Array:
         """Draw with the seed of each network; only once where they have all the same."""
@@ -208,11 +243,7 @@ class Members:
         xp, what = HOST.xp, f"what the schedule returns for epoch {epoch}"
         with HOST.on_device():
             t = epoch + HOST.asarray(range(steps), "float64") / steps
-            try:
-                returned = schedule(xp, t, history)
-            except TypeError as error:
-                msg = f"schedule must be a function of (xp, t, history), such as xpnet.schedules.cosine(50): {error}"
-                raise TypeError(msg) from error
+            returned = called("schedule", "(xp, t, history) -> factors", schedule, xp, t, history)
             factors = bring(what, returned, HOST, self.settings.dtype)
             same_shape(what, factors, (steps, *self.settings.ensemble_shape) if factors.ndim > 1 else (steps,))
             finite_array(xp, what, factors)
@@ -225,13 +256,23 @@ class Members:
             raise ValueError(msg)
         return factors
 
+    def try_schedule(self, schedule: Schedule, history: Any, steps: int, epochs: range) -> None:
+        """Find a schedule that does not return what it must, as far as it does not depend on what is yet to come."""
+        self.factors(schedule, history, steps, epochs[0])
+        with suppress(_AskedTheFuture):
+            for epoch in (*epochs[1:1000], epochs[-1]):
+                self.factors(schedule, _Future(), steps, epoch)
+
     # ---- Predicting and measuring
 
     def predict(self, backend: Backend, theta: Array, rows: Array) -> Array:
         """Return the outputs for samples as rows, of shape (..., N, n_L)."""
-        activations = self.settings.activations
-        chunks = self._chunks_of(backend, theta, Samples(rows, rows, None))
-        return _joined(backend.xp, [self._forward(backend, X, layers, activations).mT for layers, X, *_ in chunks])
+        xp, activations = backend.xp, self.settings.activations
+        samples, networks = Samples(backend, self.settings.dtype, rows), []
+        for layers, chunk in self._chunks_of(backend, theta, samples):
+            slices = (samples.columns(which, chunk)[0] for which in self._slices(backend, samples))
+            networks.append(_joined(xp, [forward(xp, X, layers, activations)[0].mT for X in slices], axis=-2))
+        return _joined(xp, networks)
 
     def measure(
         self, backend: Backend, theta: Array, samples: Samples, metrics: Mapping[str, Metric]
@@ -239,21 +280,37 @@ class Members:
         """Return the loss of the networks on samples and every metric, each of shape (...), by name."""
         xp, activations, loss = backend.xp, self.settings.activations, self.settings.loss
         fused, fused_loss = fuse(activations, loss)
-        measured: dict[str, list[Array]] = {"loss": [], **{name: [] for name in metrics}}
-        for layers, X, Y, weight in self._chunks_of(backend, theta, samples):
-            Z = self._forward(backend, X, layers, fused)
-            measured["loss"].append(mean_loss(xp, fused_loss, Z, Y, weight)[0])
-            A = activations[-1].forward(xp, Z) if metrics and fused_loss is not loss else Z
+        measured: dict[str, list[Array]] = {name: [] for name in ("loss", *metrics)}
+        for layers, chunk in self._chunks_of(backend, theta, samples):
+            total: Any = 0.0
+            states = dict.fromkeys(metrics)
+            for which in self._slices(backend, samples):
+                X, Y, weight = samples.columns(which, chunk)
+                Z = forward(xp, X, layers, fused)[0]  # and let go of the layers in between
+                total = total + xp.sum(sample_losses(xp, fused_loss, Z, Y, weight), axis=-1)
+                A = activations[-1].forward(xp, Z) if metrics and fused_loss is not loss else Z
+                for name, metric in metrics.items():
+                    function = f"metrics: {name}.accumulate"
+                    given = (xp, states[name], A, Y, weight)
+                    states[name] = called(function, "(xp, state, A, Y, weight) -> state", metric.accumulate, *given)
+            measured["loss"].append(total / samples.size)
             for name, metric in metrics.items():
-                try:
-                    measured[name].append(metric(xp, A, Y, weight))
-                except TypeError as error:
-                    msg = f"the metric {name} must be a function metric(xp, A, Y, weight): {error}"
-                    raise TypeError(msg) from error
-                same_shape(f"what {name} returns", measured[name][-1], tuple(layers[0][0].shape[:-2]))
-                same_library(f"what {name} returns", measured[name][-1], theta)
-                real_array(xp, f"what {name} returns", measured[name][-1], measured[name][-1])
+                value, what = (
+                    called(f"metrics: {name}", _METRIC, metric.finish, xp, states[name]),
+                    f"what {name} returns",
+                )
+                same_shape(f"metrics: {what}", value, tuple(layers[0][0].shape[:-2]))
+                same_library(f"metrics: {what}", value, theta)
+                real_array(xp, f"metrics: {what}", value, value)
+                measured[name].append(value)
         return {name: _joined(xp, values) for name, values in measured.items()}
+
+    def check_metrics(self, samples: Samples, metrics: Mapping[str, Metric]) -> None:
+        """Make sure that metrics mean something for targets."""
+        for metric in metrics.values():
+            if metric.check:
+                for which in samples.slices():
+                    metric.check(samples.backend.xp, samples.columns(which)[1])
 
     def measure_epoch(
         self, data: TrainingData, metrics: Mapping[str, Metric], theta: Array, loss: Array
@@ -270,21 +327,19 @@ class Members:
                 recorded |= {f"validation_{name}": value for name, value in validation.items()}
         return recorded
 
-    def _forward(self, backend: Backend, X: Array, layers: Layers, activations: Sequence[Activation]) -> Array:
-        """Return the outputs for samples as columns, as many at a time as fit into a step's memory with all layers."""
-        W = layers[0][0]
-        networks = W.shape[0] if W.ndim > 2 else 1
-        row = 3 * self.settings.itemsize * networks * sum(self.settings.layer_list)
-        at_once = max(backend.step_memory // row, 1)
-        N = X.shape[-1]
-        slices = [X[..., start : min(start + at_once, N)] for start in range(0, N, at_once)]
-        outputs = [forward(backend.xp, each, layers, activations)[0] for each in slices]
-        return outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs, axis=-1)
+    def _slices(self, backend: Backend, samples: Samples) -> list[slice]:
+        """Return as many samples at a time as a step's memory has room for, with all layers of a network."""
+        return samples.slices(max(backend.step_memory // (self._row * self.settings.itemsize), 1))
 
-    def _chunks_of(self, backend: Backend, theta: Array, samples: Samples) -> Iterator[tuple[Any, ...]]:
-        """Yield the layers of as many networks as fit into memory, with their X, Y and weights as columns."""
-        for chunk in self._chunks(backend, 3 * samples.size * sum(self.settings.layer_list)):
-            yield self.settings.layout.layers(backend.xp, theta[chunk]), *samples.columns(chunk)
+    def _chunks_of(self, backend: Backend, theta: Array, samples: Samples) -> Iterator[tuple[Layers, Chunk]]:
+        """Yield the layers of as many networks as fit into memory with their samples, and which networks they are."""
+        for chunk in self._chunks(backend, self._row * samples.size):
+            yield self.settings.layout.layers(backend.xp, theta[chunk]), chunk
+
+    @property
+    def _row(self) -> int:
+        """How many numbers a sample takes on its way through the layers."""
+        return 3 * sum(self.settings.layer_list)
 
 
 def joined(xp: Namespace, parts: Sequence[Part]) -> tuple[State, Array]:
@@ -294,5 +349,5 @@ def joined(xp: Namespace, parts: Sequence[Part]) -> tuple[State, Array]:
     return state, _joined(xp, [part.loss for part in parts])
 
 
-def _joined(xp: Namespace, arrays: Sequence[Array]) -> Array:
-    return arrays[0] if len(arrays) == 1 else xp.concat(arrays)
+def _joined(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:
+    return arrays[0] if len(arrays) == 1 else xp.concat(arrays, axis=axis)

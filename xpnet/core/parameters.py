@@ -50,11 +50,8 @@ class Layout:
         return xp.reshape(theta[..., start:stop], (*theta.shape[:-1], n_out, n_in))
 
     def weights_mask(self, xp: Namespace) -> Array:
-        """Return an array of shape (P,), 1 where the vector holds a weight and 0 where it holds a bias."""
-        parts = [
-            xp.full((stop - start,), 1.0 if name.startswith("W") else 0.0)
-            for name, (start, stop, _) in self.slots.items()
-        ]
+        """Return an array of bool of shape (P,), True where the vector holds a weight and not a bias."""
+        parts = [xp.full((stop - start,), name.startswith("W")) for name, (start, stop, _) in self.slots.items()]
         return xp.concat(parts)
 
     def layers(self, xp: Namespace, theta: Array) -> list[Layer]:

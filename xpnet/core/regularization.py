@@ -1,7 +1,7 @@
 """Regularisation: what keeps parameters and steps small, and units from relying on each other.
 
 Penalties, weight decay and clipping wrap an optimizer and make another optimizer of it, so that a training step need
-not know of them. They apply to weights, not to biases: `mask` is 1 where theta holds a weight, and else 0.
+not know of them. They apply to weights, not to biases: `mask` is True where theta holds a weight.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def regularized(
     ----------
     optimizer : Optimizer
         The optimizer to wrap.
-    mask : array of shape (P,)
-        1 for weights, 0 for biases, in the type of theta.
+    mask : array of bool of shape (P,)
+        True for weights, False for biases.
     weight_decay : float
         Decoupled decay, W ← W − α λ W before the step; Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
     l2 : float
@@ -44,20 +44,17 @@ def regularized(
     """
     if clip_norm is not None and not hasattr(clip_norm, "ndim"):
         clip_norm = positive_number("clip_norm", clip_norm, "float64")
-    decay, l2_mask, l1_mask = (
-        _strength(name, value, mask) for name, value in (("weight_decay", weight_decay), ("l2", l2), ("l1", l1))
-    )
-    update = partial(_update, optimizer=optimizer, decay=decay, l2=l2_mask, l1=l1_mask, clip_norm=clip_norm)
+    strengths = {"weight_decay": weight_decay, "l2": l2, "l1": l1}
+    decay, l2, l1 = (_strength(name, value) for name, value in strengths.items())
+    update = partial(_update, optimizer=optimizer, mask=mask, decay=decay, l2=l2, l1=l1, clip_norm=clip_norm)
     return Optimizer(optimizer.init, update)
 
 
-def _strength(name: str, value: float | Array, mask: Array) -> Array | None:
-    """Return how strongly every parameter is shrunk, of shape (P,) or (..., P), or None where not at all."""
-    if not hasattr(value, "ndim"):
-        value = number_from_zero(name, value, "float64")
-        if value == 0.0:
-            return None
-    return value * mask
+def _strength(name: str, value: float | Array) -> float | Array | None:
+    """Return how strongly weights are shrunk, or None where not at all."""
+    if hasattr(value, "ndim"):
+        return value
+    return number_from_zero(name, value, "float64") or None
 
 
 def _update(
@@ -68,19 +65,20 @@ def _update(
     learning_rate: float | Array,
     *,
     optimizer: Optimizer,
-    decay: Array,
-    l2: Array,
-    l1: Array,
+    mask: Array,
+    decay: float | Array | None,
+    l2: float | Array | None,
+    l1: float | Array | None,
     clip_norm: float | Array | None,
 ) -> tuple[Array, OptimizerState]:
     if l2 is not None:
-        dtheta = dtheta + l2 * theta
+        dtheta += xp.where(mask, l2 * theta, 0.0)
     if l1 is not None:
-        dtheta = dtheta + l1 * xp.sign(theta)
+        dtheta += xp.where(mask, l1 * xp.sign(theta), 0.0)
     if clip_norm is not None:
-        dtheta = dtheta * (clip_norm / xp.maximum(_norm(xp, dtheta), clip_norm))
+        dtheta *= clip_norm / xp.maximum(_norm(xp, dtheta), clip_norm)
     if decay is not None:
-        theta -= learning_rate * (decay * theta)
+        theta -= xp.where(mask, (learning_rate * decay) * theta, 0.0)
     return optimizer.update(xp, theta, dtheta, optimizer_state, learning_rate)
 
 

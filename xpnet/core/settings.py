@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from xpnet._checks import (
     fraction,
+    function,
     is_integer,
     is_number,
     listed,
@@ -21,12 +22,23 @@ from xpnet._checks import (
     same_shape,
     type_name,
 )
-from xpnet.activations import ACTIVATIONS, Activation, relu, sigmoid
+from xpnet.activations import (
+    ACTIVATIONS,
+    Activation,
+    elu,
+    gelu,
+    leaky_relu,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+)
 from xpnet.backends import HOST, new_seed
+from xpnet.core.contracts import check_activation, check_loss, check_optimizer
 from xpnet.core.parameters import Layout
 from xpnet.data.placement import bring, place_of
 from xpnet.initializers import INITIALIZERS, Initializer
-from xpnet.losses import LOSSES, Loss
+from xpnet.losses import LOSSES, Loss, half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 
 # ---- How each setting is checked: ``check(settings, value)``, with the settings above it checked already
@@ -83,7 +95,9 @@ def _check_dtype(settings: Settings, value: Any) -> str:
 
 
 def _check_loss(settings: Settings, value: Any) -> Loss:
-    return named("loss", value, LOSSES, Loss)
+    loss = named("loss", value, LOSSES, Loss)
+    check_loss("loss", loss)
+    return loss
 
 
 def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]:
@@ -91,7 +105,9 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
     if value is None:
         value = [relu] * (layers - 1) + [loss.canonical[0] if loss.canonical else sigmoid]
     each = _one_per_layer("activations", value, layers, "layers after the inputs")
-    activations = tuple(named("activation", activation, ACTIVATIONS, Activation) for activation in each)
+    activations = tuple(named(f"activations[{l}]", part, ACTIVATIONS, Activation) for l, part in enumerate(each))
+    for l, activation in enumerate(activations):
+        check_activation(f"activations[{l}]", activation)
     (lowest, highest), (low, high) = activations[-1].bounds, loss.bounds
     if lowest < low or highest > high:
         msg = (
@@ -103,11 +119,28 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
 
 
 def _check_optimizer(settings: Settings, value: Any) -> Optimizer:
-    return named("optimizer", value, OPTIMIZERS, Optimizer)
+    optimizer = named("optimizer", value, OPTIMIZERS, Optimizer)
+    check_optimizer("optimizer", optimizer)
+    return optimizer
 
 
-def _check_initializer(settings: Settings, value: Any) -> Initializer:
-    return named("initializer", value, INITIALIZERS, Callable)
+_KIN_OF_RELU = (relu, leaky_relu, elu, gelu, silu, softplus)
+
+
+def _check_initializer(settings: Settings, value: Any) -> tuple[Initializer, ...]:
+    activations = settings.activations
+    if value is None:
+        *hidden, last = activations
+        as_in_document = settings.loss == half_squared_error and {*hidden} <= {relu} and last == sigmoid
+        value = [
+            "normal" if as_in_document else "he_normal" if activation in _KIN_OF_RELU else "glorot_uniform"
+            for activation in activations
+        ]
+    elif isinstance(value, str) or not isinstance(value, Sequence):
+        value = [named("initializer", value, INITIALIZERS, Callable)] * len(activations)
+    each = _one_per_layer("initializer", value, len(activations), "layers after the inputs")
+    each = [named(f"initializer[{l}]", part, INITIALIZERS, Callable) for l, part in enumerate(each)]
+    return tuple(function(f"initializer[{l}]", part, "(rng, n_out, n_in)") for l, part in enumerate(each))
 
 
 def _check_dropout(settings: Settings, value: Any) -> tuple[float, ...]:
@@ -151,6 +184,13 @@ def _setting(default: Any, check: Callable[[Settings, Any], Any], doc: str, *, p
     return field(default=default, metadata={"check": check, "doc": doc, "per_member": per_member})
 
 
+_KNOWN: dict[str, Mapping[str, Any]] = {
+    "loss": LOSSES,
+    "activations": ACTIVATIONS,
+    "optimizer": OPTIMIZERS,
+    "initializer": INITIALIZERS,
+}
+
 PerMember = float | tuple[float, ...]
 """A number, or for an ensemble a tuple of one for each of its networks."""
 
@@ -176,7 +216,9 @@ class Settings:
         None, _check_activations, "The activations of the layers after the inputs."
     )
     optimizer: Optimizer = _setting("sgd", _check_optimizer, "How the parameters follow their gradient.")
-    initializer: Initializer = _setting("normal", _check_initializer, "How initial weights are drawn.")
+    initializer: tuple[Initializer, ...] = _setting(
+        None, _check_initializer, "How the initial weights of each layer are drawn."
+    )
     initial_scale: PerMember = _setting(
         1.0,
         _each("initial_scale", positive_number),
@@ -247,10 +289,11 @@ class Settings:
 
     def by_name(self) -> dict[str, Any]:
         """Return all settings as a user may give them again: lists, built-in parts by name, and custom ones."""
-        parts: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "optimizer": OPTIMIZERS, "initializer": INITIALIZERS}
         given = {each.name: public(getattr(self, each.name)) for each in fields(self)}
-        given |= {name: name_of(given[name], known) or given[name] for name, known in parts.items()}
-        given["activations"] = [name_of(activation, ACTIVATIONS) or activation for activation in self.activations]
+        for name, known in _KNOWN.items():
+            part = given[name]
+            parts = [name_of(each, known) or each for each in (part if isinstance(part, list) else [part])]
+            given[name] = parts if isinstance(part, list) else parts[0]
         return given
 
     def replaced(self, **changes: Any) -> Settings:

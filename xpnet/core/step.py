@@ -129,36 +129,6 @@ def make_step(
     return Step(xp, layout, *fuse(activations, loss), optimizer, dropout_rates)
 
 
-def dry_run(xp: Namespace, step: Step, state: State, batch: Batch) -> None:
-    """Take a step and discard it, to find parts that break their contract before anything has changed.
-
-    Raises
-    ------
-    ValueError
-        If the step returns another shape or type than it should, as a custom loss or optimizer may cause.
-    """
-    new, loss = step(state.copy(xp), batch)
-    if len(new.optimizer_state) != len(state.optimizer_state):
-        msg = (
-            f"the optimizer's update must return a state of {len(state.optimizer_state)} arrays as its init, not "
-            f"{len(new.optimizer_state)}"
-        )
-        raise ValueError(msg)
-    pairs = [("theta of the optimizer's update", new.theta, state.theta)]
-    pairs += [
-        ("state of the optimizer's update", after, before)
-        for after, before in zip(new.optimizer_state, state.optimizer_state, strict=True)
-    ]
-    pairs += [("mean of the loss's value, which is one number a sample,", loss, state.theta[..., 0])]
-    for what, came, expected in pairs:
-        if came.shape != expected.shape or came.dtype != expected.dtype:
-            msg = (
-                f"the {what} must have the shape {tuple(expected.shape)} and the type {expected.dtype}, "
-                f"got {tuple(came.shape)} and {came.dtype}"
-            )
-            raise ValueError(msg)
-
-
 def objective(
     xp: Namespace,
     layout: Layout,

@@ -4,82 +4,218 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from reprlib import repr
 from typing import Any, NamedTuple
 
-from xpnet._checks import finite_array, is_number, number_from_zero
+from xpnet._checks import is_number, number_from_zero, type_name
 from xpnet._types import Array
-from xpnet.backends import HOST, Backend, Stream, random_stream
-from xpnet.data.placement import Transfer
+from xpnet.backends import HOST, Backend, Stream, backend_of, random_stream
+from xpnet.data.placement import Transfer, bring
 
 host = HOST.xp
 
+BLOCK = 2**24
+"""How many bytes are made of samples at a time, where something has to be made of them."""
 
-class Samples(NamedTuple):
-    """Samples as rows: X (..., N, n_0), Y (..., N, n_L), and how much each counts, (..., N, 1), 1 on average, or None.
 
-    Leading axes are networks; an array without them is shared.
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples as rows, in the types in which they came, and how much each of them counts.
+
+    Whatever takes memory beside them is made for a few of them at a time: see `columns`.
+
+    Attributes
+    ----------
+    backend : Backend
+        Where they are.
+    dtype : str
+        The precision to compute in.
+    X : array of shape (..., rows, n_0)
+        The inputs. A leading axis is of networks; without it they share the samples.
+    Y : array of shape (..., rows, n_L), or (..., rows, 1) of labels, or None
+        The targets.
+    weight : array of shape (..., N, 1) or None
+        How much each sample counts, 1 on average.
+    classes : int or None
+        How many classes there are, where the targets are labels.
+    chosen : host array of int of shape (N,) or None
+        Which of the rows are meant; None for all of them.
     """
 
+    backend: Backend
+    dtype: str
     X: Array
-    Y: Array
-    weight: Array | None
+    Y: Array = None
+    weight: Array | None = None
+    classes: int | None = None
+    chosen: Any = None
 
     @property
     def size(self) -> int:
-        """How many samples."""
-        return int(self.X.shape[-2])
+        """N, how many samples."""
+        return int(self.X.shape[-2] if self.chosen is None else self.chosen.shape[0])
 
-    def split(self, backend: Backend, fraction: float) -> tuple[Samples, Samples]:
-        """Return two parts, of which the second holds a fraction of the samples: for N samples always the same ones."""
-        validating = round(self.size * fraction) or 1
-        if validating >= self.size:
-            msg = f"validation_split of {fraction:g} leaves nothing to learn from {self.size} samples"
+    @property
+    def outputs(self) -> int:
+        """n_L, how many targets a sample has."""
+        return int(self.classes or self.Y.shape[-1])
+
+    @property
+    def are_ready(self) -> bool:
+        """Whether columns of a slice of them are views."""
+        precise = all(type_name(array.dtype) == self.dtype for array in (self.X, self.Y))
+        return precise and self.chosen is None and self.classes is None
+
+    def columns(self, which: Any = slice(None), networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array]:
+        """Return X, Y and the weights of some samples with a sample a column, in the precision to compute in.
+
+        Parameters
+        ----------
+        which : slice, or host array of int of shape (m,) or (networks, m)
+            Which samples; an array of two axes has some for each network.
+        networks : tuple
+            The index of the networks that are meant, where each has samples of its own.
+
+        Returns
+        -------
+        X, Y, weight : arrays of shape (..., n_0, m), (..., n_L, m) and (..., 1, m), or None
+            Labels have become columns of a 1 and zeros.
+        """
+        rows = which if self.chosen is None else self.chosen[which]
+        X, weight = self._columns(self.X, rows, networks), self._columns(self.weight, which, networks)
+        return X, self.targets(rows, networks), weight
+
+    def targets(self, rows: Any, networks: tuple[Any, ...] = (...,)) -> Array:
+        """Return the targets of some rows, as `columns` does."""
+        Y, xp = self._columns(self.Y, rows, networks), self.backend.xp
+        if self.classes is None:
+            return Y
+        return xp.astype(self.backend.asarray([[c] for c in range(self.classes)], self.dtype) == Y, Y.dtype)
+
+    def _columns(self, array: Array | None, rows: Any, networks: tuple[Any, ...]) -> Array | None:
+        if array is None:
+            return None
+        backend, xp = self.backend, self.backend.xp
+        array = array[networks] if array.ndim > 2 else array
+        if isinstance(rows, slice):
+            taken = array[..., rows, :]
+        else:
+            axes = rows.shape
+            if rows.ndim > 1 and array.ndim > 2:
+                # All samples one after the other, those of each network from a place of its own on.
+                rows = rows + array.shape[-2] * HOST.asarray(range(axes[0]))[:, None]
+            if rows.ndim > 1:
+                array, rows = xp.reshape(array, (-1, array.shape[-1])), host.reshape(rows, (-1,))
+            integer = "int32" if math.prod(array.shape) < 2**31 else "int64"  # not every device has 64 bits
+            taken = xp.take(array, backend.asarray(rows, integer), axis=-2)
+            if len(axes) > 1:
+                taken = xp.reshape(taken, (*axes, array.shape[-1]))
+        return xp.astype(taken.mT, getattr(xp, self.dtype), copy=False)
+
+    def slices(self, at_once: int | None = None) -> list[slice]:
+        """Return the samples as slices of so many, by default as many as take 16 MiB."""
+        size, N = 8 * (self.X.shape[-1] + self.outputs) if at_once is None else 0, self.size
+        at_once = at_once or max(BLOCK // (size * math.prod(self.X.shape[:-2])), 1)
+        return [slice(start, min(start + at_once, N)) for start in range(0, N, at_once)]
+
+    def split(self, fraction: float) -> tuple[Samples, Samples]:
+        """Return two parts, of which the second holds a fraction of the samples, and of those of each class.
+
+        Which ones depends on the number of samples and on their classes alone.
+        """
+        N = self.size
+        validating = round(N * fraction) or 1
+        if validating >= N:
+            msg = f"validation_split of {fraction:g} leaves nothing to learn from {N} samples"
             raise ValueError(msg)
-        order = random_stream(0, Stream.VALIDATION).permutation(self.size)
+        order = random_stream(0, Stream.VALIDATION).permutation(N)
+        labels = self._labels()
+        if labels is not None:
+            order = _by_quantiles(order, labels)
         learned, held_out = host.sort(order[validating:]), host.sort(order[:validating])
-        return self._take(backend, learned), self._take(backend, held_out)
+        return self._part(learned, "to learn from"), self._part(held_out, "for validation")
+
+    def _part(self, chosen: Any, purpose: str) -> Samples:
+        part = replace(self, chosen=chosen, weight=None)
+        if self.weight is None:
+            return part
+        of = f"the sample_weight of the {part.size} samples {purpose}, which validation_split has chosen among all,"
+        indices = self.backend.asarray(chosen, "int32")
+        return replace(
+            part, weight=_of_mean_one(self.backend.xp, of, self.backend.xp.take(self.weight, indices, axis=-2))
+        )
 
     def first(self, count: int) -> Samples:
         """Return the first few samples, without their weights."""
         count = min(count, self.size)
-        return Samples(self.X[..., :count, :], self.Y[..., :count, :], None)
+        chosen = HOST.asarray(range(count)) if self.chosen is None else self.chosen[:count]
+        return replace(self, chosen=chosen, weight=None)
 
-    def _take(self, backend: Backend, numbers: Any) -> Samples:
-        xp, indices = backend.xp, backend.asarray(numbers, "int32")
-        X, Y = (xp.take(array, indices, axis=-2) for array in (self.X, self.Y))
-        return Samples(X, Y, None if self.weight is None else _of_mean_one(xp, xp.take(self.weight, indices, axis=-2)))
+    def _membership(self, which: slice) -> Array | None:
+        """Return columns of a 1 and zeros, which say of what class each sample is, or None if they do not."""
+        xp, targets = self.backend.xp, self.targets(which if self.chosen is None else self.chosen[which])
+        members = targets if targets.shape[-2] > 1 else xp.concat([1.0 - targets, targets], axis=-2)
+        known = self.classes is not None or (
+            bool(xp.all((members == 0.0) | (members == 1.0))) and bool(xp.all(xp.sum(members, axis=-2) == 1.0))
+        )
+        return members if known else None
 
-    def weighted_by_class(self, backend: Backend, class_weight: Any, dtype: str) -> Samples:
+    def _labels(self) -> Any:
+        """Return the class of each sample, a host array of shape (N,), or None if they are not of one class each."""
+        if self.Y.ndim > 2:
+            return None
+        labels = []
+        for which in self.slices():
+            members = self._membership(which)
+            if members is None:
+                return None
+            labels.append(host.argmax(self.backend.to_numpy(members), axis=-2))
+        return host.concat(labels)
+
+    def weighted_by_class(self, class_weight: Any) -> Samples:
         """Return the same samples, weighted by their classes too: a mapping of labels to weights, or "balanced"."""
-        xp, targets = backend.xp, self.Y
-        members = targets if targets.shape[-1] > 1 else xp.concat([1.0 - targets, targets], axis=-1)
+        backend, xp = self.backend, self.backend.xp
         balanced = isinstance(class_weight, str) and class_weight == "balanced"
-        given = None if balanced else _class_weights(class_weight, members.shape[-1], dtype)
-        if not bool(xp.all((members == 0.0) | (members == 1.0))) or not bool(xp.all(xp.sum(members, axis=-1) == 1.0)):
-            msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
-            raise ValueError(msg)
-        if given is not None:
-            each = backend.asarray(given, dtype)
+        given = None if balanced else _class_weights(class_weight, max(self.outputs, 2), self.dtype)
+        count: Any = 0.0
+        for which in self.slices():
+            members = self._membership(which)
+            if members is None:
+                msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
+                raise ValueError(msg)
+            counted = members if self.weight is None else members * self.weight[..., which, :].mT
+            count = count + xp.sum(counted, axis=-1, keepdims=True)
+        if given is None:
+            classes = xp.sum(xp.astype(count > 0.0, count.dtype), axis=-2, keepdims=True)
+            each = self.size / (classes * xp.where(count > 0.0, count, 1.0))
         else:
-            counted = members if self.weight is None else members * self.weight
-            count = xp.sum(counted, axis=-2, keepdims=True)
-            classes = xp.sum(xp.astype(count > 0.0, count.dtype), axis=-1, keepdims=True)
-            each = members.shape[-2] / (classes * xp.where(count > 0.0, count, 1.0))
-        weight = xp.sum(members * each, axis=-1, keepdims=True)
-        return self._replace(weight=_of_mean_one(xp, weight if self.weight is None else self.weight * weight))
-
-    def columns(self, networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array | None]:
-        """Return X, Y and the weights with a sample a column, for some of the networks."""
-        own = [array if array is None or array.ndim < 3 else array[networks] for array in self]
-        X, Y, weight = (array if array is None else array.mT for array in own)
-        return X, Y, weight
+            each = backend.asarray([[weight] for weight in given], self.dtype)
+        parts = [xp.sum(self._membership(which) * each, axis=-2, keepdims=True) for which in self.slices()]
+        weight = xp.concat(parts, axis=-1).mT
+        weight = weight if self.weight is None else self.weight * weight
+        of = f"class_weight{'' if self.weight is None else ' with sample_weight'}, for the classes that there are,"
+        return replace(self, weight=_of_mean_one(xp, of, weight))
 
 
-def _of_mean_one(xp: Any, weight: Array) -> Array:
+def _by_quantiles(order: Any, labels: Any) -> Any:
+    """Return an order of which every beginning holds the same fraction of each class, but for rounding."""
+    ordered = labels[order]
+    _, _, classes, counts = host.unique_all(ordered)
+    by_class = host.argsort(classes, stable=True)
+    starts = host.cumulative_sum(counts, include_initial=True)[:-1]
+    rank = host.empty_like(by_class)
+    rank[by_class] = HOST.asarray(range(order.shape[0])) - starts[classes[by_class]]
+    return order[host.argsort((rank + 0.5) / counts[classes], stable=True)]
+
+
+def _of_mean_one(xp: Any, of: str, weight: Array) -> Array:
     mean = xp.mean(weight, axis=-2, keepdims=True)
-    if not bool(xp.all((mean > 0.0) & xp.isfinite(mean))):
-        msg = "the weights of the samples, or of those to learn from or for validation, are all zero or too great"
+    if not bool(xp.all(xp.isfinite(mean))):
+        msg = f"{of} is too great to be added up"
+        raise ValueError(msg)
+    if not bool(xp.all(mean > 0.0)):
+        msg = f"{of} is zero throughout{', for one of the networks' if mean.ndim > 2 else ''}"
         raise ValueError(msg)
     return weight / mean
 
@@ -88,7 +224,7 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
     """Return samples as rows, checked and where the network computes.
 
     Targets of shape (N,) or (N, 1) for several outputs, or of shape (E, N, 1) for each network of an ensemble, are
-    labels, and become one-hot rows.
+    labels.
 
     Parameters
     ----------
@@ -99,22 +235,26 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
     settings : Settings
         Of the network: its `layer_list` and `ensemble`, and the `bounds` within which targets must lie.
     """
-    layer_list, ensemble = settings.layer_list, settings.ensemble
+    layer_list, ensemble, dtype = settings.layer_list, settings.ensemble, transfer.dtype
     (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
     xp, n_0, n_L = transfer.backend.xp, layer_list[0], layer_list[-1]
-    rows = sample_rows(xp, X_name, transfer.to_network(X_name, X), n_0, "first layer", ensemble)
-    targets, N = transfer.to_network(y_name, y), int(rows.shape[-2])
+    rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "first layer", ensemble)
+    extent(xp, X_name, rows, dtype)
+    targets, N, classes = brought(transfer, y_name, y), int(rows.shape[-2]), None
     if n_L > 1 and targets.shape and 0 not in targets.shape:
         lead = targets.shape[: 2 if _is_one_each(targets.shape, ensemble, n_L, N) else 1]
         if math.prod(targets.shape) == math.prod(lead):
-            _check_labels(xp, y_name, targets, n_L)
-            targets = xp.reshape(targets, (*lead, 1))
-            targets = xp.astype(targets == transfer.backend.asarray(range(n_L), transfer.dtype), targets.dtype)
-    targets = sample_rows(xp, y_name, targets, n_L, "last layer", ensemble, N)
+            _check_labels(xp, y_name, targets, n_L, dtype)
+            targets, classes = xp.reshape(targets, (*lead, 1)), n_L
+    if classes is None:
+        targets = sample_rows(y_name, targets, n_L, "last layer", ensemble, N)
+        _check_within(y_name, extent(xp, y_name, targets, dtype), settings.bounds)
+    elif not settings.bounds[0] <= 0.0 <= 1.0 <= settings.bounds[1]:
+        msg = f"{y_name} holds labels, but the activation of the last layer does not reach from 0 to 1"
+        raise ValueError(msg)
     if targets.shape[-2] != N:
         msg = f"{X_name} has {N} samples, but {y_name} has {targets.shape[-2]}"
         raise ValueError(msg)
-    _check_within(xp, y_name, targets, settings.bounds)
     weight = None
     if sample_weight is not None:
         weight = transfer.to_network(weight_name, sample_weight)
@@ -122,12 +262,35 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
         if tuple(weight.shape) not in shapes:
             msg = f"{weight_name} must have the shape {' or '.join(map(str, shapes))}, got {tuple(weight.shape)}"
             raise ValueError(msg)
-        finite_array(xp, weight_name, weight)
-        if bool(xp.any(weight < 0.0)):
+        if extent(xp, weight_name, weight, dtype)[0] < 0.0:
             msg = f"{weight_name} must not be negative"
             raise ValueError(msg)
-        weight = _of_mean_one(xp, weight[..., None])
-    return Samples(rows, targets, weight)
+        weight = _of_mean_one(xp, weight_name, weight[..., None])
+    return Samples(transfer.backend, dtype, rows, targets, weight, classes)
+
+
+def brought(transfer: Transfer, name: str, x: Any) -> Array:
+    """Return data where the network computes: in its precision, but for what is there already and takes much memory."""
+    backend, dtype = transfer.backend, transfer.dtype
+    if backend_of(x) != backend:
+        return transfer.to_network(name, x)
+    array = bring(name, x, backend)
+    return array if 8 * math.prod(array.shape) > BLOCK else backend.asarray(array, dtype)
+
+
+def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
+    """Return the least and the greatest entry, which tell whether all of them are finite in a precision.
+
+    A mask of the finite ones would take an eighth of the data, and a copy of it in the precision as much again.
+    """
+    if xp.isdtype(array.dtype, "bool"):
+        return float(xp.all(array)), float(xp.any(array))
+    least, greatest = float(xp.min(array)), float(xp.max(array))
+    limit = float(xp.finfo(getattr(xp, dtype)).max)
+    if not -limit <= least <= greatest <= limit:  # where there is a NaN, both are NaN
+        msg = f"{name} must be finite, but holds NaN or infinity (as {dtype})"
+        raise ValueError(msg)
+    return least, greatest
 
 
 def _is_one_each(shape: tuple[int, ...], ensemble: int | None, units: int, samples: int | None) -> bool:
@@ -138,14 +301,12 @@ def _is_one_each(shape: tuple[int, ...], ensemble: int | None, units: int, sampl
 
 
 def sample_rows(
-    xp: Any, name: str, array: Array, units: int, layer: str, ensemble: int | None = None, samples: int | None = None
+    name: str, array: Array, units: int, layer: str, ensemble: int | None = None, samples: int | None = None
 ) -> Array:
-    """Return finite samples as rows, of shape (N, units), or (E, N, units) where each network has its own.
+    """Return samples as rows, of shape (N, units), or (E, N, units) where each network has its own.
 
     Parameters
     ----------
-    xp : module
-        The array API namespace of the array.
     name : str
         What the caller calls it.
     array : array of shape (N, units), (N, units, 1), or (N,) where there is one unit
@@ -178,15 +339,14 @@ def sample_rows(
     if features != units:
         msg = f"{name} has the shape {came}, that is {features} a sample, but the {layer} has size {units}"
         raise ValueError(msg)
-    finite_array(xp, name, array)
-    return array if own else xp.reshape(array, (came[0], units))
+    return array[:, None] if array.ndim == 1 else array[..., 0] if array.ndim == 3 and not own else array
 
 
-def _check_labels(xp: Any, name: str, array: Array, classes: int) -> None:
+def _check_labels(xp: Any, name: str, array: Array, classes: int, dtype: str) -> None:
     """Make sure that an array holds the numbers of classes, counted from 0."""
-    finite_array(xp, name, array)
-    least, greatest = float(xp.min(array)), float(xp.max(array))
-    if least < 0 or greatest > classes - 1 or not bool(xp.all(xp.round(array) == array)):
+    least, greatest = extent(xp, name, array, dtype)
+    whole = not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.round(array) == array))
+    if least < 0 or greatest > classes - 1 or not whole:
         msg = (
             f"{name} of shape {tuple(array.shape)} holds labels of {classes} classes, whole numbers from 0 to "
             f"{classes - 1}, but it reaches from {least:g} to {greatest:g} or holds fractions"
@@ -194,9 +354,9 @@ def _check_labels(xp: Any, name: str, array: Array, classes: int) -> None:
         raise ValueError(msg)
 
 
-def _check_within(xp: Any, name: str, array: Array, bounds: tuple[float, float]) -> None:
+def _check_within(name: str, reach: tuple[float, float], bounds: tuple[float, float]) -> None:
     """Make sure that targets lie where the last activation can reach, rounding aside."""
-    least, greatest = float(xp.min(array)), float(xp.max(array))
+    least, greatest = reach
     if least < bounds[0] - 1e-6 or greatest > bounds[1] + 1e-6:
         msg = (
             f"{name} reaches from {least} to {greatest}, but the activation of the last layer only from "
@@ -223,8 +383,6 @@ class TrainingData(NamedTuple):
 
     Attributes
     ----------
-    backend : Backend
-        Where all of it is.
     samples : Samples
         To learn from.
     measured : Samples
@@ -233,15 +391,19 @@ class TrainingData(NamedTuple):
         For validation.
     """
 
-    backend: Backend
     samples: Samples
     measured: Samples
     held_out: Samples | None
 
+    @property
+    def backend(self) -> Backend:
+        """Where all of it is."""
+        return self.samples.backend
+
     def first(self, count: int) -> TrainingData:
         """Return the first few samples of each."""
         held_out = self.held_out and self.held_out.first(count)
-        return TrainingData(self.backend, self.samples.first(count), self.measured.first(count), held_out)
+        return TrainingData(self.samples.first(count), self.measured.first(count), held_out)
 
 
 def bring_training_data(
@@ -266,16 +428,15 @@ def bring_training_data(
     class_weight : mapping of label to weight, "balanced" or None
         How much the samples of a class count in training.
     """
-    backend = transfer.backend
-    with backend.on_device():
+    with transfer.backend.on_device():
         measured = bring_samples(transfer, given, settings)
         held_out = bring_samples(transfer, validation_data, settings) if validation_data else None
         if validation_split:
-            measured, held_out = measured.split(backend, validation_split)
+            measured, held_out = measured.split(validation_split)
         samples = measured
         if class_weight is not None:
-            samples = measured.weighted_by_class(backend, class_weight, transfer.dtype)
-    return TrainingData(backend, samples, measured, held_out)
+            samples = measured.weighted_by_class(class_weight)
+    return TrainingData(samples, measured, held_out)
 
 
 def named_validation_data(validation_data: Any) -> dict[str, Any]:

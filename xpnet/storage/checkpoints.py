@@ -73,7 +73,7 @@ def load_checkpoint(
     activations: Sequence[str | Activation] | None = None,
     loss: str | Loss | None = None,
     optimizer: str | Optimizer | None = None,
-    initializer: str | Initializer | None = None,
+    initializer: str | Initializer | Sequence[str | Initializer] | None = None,
 ) -> NeuralNetwork:
     """Return the network that was written into a file, to go on where it was.
 
@@ -121,7 +121,7 @@ def load_checkpoint(
     custom = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
     settings = built["settings"] | {name: value for name, value in custom.items() if value is not None}
     for name in _PARTS:
-        if settings[name] is None or (name == "activations" and None in settings[name]):
+        if settings[name] is None or (isinstance(settings[name], list) and None in settings[name]):
             msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
     try:

@@ -45,6 +45,16 @@ class Best(NamedTuple):
         return cls(loss, HOST.asarray(epoch, "int64"))
 
 
+def _chosen(backend: Backend, condition: Array, state: State, other: State) -> State:
+    """Return a state for the networks for which a condition on the host holds, and for the others another one."""
+    if bool(host.all(condition)):
+        return state
+    if not bool(host.any(condition)):
+        return other
+    with backend.on_device():
+        return state.where(backend.xp, backend.asarray(condition), other)
+
+
 @dataclass(frozen=True, eq=False)
 class EarlyStopping:
     """The best state of every network so far, and for how long there has been no better one.
@@ -87,10 +97,8 @@ class EarlyStopping:
         A network has improved where its loss is below its best by more than `tol`; one that has not improved for
         `patience` epochs is not looked at again.
         """
-        improved, best = self.waits & (loss < self.loss - tol), self.state
-        if bool(host.any(improved)):
-            with backend.on_device():
-                best = state.where(backend.xp, backend.asarray(improved), best)
+        improved = self.waits & (loss < self.loss - tol)
+        best = _chosen(backend, improved, state, self.state)
         waited = host.where(improved, 0, self.waited + 1)
         return EarlyStopping(
             best,
@@ -112,8 +120,7 @@ class EarlyStopping:
 
     def state_or(self, backend: Backend, other: State) -> State:
         """Return the best state, and the other one for networks that had no finite loss."""
-        with backend.on_device():
-            return self.state.where(backend.xp, backend.asarray(self.epoch >= 0), other)
+        return _chosen(backend, self.epoch >= 0, self.state, other)
 
     def moved(self, backend: Backend) -> EarlyStopping:
         """Return it with the state on another backend."""

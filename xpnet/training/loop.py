@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from xpnet._checks import number_from_zero, positive_integer, positive_number
+from xpnet._checks import boolean, function, number_from_zero, positive_integer, positive_number
 from xpnet._types import Array, State
 from xpnet.backends import HOST
 from xpnet.core.members import Members, joined
@@ -33,9 +33,9 @@ def train(
     rate = settings.per_member("learning_rate", learning_rate, positive_number)
     size = None if batch_size is None else positive_integer("batch_size", batch_size)
     at_once = None if members_at_once is None else positive_integer("members_at_once", members_at_once)
-    if not (schedule is None or callable(schedule)):
-        msg = f"schedule must be callable or None, got {schedule!r}"
-        raise TypeError(msg)
+    shuffle = boolean("shuffle", shuffle)
+    if schedule is not None:
+        function("schedule, such as xpnet.schedules.cosine(50),", schedule, "(xp, t, history)")
 
     data = options.data_for(network)
     backend, size = data.backend, min(size or data.samples.size, data.samples.size)
@@ -45,13 +45,10 @@ def train(
         each_rate = rate if isinstance(rate, tuple) else (rate,) * len(settings.seeds)
         rates = backend.asarray([[each] for each in each_rate] if settings.ensemble else rate, settings.dtype)
 
-    # Whatever a custom part may get wrong is found before anything has changed.
-    start = network._snapshot.moved(backend)
-    if factors:
-        for epoch in (network.epochs_trained, network.epochs_trained + options.epochs - 1):
-            factors(epoch)
-    members.dry_run(backend, start.state, data.samples, rates)
-    members.measure_epoch(data.first(2), options.metrics, start.theta, start.theta[..., 0])
+    if schedule is not None:
+        history = network._snapshot.history
+        members.try_schedule(schedule, history, steps, range(history.epochs, history.epochs + options.epochs))
+    _dry_run(members, data, options, network._snapshot.moved(backend), rates)
 
     judged_from = partial(_judged_from, members, data)
     run = Run(network, backend, options, judged_from=judged_from, cause=_cause(min(each_rate), max(each_rate)))
@@ -63,7 +60,7 @@ def train(
                 data.samples,
                 rates,
                 batch_size=size,
-                shuffle=bool(shuffle),
+                shuffle=shuffle,
                 factors=factors,
                 at_once=at_once,
             )
@@ -93,16 +90,15 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
 
     data = options.data_for(network)
     backend, xp = data.backend, data.backend.xp
-    start = network._snapshot.moved(backend)
-    members.measure_epoch(data.first(2), options.metrics, start.theta, start.theta[..., 0])
+    _dry_run(members, data, options, network._snapshot.moved(backend))
     with backend.on_device():
-        function = objective(
+        value_and_gradient = objective(
             xp,
             settings.layout,
             settings.activations,
             settings.loss,
             *data.samples.columns(),
-            settings.l2 * members.weights_mask(backend),
+            settings.l2 * xp.astype(members.weights_mask(backend), getattr(xp, settings.dtype)),
         )
 
     judged_from = partial(_judged_from, members, data)
@@ -123,7 +119,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
 
             lbfgs.minimize(
                 backend,
-                function,
+                value_and_gradient,
                 run.state.theta,
                 iterations=options.epochs,
                 gradient_tol=gradient_tol,
@@ -131,6 +127,20 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
             )
     finally:
         run.end()
+
+
+def _dry_run(
+    members: Members, data: TrainingData, options: TrainingOptions, now: Progress, rates: Array = None
+) -> None:
+    """Find whatever a custom part may get wrong, before anything has changed."""
+    members.try_parts(data.backend)
+    with data.backend.on_device():
+        if rates is not None:
+            members.try_update(data.backend, now.state, rates)
+        for samples in (data.measured, data.held_out):
+            if samples is not None:
+                members.check_metrics(samples, options.metrics)
+        members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[..., 0])
 
 
 def _judged_from(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from xpnet._checks import fraction, number_from_zero, positive_integer
+from xpnet._checks import boolean, fraction, number_from_zero, positive_integer
 from xpnet.callbacks import as_callbacks
 from xpnet.data.samples import TrainingData, bring_training_data, named_validation_data
-from xpnet.metrics import metrics_by_name
 
 
 def _optional_positive_integer(name: str, value: Any) -> int | None:
@@ -19,11 +18,12 @@ def _optional_positive_integer(name: str, value: Any) -> int | None:
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "epochs": positive_integer,
     "verbose_epoch": positive_integer,
+    "verbose": boolean,
+    "progress_bar": lambda name, value: None if value is None else boolean(name, value),
     "patience": _optional_positive_integer,
     "tol": lambda name, value: number_from_zero(name, value, "float64"),
     "validation_split": fraction,
     "validation_data": lambda name, value: named_validation_data(value),
-    "metrics": lambda name, value: metrics_by_name(value),
     "callbacks": lambda name, value: as_callbacks(value),
 }
 

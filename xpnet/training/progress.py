@@ -9,6 +9,7 @@ from typing import Any
 from xpnet._checks import finite_array, is_integer, same_shape, type_name
 from xpnet._types import Array, State
 from xpnet.backends import HOST, Backend
+from xpnet.core.contracts import started
 from xpnet.core.members import Members
 from xpnet.core.settings import Settings, public
 from xpnet.data.placement import bring, copied
@@ -47,7 +48,9 @@ class Progress(Snapshot):
     @classmethod
     def start(cls, settings: Settings, backend: Backend, draws: int = 0) -> Progress:
         """Return a network that is not trained, its parameters drawn after so many draws before."""
-        theta = Members(settings).draw(draws, backend, settings.layout)
+        members = Members(settings)
+        members.try_parts(backend)
+        theta = members.draw(draws, backend, settings.layout)
         return cls(
             settings=settings,
             backend=backend,
@@ -128,6 +131,7 @@ class Progress(Snapshot):
         if not is_integer(values["draws"]) or values["draws"] < 1:
             msg = f"draws must be a positive integer, got {values['draws']!r}"
             raise ValueError(msg)
+        Members(settings).try_parts(backend)
         state, early_stopping = _state_of(settings, backend, values), None
         if values["early_stopping"] is not None:
             best_state = _state_of(settings, backend, values["early_stopping"])
@@ -176,10 +180,4 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
 def new_optimizer_state(settings: Settings, backend: Backend, theta: Array) -> tuple[Array, ...]:
     """Return what the optimizer starts with, checked."""
     with backend.on_device():
-        optimizer_state = settings.optimizer.init(backend.xp, theta)
-    if not isinstance(optimizer_state, tuple):
-        msg = f"the optimizer's init must return a tuple of arrays, got {type(optimizer_state).__name__}"
-        raise TypeError(msg)
-    for array in optimizer_state:
-        same_shape("what the optimizer's init returns", array, settings.ensemble_shape, leading=True)
-    return optimizer_state
+        return started(backend.xp, settings.optimizer, theta)

@@ -121,7 +121,7 @@ def _progress_bar(options: TrainingOptions) -> Any:
     wanted = options.progress_bar
     if wanted is None and not (options.verbose and _is_terminal(sys.stderr)):
         return None
-    if wanted is not None and not wanted:
+    if wanted is False:
         return None
     try:
         from tqdm.auto import tqdm

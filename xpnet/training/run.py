@@ -63,7 +63,9 @@ class Run:
         self._start(self._now)
 
     def _start(self, now: Progress) -> None:
-        first, self._now, self._before = now.history.epochs, now, now
+        first, self._now = now.history.epochs, now
+        # Not the whole of it, which would keep its arrays as long as the training lasts.
+        self._best_before, self._waited_before = now.best, now.early_stopping is not None
         self.epochs = range(first, first + self._options.epochs)
         self._checked, self._checked_at = first, time.monotonic()
 
@@ -211,8 +213,8 @@ class Run:
         bad = self._first_bad(now.history)
         history = now.history if bad is None else now.history.until(bad)
         early_stopping = now.early_stopping
-        if history.epochs == self.epochs.start and self._before.early_stopping is None:
-            return now.replaced(history=history, early_stopping=None, best=self._before.best)
+        if history.epochs == self.epochs.start and not self._waited_before:
+            return now.replaced(history=history, early_stopping=None, best=self._best_before)
         if early_stopping is None or early_stopping.best is None:
             return now.replaced(history=history, early_stopping=None)
         theta, optimizer_state = early_stopping.state_or(now.backend, now.state)

@@ -1,0 +1,151 @@
+"""What custom parts must be and return: found out before anything is made with them.
+
+Built-in parts are held to the same by the tests, and are not looked at again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from reprlib import repr
+from typing import Any
+
+from xpnet._checks import finite_array, function, is_number, number_from_zero, same_library, same_shape
+from xpnet._types import Array, Namespace, State
+from xpnet.activations import Activation
+from xpnet.backends import HOST
+from xpnet.data.placement import bring
+from xpnet.initializers import Initializer
+from xpnet.losses import Loss
+from xpnet.optimizers import Optimizer
+
+# ---- What they are
+
+
+def check_activation(name: str, activation: Activation) -> None:
+    """Make sure that an activation is made of functions and bounds."""
+    function(f"{name}.forward", activation.forward, "(xp, Z)")
+    function(f"{name}.backward", activation.backward, "(xp, dA, Z, A)")
+    _check_bounds(name, activation.bounds)
+
+
+def check_loss(name: str, loss: Loss) -> None:
+    """Make sure that a loss is made of functions and bounds, and of a pair of activation and loss if of any."""
+    function(f"{name}.value", loss.value, "(xp, A, Y)")
+    function(f"{name}.gradient", loss.gradient, "(xp, A, Y)")
+    _check_bounds(name, loss.bounds)
+    if loss.canonical is None:
+        return
+    pair = loss.canonical
+    if not (isinstance(pair, tuple) and [type(each) for each in pair] == [Activation, Loss]):
+        msg = f"{name}.canonical must be None or a pair of an Activation and the Loss of its Z, got {repr(pair)}"
+        raise TypeError(msg)
+    check_activation(f"{name}.canonical[0]", pair[0])
+    check_loss(f"{name}.canonical[1]", pair[1])
+
+
+def check_optimizer(name: str, optimizer: Optimizer) -> None:
+    """Make sure that an optimizer is made of functions and a weight decay."""
+    function(f"{name}.init", optimizer.init, "(xp, theta)")
+    function(f"{name}.update", optimizer.update, "(xp, theta, dtheta, optimizer_state, learning_rate)")
+    number_from_zero(f"{name}.weight_decay", optimizer.weight_decay, "float64")
+
+
+def _check_bounds(name: str, bounds: Any) -> None:
+    if (
+        not (isinstance(bounds, tuple) and len(bounds) == 2 and all(map(is_number, bounds)))
+        or any(map(math.isnan, bounds))
+        or bounds[0] >= bounds[1]
+    ):
+        msg = f"{name}.bounds must be a pair of numbers, the least and the greatest, got {repr(bounds)}"
+        raise ValueError(msg)
+
+
+# ---- What they return
+
+
+def called(name: str, form: str, part: Callable[..., Any], *given: Any) -> Any:
+    """Call a function of a custom part, and say which one it was that failed."""
+    try:
+        return part(*given)
+    except Exception as error:
+        msg = f"{name} must be a function {form}, but it raised {type(error).__name__}: {error}"
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
+
+
+def array_like(what: str, returned: Any, shape: tuple[int, ...], like: Array) -> Array:
+    """Return what was returned, which must be an array of a shape, and of the library and the type of another one."""
+    same_shape(what, returned, shape)
+    same_library(what, returned, like)
+    if returned.dtype != like.dtype:
+        msg = f"{what} must be of {like.dtype}, got {returned.dtype}: use functions of xp and numbers of Python alone"
+        raise TypeError(msg)
+    return returned
+
+
+def try_activation(xp: Namespace, name: str, activation: Activation, Z: Array) -> None:
+    """Make sure that an activation returns what it must for some Z of shape (..., n, m)."""
+    forward, backward = f"{name}.forward", f"{name}.backward"
+    A = called(forward, "(xp, Z) -> A", activation.forward, xp, Z)
+    array_like(f"what {forward} returns for Z", A, Z.shape, Z)
+    dZ = called(backward, "(xp, dA, Z, A) -> dZ", activation.backward, xp, xp.ones_like(A), Z, A)
+    array_like(f"what {backward} returns for dA", dZ, Z.shape, Z)
+
+
+def try_loss(xp: Namespace, name: str, loss: Loss, A: Array) -> None:
+    """Make sure that a loss returns what it must for some outputs of shape (..., n, m)."""
+    value, gradient = f"{name}.value", f"{name}.gradient"
+    values = called(value, "(xp, A, Y)", loss.value, xp, A, A)
+    array_like(f"what {value} returns, one number a sample,", values, (*A.shape[:-2], A.shape[-1]), A)
+    array_like(f"what {gradient} returns", called(gradient, "(xp, A, Y)", loss.gradient, xp, A, A), A.shape, A)
+    if loss.canonical:
+        try_loss(xp, f"{name}.canonical[1]", loss.canonical[1], A)
+
+
+def started(xp: Namespace, optimizer: Optimizer, theta: Array) -> tuple[Array, ...]:
+    """Return what an optimizer starts with for parameters of shape (..., P)."""
+    state = called("optimizer.init", "(xp, theta) -> tuple of arrays", optimizer.init, xp, theta)
+    return _state("optimizer.init", state, theta)
+
+
+def _state(name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
+    if not isinstance(returned, tuple):
+        msg = f"{name} must return a tuple of arrays for the optimizer's state, got {repr(returned)}"
+        raise TypeError(msg)
+    for array in returned:
+        same_shape(f"an array of the state that {name} returns", array, theta.shape[:-1], leading=True)
+        same_library(f"an array of the state that {name} returns", array, theta)
+    return returned
+
+
+def try_update(xp: Namespace, optimizer: Optimizer, state: State, learning_rate: Array) -> None:
+    """Make sure that an optimizer's update returns what it must; the arrays of the state may be changed."""
+    name, before = "optimizer.update", [(array.shape, array) for array in state.optimizer_state]
+    theta, form = state.theta, "(xp, theta, dtheta, optimizer_state, learning_rate) -> (theta, optimizer_state)"
+    given = (xp, theta, xp.zeros_like(theta), state.optimizer_state, learning_rate)
+    returned = called(name, form, optimizer.update, *given)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        msg = f"{name} must return a pair (theta, optimizer_state), got {repr(returned)}"
+        raise TypeError(msg)
+    array_like(f"the theta that {name} returns", returned[0], theta.shape, theta)
+    after = _state(name, returned[1], theta)
+    if len(after) != len(before):
+        msg = f"the state that {name} returns must be of {len(before)} arrays as that of init, not {len(after)}"
+        raise ValueError(msg)
+    for array, (shape, like) in zip(after, before, strict=True):
+        array_like(f"an array of the state that {name} returns", array, shape, like)
+
+
+def drawn(name: str, initializer: Initializer, stream: Any, n_out: int, n_in: int) -> list[Array]:
+    """Return the weights and the biases that a custom initializer draws for one layer."""
+    pair = called(name, "(rng, n_out, n_in) -> (W, b)", initializer, stream, n_out, n_in)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        msg = f"{name} must return a pair (W, b), got {repr(pair)}"
+        raise TypeError(msg)
+    arrays = []
+    for which, array, shape in zip(("W", "b"), pair, ((n_out, n_in), (n_out, 1)), strict=True):
+        what = f"{which} of {name}"
+        arrays.append(bring(what, array, HOST, "float64"))
+        same_shape(what, arrays[-1], shape)
+        finite_array(HOST.xp, what, arrays[-1])
+    return arrays
