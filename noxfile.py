@@ -69,3 +69,10 @@ def benchmarks(session: nox.Session) -> None:
     session.install(".")
     for benchmark in ("per_sample", "ensembles"):
         session.run("python", f"benchmarks/{benchmark}.py", *session.posargs)
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """Attack xpnet for ten minutes with calls, files, Ctrl-C and kills; arguments after -- go to tests/stress.py."""
+    session.install(".[test]")
+    session.run("python", "tests/stress.py", *session.posargs)

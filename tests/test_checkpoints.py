@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from attacks import assert_a_killed_run_goes_on, assert_is_a_network, contents, mutated, mutated_arrays, write
 from safetensors.numpy import save_file
 
 from xpnet import Activation, NeuralNetwork, load_checkpoint, save_checkpoint
@@ -62,30 +59,8 @@ def test_what_was_trained_elsewhere_answers_here(backend, dtype, path):
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(path, tmp_path):
     """Killed at any moment, in the middle of a write too: every epoch is saved, and nothing can be tidied up."""
-    program = f"""
-import numpy as np
-from xpnet import NeuralNetwork, save_checkpoint
-X, Y = np.linspace(-1, 1, 14).reshape(7, 2), np.linspace(0, 1, 7)
-network = NeuralNetwork([2, 4, 1], optimizer="adam", seed=1)
-print("started", flush=True)
-network.train(X, Y, 0.05, epochs=100000, batch_size=3, shuffle=True, verbose=False,
-              callbacks=lambda n: save_checkpoint(n, {str(path)!r}))
-"""
     for delay in (0.05, 0.11):
-        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path) as process:
-            process.stdout.readline()
-            while not path.exists():
-                assert process.poll() is None, "the run ended before it saved anything"
-                time.sleep(0.01)
-            time.sleep(delay)
-            process.send_signal(signal.SIGKILL)
-        resumed = load_checkpoint(path)
-        epochs = resumed.epochs_trained
-        resumed.train(X, Y, 0.05, epochs=5, **OPTIONS)
-        whole = NeuralNetwork(LAYERS, optimizer="adam", seed=1)
-        whole.train(X, Y, 0.05, epochs=epochs + 5, **OPTIONS)
-        np.testing.assert_array_equal(resumed.theta, whole.theta)
-        assert resumed.epoch_loss == whole.epoch_loss
+        assert_a_killed_run_goes_on(path, "adam", delay, after_first_save=True)
         path.unlink()
 
 
@@ -191,22 +166,6 @@ def test_parts_of_a_users_own_are_handed_in_again(path):
     np.testing.assert_array_equal(loaded.predict(X), saved.predict(X))
 
 
-def contents(path):
-    """Return the text of a checkpoint, read, and its arrays."""
-    import xpnet.storage.checkpoints as module
-
-    with module._safetensors()[0](path, framework="numpy") as file:
-        return json.loads(file.metadata()["xpnet"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def write(path, text, tensors):
-    """Write a checkpoint with any text and any arrays, and a checksum that fits them."""
-    import xpnet.storage.checkpoints as module
-
-    text = text if isinstance(text, str) else json.dumps(text)
-    save_file(tensors, path, metadata={"xpnet": text, "sha256": module._digest(tensors, text)})
-
-
 def rewritten(path, **changes):
     text, tensors = contents(path)
     write(path, {**text, **changes}, tensors)
@@ -261,18 +220,6 @@ def test_a_right_checksum_is_no_proof_of_sense(change, path):
         load_checkpoint(path)
 
 
-def mutated(value, rng):
-    """Return something else in the place of a value of JSON, or somewhere within it."""
-    if isinstance(value, dict) and value and rng.random() < 0.9:
-        name = rng.choice(sorted(value))
-        return {**value, name: mutated(value[name], rng)}
-    if isinstance(value, list) and value and rng.random() < 0.5:
-        i = rng.integers(len(value))
-        return [*value[:i], mutated(value[i], rng), *value[i + 1 :]]
-    others = [None, True, -1, 0, 1, 2, 10**12, 0.5, 1e300, float("nan"), "", "relu", "huber", [], [1], {}, {"a": 1}]
-    return others[rng.integers(len(others))]
-
-
 def test_a_file_of_any_content_loads_or_says_what_is_wrong(path):
     """A file that loads is a network: it predicts and trains."""
     saved = NeuralNetwork(LAYERS, ensemble=2, optimizer="adam", seed=0)
@@ -280,20 +227,7 @@ def test_a_file_of_any_content_loads_or_says_what_is_wrong(path):
     save_checkpoint(saved, path)
     (text, tensors), rng, loaded, refused = contents(path), np.random.default_rng(0), 0, []
     for _ in range(400):
-        changed = dict(tensors)
-        if rng.random() < 0.5:
-            name = rng.choice(sorted(changed))
-            array = changed.pop(name)
-            kinds = [
-                array[:1],
-                array * np.nan,
-                array.astype("float16"),
-                array[None],
-                array.astype("int64"),
-                array * 0.5,
-            ]
-            if rng.random() < 0.8:
-                changed[name] = np.ascontiguousarray(kinds[rng.integers(len(kinds))])
+        changed = mutated_arrays(tensors, rng) if rng.random() < 0.5 else tensors
         write(path, mutated(text, rng) if rng.random() < 0.8 else text, changed)
         try:
             network = load_checkpoint(path)
@@ -301,9 +235,7 @@ def test_a_file_of_any_content_loads_or_says_what_is_wrong(path):
             refused.append(str(error))
         else:
             loaded += 1
-            assert np.isfinite(network.predict(X[:, : network.layer_list[0]])).all()
-            network.state_dict()
-            repr(network)
+            assert_is_a_network(network)
     assert 10 < loaded < 390
     assert all(str(path) in says for says in refused)
 

@@ -5,118 +5,18 @@ from __future__ import annotations
 import copy
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from attacks import RUNS, Steps, assert_free, assert_whole, interrupted_at, network_and_call, same, whole_run
+from oddities import X, Y
 
-import xpnet
-from xpnet import Callback, NeuralNetwork
+from xpnet import NeuralNetwork
 from xpnet.training.run import Run
-
-X = np.linspace(-1, 1, 24).reshape(12, 2)
-Y = np.linspace(0, 1, 12) ** 2
-FILES = [*Path(xpnet.__file__).parent.glob("training/*.py")]
-FILES += [Path(xpnet.__file__).parent / f"{name}.py" for name in ("network", "by_hand", "predictor")]
-
-
-def interrupted_at(position, call, *, every_instruction=False, again=None):
-    """Call with Ctrl-C at the position-th line of the code that runs a training; say whether there was one.
-
-    With `again` a second one comes so many calls and returns later.
-    """
-    files, left = {str(path) for path in FILES}, [position, again]
-
-    def trace(frame, event, argument):
-        if frame.f_code.co_filename not in files:
-            return None
-        if event == "call" and every_instruction:
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt  # which takes the trace function away
-        return trace
-
-    def profile(frame, event, argument):
-        if left[0] < 0 and frame.f_code.co_filename in files:
-            left[1] -= 1
-            if left[1] < 0:
-                raise KeyboardInterrupt
-
-    old_trace, old_profile = sys.gettrace(), sys.getprofile()
-    sys.settrace(trace)
-    if again is not None:
-        sys.setprofile(profile)
-    try:
-        call()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(old_trace)
-        sys.setprofile(old_profile)
-    return left[0] < 0
-
-
-class Steps(Callback):
-    """Keeps what the network was after every epoch."""
-
-    def __init__(self):
-        self.kept = []
-
-    def on_train_begin(self, network):
-        self.kept.append(self.of(network))
-
-    def on_epoch_end(self, network):
-        self.kept.append(self.of(network))
-
-    @staticmethod
-    def of(network):
-        snapshot = network._snapshot
-        return [np.array(array) for array in (snapshot.theta, *snapshot.optimizer_state)]
-
-
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-RUNS = {
-    "plain": {"epochs": 3, "batch_size": 5, "shuffle": True},
-    "reports": {"epochs": 3, "batch_size": None, "metrics": "r2_score"},
-    "early stopping": {"epochs": 5, "batch_size": 5, "validation_split": 0.3, "patience": 1},
-    "lbfgs": {"epochs": 2},
-    "lbfgs that stops early": {"epochs": 3, "validation_split": 0.3, "patience": 1},
-}
-
-
-def network_and_call(name, **more):
-    network, options = NeuralNetwork([2, 3, 1], optimizer="adam", seed=0), {**RUNS[name], **more}
-    if "lbfgs" in name:
-        return network, lambda: network.train_lbfgs(X, Y, verbose=False, **options)
-    rate = 0.5 if "patience" in options else 0.05
-    return network, lambda: network.train(X, Y, rate, verbose=name == "reports", verbose_epoch=1, **options)
-
-
-def assert_whole(network, steps, whole):
-    """The network is as after one of the epochs, record and all, and free to train."""
-    epochs = network.epochs_trained
-    np.testing.assert_array_equal(network.epoch_loss, whole.epoch_loss[:epochs])
-    best = network.best_epoch
-    if best is None:
-        assert same(Steps.of(network), steps.kept[epochs])
-    else:
-        watched = whole.history[whole.history.monitored][:epochs]
-        assert (best, network.best_loss) == (np.argmin(watched), watched.min())
-        assert same(Steps.of(network), steps.kept[best + 1])
-    assert network._snapshot.early_stopping is None
-    network.train(X, Y, 0.05, epochs=1, verbose=False)
-    assert network.epochs_trained == epochs + 1
 
 
 def assert_whole_wherever_interrupted(name, positions, **how):
-    steps = Steps()
-    whole, call = network_and_call(name, callbacks=steps)
-    call()
-    seen = 0
+    (whole, steps), seen = whole_run(name), 0
     for position in positions:
         network, call = network_and_call(name)
         came = interrupted_at(position, call, **how)
@@ -142,11 +42,7 @@ def test_a_second_ctrl_c_leaves_it_free_to_train(name):
     for position in range(0, 800, 5):
         network, call = network_and_call(name)
         twice += interrupted_at(position, call, again=int(rng.integers(12)))
-        epochs = network.epochs_trained
-        assert len(network.epoch_loss) == epochs
-        network.train(X, Y, 0.05, epochs=1, verbose=False)
-        assert network.epochs_trained == epochs + 1
-        assert network._snapshot.early_stopping is None
+        assert_free(network)
     assert twice > 60
 
 
