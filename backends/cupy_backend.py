@@ -14,7 +14,7 @@ import array_api_compat.cupy
 import cupy
 
 from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
-from xpnet.backends.numpy_backend import host_array
+from xpnet.backends.host import host_array
 from xpnet.backends.registry import CUDA_MEND
 
 

@@ -10,15 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy
 
 from xpnet.backends.base import Array, Backend, DeviceUnavailable
-
-
-def host_array(x: Any, dtype: str | None = None) -> Any:
-    """Return anything as a NumPy array; what is too great for the type becomes infinite, and never a mere warning."""
-    if isinstance(x, numpy.ma.MaskedArray) and numpy.ma.is_masked(x):
-        msg = "it is a masked array, whose masked values would be taken for numbers; fill them or drop them first"
-        raise ValueError(msg)
-    with numpy.errstate(over="ignore"):
-        return numpy.asarray(x, dtype=dtype)
+from xpnet.backends.host import host_array
 
 
 @cache

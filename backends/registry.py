@@ -93,6 +93,9 @@ def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backe
         msg = f"device must be a string such as 'cpu' or 'cuda:0', or a Backend, got {device!r}"
         raise TypeError(msg)
     if name is not None:
+        if not isinstance(name, str):
+            msg = f"name must be that of an array library, got {name!r}"
+            raise TypeError(msg)
         return load_backend(name).open(device)
     if device == "auto":
         try:

@@ -11,7 +11,8 @@ import array_api_strict
 import numpy
 
 from xpnet.backends.base import Array, DeviceUnavailable
-from xpnet.backends.numpy_backend import NumpyBackend, host_array
+from xpnet.backends.host import host_array
+from xpnet.backends.numpy_backend import NumpyBackend
 
 _HOST = "CPU_DEVICE"
 _Array = type(array_api_strict.asarray(0))  # the library keeps its class to itself

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from xpnet.backends.numpy_backend import NumpyBackend, host_array
+from xpnet.backends.host import host_array
+from xpnet.backends.numpy_backend import NumpyBackend
 
 
 def plain(x):

@@ -187,7 +187,7 @@ np.ones(3) np.ones((2,2)) np.ones((2,3,4)) np.ones((2,2,2,2)) np.ones((0,2)) np.
 np.ones((1,0,1)) np.array([None,1]) np.array([[],[]]) np.array([1,'a'],dtype=object) np.zeros(3,dtype='M8[s]')
 np.zeros(3,dtype='V4') np.zeros(3,dtype=[('x',float)]) record(np.ones(3)) np.ma.masked np.ma.ones(3)
 np.ma.masked_array([1.,2.],[True,False]) matrix([[1.,2.]]) strict(0.5) strict([1.,2.]) strict([1.,2.],'device1')
-strict([1],'no_x64','int32') strict(True) np.dtype('float64') np.float32 np.random.default_rng(0) Path('nowhere') open
+strict([1],'no_x64','int32') strict(True) np.dtype('float64') np.float32 np.random.default_rng(0) Path('nowhere')
 get_backend() Activation(1,1) Loss(1,1) Optimizer(1,1) Callback Callback() NeuralNetwork(seed=0) np.ones(12)
 np.ones((12,2)) np.full(12,nan) -np.ones(12) slice(3) ValueError {1:{}} [0.1,0.2] [1.0]*3
 """
@@ -409,7 +409,6 @@ PATHS += [
     "b'saved'",
     "Path('saved')",
     "'saved/x'",
-    "open",
     "'\\ud800'",
 ]
 

@@ -19,7 +19,7 @@ import numpy as np
 from attacks import ATTACKS, shrunk
 
 # How many of each in a turn.
-TURN = {"calls": 1000, "files": 200, "interrupts": 100, "kills": 2}
+TURN = {"calls": 200, "files": 40, "interrupts": 30, "kills": 1}
 PACKAGES = ["xpnet", "numpy", "array-api-compat", "array-api-strict", "scipy", "safetensors", "ndonnx"]
 
 

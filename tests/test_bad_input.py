@@ -36,7 +36,12 @@ BAD_TRAINING = [
     ("infinity in y", {"y": with_value(GOOD_Y, np.inf)}, ValueError, "y must be finite, but holds"),
     ("text", {"X": [["a", "b"]] * 7}, TypeError, "X must hold real numbers"),
     ("complex numbers", {"X": GOOD_X * 1j}, TypeError, "X must hold real numbers, got an array of complex128"),
-    ("objects", {"y": np.array([[None]] * 7)}, TypeError, "y must hold real numbers, got an array of object"),
+    (
+        "objects",
+        {"y": np.array([[None]] * 7)},
+        TypeError,
+        r"y cannot be made an array: it holds None at \[0, 0\], which is no number",
+    ),
     ("nothing", {"X": None}, TypeError, "X must hold real numbers"),
     ("ragged lists", {"X": [[1, 2], [3]]}, ValueError, "X cannot be made an array: .*inhomogeneous"),
     ("masked values", {"X": np.ma.masked_less(GOOD_X, 0)}, ValueError, "X cannot be made an array: .*masked"),

@@ -174,10 +174,10 @@ def rewritten(path, **changes):
 def test_an_older_or_newer_file_is_refused(path):
     save_checkpoint(network(), path)
     rewritten(path, format=2)
-    with pytest.raises(ValueError, match="has the older format 2, but this version of xpnet reads 3: write it anew"):
+    with pytest.raises(ValueError, match="has the older format 2, but this version of xpnet reads 4: write it anew"):
         load_checkpoint(path)
-    rewritten(path, format=4)
-    with pytest.raises(ValueError, match="has the newer format 4, but this version of xpnet reads 3: update xpnet"):
+    rewritten(path, format=5)
+    with pytest.raises(ValueError, match="has the newer format 5, but this version of xpnet reads 4: update xpnet"):
         load_checkpoint(path)
 
 
@@ -185,7 +185,7 @@ SENSELESS = [
     ("no JSON", lambda text, tensors: ("{", tensors)),
     ("nested without end", lambda text, tensors: ("[" * 100_000 + "]" * 100_000, tensors)),
     ("a list", lambda text, tensors: ([], tensors)),
-    ("no format", lambda text, tensors: ({**text, "format": "3"}, tensors)),
+    ("no format", lambda text, tensors: ({**text, "format": "4"}, tensors)),
     ("no settings", lambda text, tensors: ({**text, "settings": None}, tensors)),
     ("a setting less", lambda text, tensors: ({**text, "settings": dict(list(text["settings"].items())[1:])}, tensors)),
     ("no theta", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "theta"})),
@@ -442,3 +442,15 @@ def test_a_state_moves_from_network_to_network():
     other.train(X, Y, 0.05, epochs=1, **OPTIONS)
     assert not np.array_equal(other.theta, one.theta)
     assert one.epochs_trained == 3
+
+
+def test_what_each_network_has_of_its_own_is_no_text(path):
+    seeds = [0, 1, 2**32, 2**127 + 5]
+    saved = NeuralNetwork(LAYERS, ensemble=4, seed=seeds, l2=[0.1, 0.2, 0.3, 0.4], clip_norm=[1.0] * 4)
+    save_checkpoint(saved, path)
+    text, tensors = contents(path)
+    assert not {"seed", "l2", "clip_norm"} & text["settings"].keys()
+    assert tensors["each.seed"].shape == (4, 4)
+    loaded = load_checkpoint(path)
+    assert loaded.settings == saved.settings
+    assert loaded.seed == seeds

@@ -49,8 +49,8 @@ AT_ONCE = [
         r"activations\[0\].forward must be a function \(xp, Z\), got .* of \(Z\)",
     ),
     (identity(backward=lambda xp, dA: dA), TypeError, r"activations\[0\].backward must be a function \(xp, dA, Z, A\)"),
-    (identity(bounds=5), ValueError, r"activations\[0\].bounds must be a pair of numbers, .* got 5"),
-    (identity(bounds=(1.0, 0.0)), ValueError, r"activations\[0\].bounds must be a pair of numbers"),
+    (identity(bounds=5), ValueError, r"activations\[0\].bounds must be a pair of floats, .* got 5"),
+    (identity(bounds=(1.0, 0.0)), ValueError, r"activations\[0\].bounds must be a pair of floats"),
     (identity(forward=lambda xp, Z: None), TypeError, r"what activations\[0\].forward returns for Z must be an arr"),
     (identity(forward=lambda xp, Z: Z[:1, :]), ValueError, r"what activations\[0\].forward returns .* shape \(4, 3\)"),
     (
@@ -82,7 +82,7 @@ AT_ONCE = [
         TypeError,
         r"loss.canonical must be None or a pair of an Activation and the Loss of its Z, got 3",
     ),
-    (half(bounds=None), ValueError, "loss.bounds must be a pair of numbers"),
+    (half(bounds=None), ValueError, "loss.bounds must be a pair of floats"),
     (sgd(init=lambda xp, theta: [theta]), TypeError, r"optimizer.init must return a tuple of arrays"),
     (
         sgd(init=lambda xp, theta: (1.0,)),

@@ -47,7 +47,7 @@ def test_what_is_given_in_any_form_is_kept_in_one():
     settings = Settings(layer_list=range(1, 4), dropout=0.5, ensemble=2, seed=3, l2=[0.1, 0.2])
     assert settings.layer_list == (1, 2, 3)
     assert settings.dropout == (0.5,)
-    assert settings.seeds == (3, 4)
+    assert [*settings.seeds] == [3, 4]
     assert (settings.l2, settings.l1) == ((0.1, 0.2), 0.0)
     assert settings.ensemble_shape == (2,)
     assert settings.layout.size == 2 * 2 + 3 * 3

@@ -9,24 +9,28 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import suppress
 from numbers import Integral, Real
 from reprlib import repr
 from typing import Any, TypeVar
 
 from xpnet._types import Array
+from xpnet.backends import backend_of
 
 T = TypeVar("T")
+
+_NO_NUMBERS = ("bool", "timedelta64")  # which Python and NumPy count among the integers
 
 
 def is_integer(value: Any) -> bool:
     """Say whether a value is an integer."""
-    return isinstance(value, Integral) and not isinstance(value, bool)  # Python counts True among the integers
+    return isinstance(value, Integral) and type(value).__name__ not in _NO_NUMBERS
 
 
 def is_number(value: Any) -> bool:
     """Say whether a value is a real number."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, Real) and type(value).__name__ not in _NO_NUMBERS
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -96,11 +100,9 @@ def number_from_zero(name: str, value: Any, dtype: str) -> float:
 
 def listed(must: str, value: Any) -> list[Any]:
     """Return what has an order as a list; `must` says what it has to be."""
-    try:
-        if not isinstance(value, (str, bytes, Mapping, Set)):
+    with suppress(TypeError):
+        if not isinstance(value, (str, bytes, Mapping, Set, Iterator)):  # an iterator may never end
             return list(value)
-    except TypeError:
-        pass
     msg = f"{must}, got {repr(value)}"
     raise TypeError(msg)
 
@@ -121,28 +123,36 @@ def named(name: str, value: Any, known: Mapping[str, T], own: Any) -> T:
 
 def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool = False) -> None:
     """Make sure that something is an array and has a shape, or only begins with it."""
-    if not hasattr(array, "shape"):
+    came = getattr(array, "shape", None)
+    if not isinstance(came, tuple):
         msg = f"{name} must be an array, got {repr(array)}"
         raise TypeError(msg)
-    came = tuple(array.shape)
     if came[: len(shape) if leading else None] != tuple(shape):
         msg = f"{name} must have the shape {f'{tuple(shape)} + …' if leading else tuple(shape)}, got {came}"
         raise ValueError(msg)
 
 
-def same_library(name: str, array: Array, like: Array) -> None:
-    """Make sure that an array is of the library of another one."""
-    came, expected = (type(each).__module__.partition(".")[0] for each in (array, like))
-    if came != expected:
+def same_kind(name: str, array: Array, like: Array) -> None:
+    """Make sure that an array is one of the library of another one, and on its device."""
+    # What NumPy makes of an array without axes is a number of a type of its own.
+    if type(array) is not type(like) and not (array.shape == () and backend_of(array) == backend_of(like)):
+        came, expected = (type(each).__module__.partition(".")[0] for each in (array, like))
         msg = (
             f"{name} must be an array of {expected}, got a {type(array).__name__} of {came}: use functions of xp alone"
         )
         raise TypeError(msg)
+    if backend_of(array) != backend_of(like):
+        msg = f"{name} must be on {backend_of(like).device}, got an array on {backend_of(array).device}"
+        raise ValueError(msg)
 
 
 def real_array(xp: Any, name: str, array: Array, x: Any) -> None:
     """Make sure that an array holds real numbers; `x` is what it was made of."""
-    if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
+    try:
+        real = xp.isdtype(array.dtype, ("bool", "integral", "real floating"))
+    except TypeError:  # records have a type that is none
+        real = False
+    if not real:
         came = "an array" if x is array else f"a {type(x).__name__} that makes an array"
         msg = f"{name} must hold real numbers, got {came} of {array.dtype}"
         raise TypeError(msg)

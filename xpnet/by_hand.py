@@ -12,6 +12,7 @@ from xpnet._checks import finite_array, positive_number, same_shape
 from xpnet._types import Array
 from xpnet.activations import relu, sigmoid
 from xpnet.backends import HOST, Backend
+from xpnet.core.contracts import updated
 from xpnet.core.parameters import flatten
 from xpnet.core.propagation import Cache, backward, forward
 from xpnet.data.placement import Transfer, bring, place_of
@@ -139,29 +140,27 @@ class StepByStep(Predictor):
                 same_shape(name, array, self.parameters[name[1:]].shape)
                 finite_array(xp, name, array)
             snapshot = self._at(backend)
-            theta, optimizer_state = snapshot.state.copy(xp)  # for the update may change them in place
-            optimizer = self._members.optimizer(backend)
-            theta, optimizer_state = optimizer.update(xp, theta, flatten(xp, arrays), optimizer_state, learning_rate)
-            same_shape("theta of the optimizer's update", theta, self.theta.shape)
-            finite_array(xp, "what the update makes of theta", theta)
-            self._snapshot = snapshot.with_parameters(theta, optimizer_state)
+            state = snapshot.state.copy(xp)  # for the update may change it in place
+            state = updated(xp, self._members.optimizer(backend), state, flatten(xp, arrays), learning_rate)
+            finite_array(xp, "what the update makes of theta", state.theta)
+            self._snapshot = snapshot.with_parameters(*state)
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(−x)), which does not overflow."""
-        return self._elementwise(sigmoid.forward, x)
+        return self._elementwise("x", sigmoid.forward, x)
 
     def sigmoid_derivative(self, Z: Array) -> Array:
         """σ(Z) (1 − σ(Z))."""
-        return self._elementwise(lambda xp, Z: sigmoid.backward(xp, 1.0, Z, sigmoid.forward(xp, Z)), Z)
+        return self._elementwise("Z", lambda xp, Z: sigmoid.backward(xp, 1.0, Z, sigmoid.forward(xp, Z)), Z)
 
     def relu(self, x: Array) -> Array:
         """max(0, x)."""
-        return self._elementwise(relu.forward, x)
+        return self._elementwise("x", relu.forward, x)
 
-    def _elementwise(self, function: Callable[..., Array], x: Any) -> Array:
-        backend = place_of(x=x) or HOST
+    def _elementwise(self, name: str, function: Callable[..., Array], x: Any) -> Array:
+        backend = place_of(**{name: x}) or HOST
         with backend.on_device():
-            return function(backend.xp, bring("x", x, backend, self.dtype))
+            return function(backend.xp, bring(name, x, backend, self.dtype))
 
 
 def _outputs_and_targets(transfer: Transfer, AL: Any, name: str, Y: Any) -> tuple[Array, Array]:

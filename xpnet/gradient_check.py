@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, NamedTuple
 
 from xpnet._checks import positive_number
@@ -87,7 +88,13 @@ def gradient_check(
     report : GradientReport
         ``report.passed``, and ``print(report)`` for a table.
     """
+    if not isinstance(network, NeuralNetwork):
+        msg = f"network must be a NeuralNetwork, got {reprlib.repr(network)}"
+        raise TypeError(msg)
     step = positive_number("step", step, "float64")
+    if step > 1.0:
+        msg = f"step must be at most 1, got {step}"
+        raise ValueError(msg)
     tolerance = positive_number("tolerance", tolerance, "float64")
     if network.ensemble is not None:
         msg = "gradient_check looks at one network: give it a member of the ensemble"

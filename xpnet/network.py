@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from reprlib import repr
 from typing import Any, TypeAlias
 
 from xpnet import plotting
+from xpnet._checks import is_integer
 from xpnet._types import Array
 from xpnet.activations import Activation
 from xpnet.backends import HOST, Backend, get_backend
@@ -473,7 +474,10 @@ class NeuralNetwork(StepByStep):
         if self.ensemble is None:
             msg = "a network that is no ensemble has no members"
             raise ValueError(msg)
-        at = operator.index(i)
+        if not is_integer(i):
+            msg = f"i must be the number of a member, an integer, got {repr(i)}"
+            raise TypeError(msg)
+        at = int(i)
         if not -self.ensemble <= at < self.ensemble:
             msg = f"there is no member {i} of {self.ensemble}"
             raise IndexError(msg)

@@ -5,12 +5,11 @@ Built-in parts are held to the same by the tests, and are not looked at again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from reprlib import repr
 from typing import Any
 
-from xpnet._checks import finite_array, function, is_number, number_from_zero, same_library, same_shape
+from xpnet._checks import finite_array, function, number_from_zero, same_kind, same_shape
 from xpnet._types import Array, Namespace, State
 from xpnet.activations import Activation
 from xpnet.backends import HOST
@@ -52,12 +51,9 @@ def check_optimizer(name: str, optimizer: Optimizer) -> None:
 
 
 def _check_bounds(name: str, bounds: Any) -> None:
-    if (
-        not (isinstance(bounds, tuple) and len(bounds) == 2 and all(map(is_number, bounds)))
-        or any(map(math.isnan, bounds))
-        or bounds[0] >= bounds[1]
-    ):
-        msg = f"{name}.bounds must be a pair of numbers, the least and the greatest, got {repr(bounds)}"
+    pair = isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(each, (int, float)) for each in bounds)
+    if not pair or not bounds[0] < bounds[1]:
+        msg = f"{name}.bounds must be a pair of floats, the least and the greatest, got {repr(bounds)}"
         raise ValueError(msg)
 
 
@@ -76,7 +72,7 @@ def called(name: str, form: str, part: Callable[..., Any], *given: Any) -> Any:
 def array_like(what: str, returned: Any, shape: tuple[int, ...], like: Array) -> Array:
     """Return what was returned, which must be an array of a shape, and of the library and the type of another one."""
     same_shape(what, returned, shape)
-    same_library(what, returned, like)
+    same_kind(what, returned, like)
     if returned.dtype != like.dtype:
         msg = f"{what} must be of {like.dtype}, got {returned.dtype}: use functions of xp and numbers of Python alone"
         raise TypeError(msg)
@@ -114,15 +110,15 @@ def _state(name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
         raise TypeError(msg)
     for array in returned:
         same_shape(f"an array of the state that {name} returns", array, theta.shape[:-1], leading=True)
-        same_library(f"an array of the state that {name} returns", array, theta)
+        same_kind(f"an array of the state that {name} returns", array, theta)
     return returned
 
 
-def try_update(xp: Namespace, optimizer: Optimizer, state: State, learning_rate: Array) -> None:
-    """Make sure that an optimizer's update returns what it must; the arrays of the state may be changed."""
+def updated(xp: Namespace, optimizer: Optimizer, state: State, dtheta: Array, learning_rate: float | Array) -> State:
+    """Return what an optimizer's update makes of a state and a gradient, which may be changed in place."""
     name, before = "optimizer.update", [(array.shape, array) for array in state.optimizer_state]
     theta, form = state.theta, "(xp, theta, dtheta, optimizer_state, learning_rate) -> (theta, optimizer_state)"
-    given = (xp, theta, xp.zeros_like(theta), state.optimizer_state, learning_rate)
+    given = (xp, theta, dtheta, state.optimizer_state, learning_rate)
     returned = called(name, form, optimizer.update, *given)
     if not isinstance(returned, tuple) or len(returned) != 2:
         msg = f"{name} must return a pair (theta, optimizer_state), got {repr(returned)}"
@@ -134,6 +130,7 @@ def try_update(xp: Namespace, optimizer: Optimizer, state: State, learning_rate:
         raise ValueError(msg)
     for array, (shape, like) in zip(after, before, strict=True):
         array_like(f"an array of the state that {name} returns", array, shape, like)
+    return State(returned[0], after)
 
 
 def drawn(name: str, initializer: Initializer, stream: Any, n_out: int, n_in: int) -> list[Array]:

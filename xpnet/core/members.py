@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from xpnet._checks import finite_array, name_of, real_array, same_library, same_shape
+from xpnet._checks import finite_array, name_of, real_array, same_kind, same_shape
 from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import ACTIVATIONS
 from xpnet.backends import HOST, Backend, Stream, random_stream
-from xpnet.core.contracts import called, drawn, try_activation, try_loss, try_update
+from xpnet.core.contracts import called, drawn, try_activation, try_loss, updated
 from xpnet.core.epochs import Batches, Masks, Part
 from xpnet.core.parameters import Layout
 from xpnet.core.propagation import forward
@@ -135,7 +135,8 @@ class Members:
     def try_update(self, backend: Backend, state: State, rates: Array) -> None:
         """Find a custom optimizer that does not return what it must."""
         if name_of(self.settings.optimizer, OPTIMIZERS) is None:
-            try_update(backend.xp, self.settings.optimizer, state.copy(backend.xp), rates)
+            xp = backend.xp
+            updated(xp, self.settings.optimizer, state.copy(xp), xp.zeros_like(state.theta), rates)
 
     def parts(
         self,
@@ -300,7 +301,7 @@ class Members:
                     f"what {name} returns",
                 )
                 same_shape(f"metrics: {what}", value, tuple(layers[0][0].shape[:-2]))
-                same_library(f"metrics: {what}", value, theta)
+                same_kind(f"metrics: {what}", value, theta)
                 real_array(xp, f"metrics: {what}", value, value)
                 measured[name].append(value)
         return {name: _joined(xp, values) for name, values in measured.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from reprlib import repr
 from typing import Any
 
 from xpnet._checks import finite_array, same_shape
@@ -117,8 +118,8 @@ class Parameters(Mapping[str, Array]):
         self._network._assign({name: value})
 
     def _known(self, name: str) -> None:
-        if name not in self.layout.slots:
-            msg = f"no parameter {name!r}; there are {', '.join(self)}"
+        if not isinstance(name, str) or name not in self.layout.slots:
+            msg = f"no parameter {repr(name)}; there are {', '.join(self)}"
             raise KeyError(msg)
 
     def __iter__(self) -> Iterator[str]:

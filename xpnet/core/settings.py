@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import pairwise
 from reprlib import repr
 from typing import Any, Self
 
@@ -50,7 +52,15 @@ def layer_sizes(value: Any) -> tuple[int, ...]:
     if len(sizes) < 2:
         msg = f"layer_list needs at least two sizes, that of the inputs and that of the outputs, got {sizes}"
         raise ValueError(msg)
-    return tuple(positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes))
+    layers = tuple(positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes))
+    _refuse_beyond_memory("layer_list", layers, 1)
+    return layers
+
+
+def _refuse_beyond_memory(name: str, layers: Sequence[int], networks: int) -> None:
+    if 8 * networks * sum(n_out * (n_in + 1) for n_in, n_out in pairwise(layers)) > sys.maxsize:
+        msg = f"{name} asks for more parameters than any memory can hold"
+        raise ValueError(msg)
 
 
 def _check_layer_list(settings: Settings, value: Any) -> tuple[int, ...]:
@@ -58,16 +68,20 @@ def _check_layer_list(settings: Settings, value: Any) -> tuple[int, ...]:
 
 
 def _check_ensemble(settings: Settings, value: Any) -> int | None:
-    return None if value is None else positive_integer("ensemble", value)
+    if value is None:
+        return None
+    networks = positive_integer("ensemble", value)
+    _refuse_beyond_memory("ensemble", settings.layer_list, networks)
+    return networks
 
 
-def _check_seed(settings: Settings, value: Any) -> int | tuple[int, ...]:
+def _check_seed(settings: Settings, value: Any) -> int | Sequence[int]:
     if value is None:
         value = new_seed()
     if settings.ensemble is None:
         return one_seed(value)
     if is_integer(value):
-        return tuple(one_seed(value) + i for i in range(settings.ensemble))
+        return range(one_seed(value), one_seed(value) + settings.ensemble)
     seeds = listed("seed must be an integer, or a list of one for each network", value)
     if len(seeds) != settings.ensemble:
         msg = f"seed must be one integer, or {settings.ensemble}, one for each network, got {len(seeds)}"
@@ -111,7 +125,7 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
     (lowest, highest), (low, high) = activations[-1].bounds, loss.bounds
     if lowest < low or highest > high:
         msg = (
-            f"the loss is defined for outputs from {low:g} to {high:g}, but the last activation reaches "
+            f"activations: the loss is defined for outputs from {low:g} to {high:g}, but the last activation reaches "
             f"from {lowest:g} to {highest:g}: choose another for the last layer"
         )
         raise ValueError(msg)
@@ -208,7 +222,7 @@ class Settings:
     layer_list: tuple[int, ...] = _setting((1, 3, 1), _check_layer_list, "The sizes of the layers, inputs first.")
     ensemble: int | None = _setting(None, _check_ensemble, "The number of networks of an ensemble, or None.")
     dtype: str = _setting("float64", _check_dtype, "The precision of parameters and computation.")
-    seed: int | tuple[int, ...] = _setting(
+    seed: int | Sequence[int] = _setting(
         None, _check_seed, "The seed in use, or those of an ensemble.", per_member=True
     )
     loss: Loss = _setting("half_squared_error", _check_loss, "The loss that training minimises.")
@@ -272,9 +286,9 @@ class Settings:
         return () if self.ensemble is None else (self.ensemble,)
 
     @property
-    def seeds(self) -> tuple[int, ...]:
+    def seeds(self) -> Sequence[int]:
         """The seeds, one for each network."""
-        return self.seed if isinstance(self.seed, tuple) else (self.seed,)
+        return self.seed if isinstance(self.seed, Sequence) else (self.seed,)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -303,7 +317,7 @@ class Settings:
     def member(self, i: int) -> Settings:
         """Return the settings of one network of an ensemble, for a network of its own."""
         each = {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["per_member"]}
-        own = {name: value[i] for name, value in each.items() if isinstance(value, tuple)}
+        own = {name: value[i] for name, value in each.items() if isinstance(value, Sequence)}
         return self.replaced(ensemble=None, **own)
 
     # Settings do not change, so that a copy is itself; in a pickle built-in parts go by name, to be recognised again.
@@ -324,4 +338,4 @@ def _settings_of(given: Mapping[str, Any]) -> Settings:
 
 def public(value: Any) -> Any:
     """Return a setting as users see it: a list of their own where there are several values."""
-    return list(value) if type(value) is tuple else value
+    return list(value) if type(value) in (tuple, range) else value

@@ -26,7 +26,8 @@ def place_of(**data: Any) -> Backend | None:
         except TypeError as error:
             msg = f"{name}: {error}"
             raise TypeError(msg) from None
-        if getattr(x, "ndim", 0) > 0:
+        axes = getattr(x, "ndim", 0)
+        if isinstance(axes, int) and axes > 0:
             places[name] = backend
     for name, place in places.items():
         first = next(iter(places))
@@ -44,14 +45,15 @@ def bring(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Arra
     source = backend_of(x)
     try:
         array = source.asarray(x)
-    except TypeError as error:
+    except Exception as error:  # whatever NumPy, or what it asks for an array, complains of
         msg = f"{name} cannot be made an array: {error}"
-        raise TypeError(msg) from None
-    except ValueError as error:
-        msg = f"{name} cannot be made an array: {error}"
-        raise ValueError(msg) from None
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
     real_array(source.xp, name, array, x)
-    return backend.asarray(array if source.name == backend.name else source.to_numpy(array), dtype)
+    try:
+        return backend.asarray(array if source.name == backend.name else source.to_numpy(array), dtype)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} cannot be brought to {backend.device} of {backend.name} as {dtype or 'it is'}: {error}"
+        raise ValueError(msg) from error
 
 
 def copied(name: str, x: Any, backend: Backend, dtype: str) -> Array:

@@ -18,6 +18,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from reprlib import repr
 from typing import Any
 
 from xpnet._checks import is_integer
@@ -28,12 +29,13 @@ from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import Optimizer
-from xpnet.storage.files import write_whole
+from xpnet.storage.files import file_path, write_whole
 from xpnet.training.progress import Progress
 
-FORMAT = 3
+FORMAT = 4
 _TEXT = ("optimizer", "draws", "last_measured")  # what of a state is no array
 _PARTS = ("activations", "loss", "optimizer", "initializer")
+_PER_MEMBER = [field.name for field in fields(Settings) if field.metadata["per_member"]]
 
 
 def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> None:
@@ -48,22 +50,28 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
     """
     _, save = _safetensors()
     if not isinstance(network, NeuralNetwork):
-        msg = f"save_checkpoint takes a NeuralNetwork first and then a path, got {network!r}"
+        msg = f"save_checkpoint takes a NeuralNetwork first and then a path, got {repr(network)} as network"
         raise TypeError(msg)
-    state = network.state_dict()
+    path = file_path(path)
+    state, settings = network.state_dict(), network.settings
     del state["seed"]  # it is a setting, too
+    # What each network of an ensemble has of its own is an array, for a hundred thousand of them are no text.
+    each = {name: settings.pop(name) for name in _PER_MEMBER if isinstance(settings[name], list)}
     text = json.dumps(
         {
             "format": FORMAT,
-            "settings": {
-                name: _by_name(value) if name in _PARTS else value for name, value in network.settings.items()
-            },
+            "settings": {name: _by_name(value) if name in _PARTS else value for name, value in settings.items()},
             **{name: state.pop(name) for name in _TEXT},
             "recorded": list(state["history"]),
         }
     )
-    tensors = _flat(state)
-    write_whole(Path(path), save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)}))
+    tensors = _flat(
+        {
+            **state,
+            "each": {name: _words(values) if name == "seed" else HOST.asarray(values) for name, values in each.items()},
+        }
+    )
+    write_whole(path, save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)}))
 
 
 def load_checkpoint(
@@ -93,7 +101,7 @@ def load_checkpoint(
         written of a network with custom parts that are not given.
     """
     open_file, _ = _safetensors()
-    path = Path(path)
+    path = file_path(path)
     if not path.is_file():
         msg = f"there is no file {path}"
         raise FileNotFoundError(msg)
@@ -117,7 +125,7 @@ def load_checkpoint(
         raise ValueError(msg)
     backend = HOST if device is None else get_backend(device)
     # A checksum is no proof of sense: everything is checked before anything is made of it.
-    built = _parsed(path, text)
+    built = _parsed(path, text, tensors)
     custom = {"activations": activations, "loss": loss, "optimizer": optimizer, "initializer": initializer}
     settings = built["settings"] | {name: value for name, value in custom.items() if value is not None}
     for name in _PARTS:
@@ -132,8 +140,11 @@ def load_checkpoint(
     return NeuralNetwork._of(progress, follows_data=device is None)
 
 
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    """Return what the text of a file says, of which as much is sure as its own format tells."""
+def _parsed(path: Path, text: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Return what the text of a file says, of which as much is sure as its own format tells.
+
+    The settings that each network of an ensemble has of its own are taken from the arrays.
+    """
     try:
         built: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -148,6 +159,11 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         msg = f"{path} has the {age} format {number}, but this version of xpnet reads {FORMAT}: {fix}"
         raise ValueError(msg)
     settings, names = built.get("settings"), {field.name for field in fields(Settings)}
+    if isinstance(settings, dict):
+        for name in _PER_MEMBER:
+            values = tensors.pop(f"each.{name}", None)
+            if values is not None:
+                settings[name] = _integers(values) if name == "seed" else values.tolist()
     if not isinstance(settings, dict) or settings.keys() != names or not {*_TEXT, "recorded"} <= built.keys():
         msg = f"{path} holds no network: its text lacks something"
         raise ValueError(msg)
@@ -174,6 +190,19 @@ def _progress_of(
     state["history"] = {name: state["history"][name] for name in recorded}
     state |= {name: built[name] for name in _TEXT}
     return Progress.of(Settings.of(**settings), backend, {**state, "seed": settings["seed"]})
+
+
+def _words(seeds: Sequence[int]) -> Any:
+    """Return seeds of any length as rows of their 32 bits at a time, the lowest first."""
+    longest = max(max(seeds).bit_length(), 1)
+    return HOST.asarray([[seed >> bit & 0xFFFFFFFF for bit in range(0, longest, 32)] for seed in seeds], "uint32")
+
+
+def _integers(words: Any) -> Any:
+    """Return the seeds of which `_words` made rows; what is none of its rows as it is."""
+    if words.ndim != 2 or words.dtype != "uint32":
+        return words
+    return [sum(word << 32 * i for i, word in enumerate(row)) for row in words.tolist()]
 
 
 def _by_name(parts: Any) -> Any:

@@ -8,8 +8,32 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
+from reprlib import repr
+from typing import Any
 
 _ABANDONED = 3600.0  # seconds
+
+
+def file_path(path: Any) -> Path:
+    """Return what names a file as a path.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it cannot be one.
+    """
+    try:
+        named = os.fsdecode(path)
+        usable = b"\0" not in os.fsencode(named)
+    except UnicodeError:
+        usable = False
+    except TypeError:
+        msg = f"path must be the path of a file, got {repr(path)}"
+        raise TypeError(msg) from None
+    if not usable:
+        msg = f"path must be the path of a file, got {named!r}"
+        raise ValueError(msg)
+    return Path(named)
 
 
 def write_whole(path: Path, content: bytes) -> None:

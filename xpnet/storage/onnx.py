@@ -12,11 +12,11 @@ References
 from __future__ import annotations
 
 import os
+import reprlib
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from xpnet._checks import name_of
@@ -25,7 +25,7 @@ from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backends import HOST
 from xpnet.core.propagation import forward
 from xpnet.predictor import Predictor
-from xpnet.storage.files import write_whole
+from xpnet.storage.files import file_path, write_whole
 
 
 def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
@@ -52,7 +52,7 @@ def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
         was given.
     """
     if not isinstance(network, Predictor):
-        msg = f"export_onnx takes a NeuralNetwork first and then a path, got {network!r}"
+        msg = f"export_onnx takes a NeuralNetwork first and then a path, got {reprlib.repr(network)} as network"
         raise TypeError(msg)
     theta = HOST.asarray(network.backend.to_numpy(network.theta))
     write_onnx(path, network._settings.layout.layers(HOST.xp, theta), network.activations)
@@ -60,7 +60,7 @@ def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
 
 def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequence[Activation]) -> None:
     """Write layers on the host as an ONNX model; their leading axes lead the output too. Errors are `export_onnx`'s."""
-    ndonnx, operators = _libraries()
+    path, (ndonnx, operators) = file_path(path), _libraries()
     (W1, _), (WL, _) = layers[0], layers[-1]
 
     def product(A: Array, B: Array) -> Array:
@@ -86,7 +86,7 @@ def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequen
     for dim, size in zip(dims, (*WL.shape[:-2], 0, WL.shape[-2]), strict=True):
         dim.dim_value = size
     dims[-2].dim_param = "N"
-    write_whole(Path(path), model.SerializeToString())
+    write_whole(path, model.SerializeToString())
 
 
 def _libraries() -> tuple[Namespace, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from reprlib import repr
 from typing import Any
 
 from xpnet import plotting
@@ -146,7 +147,7 @@ class History(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         if name not in self:
-            msg = f"nothing was recorded as {name!r}; there are {', '.join(map(repr, self))}"
+            msg = f"nothing was recorded as {repr(name)}; there are {', '.join(map(repr, self))}"
             raise KeyError(msg)
         column = self.record.column(name)[: self.epochs] if self.epochs else host.zeros((0, *self.ensemble_shape))
         if column.shape[0] < self.epochs:  # it was not measured in the last epochs
@@ -162,7 +163,7 @@ class History(Mapping[str, Array]):
         return iter(self._names())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names()
+        return isinstance(name, str) and name in self._names()
 
     def __len__(self) -> int:
         return len(self._names())
@@ -187,30 +188,31 @@ class History(Mapping[str, Array]):
         cls, columns: Mapping[str, Any], ensemble_shape: tuple[int, ...], last_names: Iterable[str] | None = None
     ) -> History:
         """Return a history that holds what ``dict(history)`` gave of another, and its `last_names` where known."""
-        if not isinstance(columns, Mapping):
-            msg = f"a history is a mapping of names to arrays, got {columns!r}"
+        if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):
+            msg = f"a history is a mapping of names to arrays, got {repr(columns)}"
             raise TypeError(msg)
-        if last_names is not None and not (isinstance(last_names, (list, tuple)) and set(last_names) <= set(columns)):
-            msg = f"last_measured must be a list of names in history, got {last_names!r}"
+        known = isinstance(last_names, (list, tuple)) and all(name in [*columns] for name in last_names)
+        if last_names is not None and not known:
+            msg = f"last_measured must be a list of names in history, got {repr(last_names)}"
             raise ValueError(msg)
         history, epochs = cls(ensemble_shape), 0
-        arrays = {
-            str(name): copied(f"the history's {name}", values, HOST, "float64") for name, values in columns.items()
-        }
+        arrays = {name: copied(f"the history's {name}", values, HOST, "float64") for name, values in columns.items()}
         for name, array in arrays.items():
-            shape = (arrays["loss"].shape[0], *ensemble_shape) if "loss" in arrays else None
-            if array.shape != shape:
+            shape = (*arrays["loss"].shape[:1], *ensemble_shape) if "loss" in arrays else None
+            if array.shape != shape or not array.ndim:
                 msg = f"the history's {name} has the shape {tuple(array.shape)}, expected {shape or 'a loss beside it'}"
                 raise ValueError(msg)
             epochs = array.shape[0]
-        if last_names is None and epochs:
+        if not epochs:
+            return history
+        if last_names is None:
             last_names = tuple(name for name, array in arrays.items() if not bool(host.all(host.isnan(array[-1]))))
         record = history.record
         record.columns, record.read, record.unread = arrays, epochs, [None] * epochs
         for name, array in arrays.items():
             measured = ~host.all(host.isnan(array), axis=tuple(range(1, array.ndim)))
             record.first[name] = int(host.argmax(measured)) if name != "loss" else 0
-        record.names = [tuple(arrays)] * (epochs - 1) + [tuple(last_names or ())] * bool(epochs)
+        record.names = [tuple(arrays)] * (epochs - 1) + [tuple(last_names)]
         history.epochs = epochs
         return history
 

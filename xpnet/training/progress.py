@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr
 from typing import Any
 
 from xpnet._checks import finite_array, is_integer, same_shape, type_name
@@ -125,8 +126,8 @@ class Progress(Snapshot):
             msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
             raise ValueError(msg)
         ours, shape = kind_of(settings.optimizer), settings.ensemble_shape
-        if values["optimizer"] != ours:
-            msg = f"the state is of the optimizer {values['optimizer']}, but this network's is {ours}"
+        if not isinstance(values["optimizer"], str) or values["optimizer"] != ours:
+            msg = f"the state is of the optimizer {repr(values['optimizer'])}, but this network's is {ours!r}"
             raise ValueError(msg)
         if not is_integer(values["draws"]) or values["draws"] < 1:
             msg = f"draws must be a positive integer, got {values['draws']!r}"

@@ -1,0 +1,124 @@
+"""What people hold data in, as NumPy arrays: taken right, or refused with the fix.
+
+Lists, frames with columns of several types, and whatever else NumPy would make an array of objects of, or numbers that
+were none, is looked at here. Nothing is imported for it: a data frame is told by what it can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy
+
+
+def host_array(x: Any, dtype: str | None = None) -> Any:
+    """Return anything as a NumPy array; what is too great for the type becomes infinite, and never a mere warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it holds something that is no number, or that would be taken for another number than it is; the message says
+        what, as in "it is a masked array, …".
+    """
+    if not isinstance(x, numpy.ndarray):
+        x = _plain(x)
+    _refuse_masked(x)
+    with numpy.errstate(over="ignore"):
+        array = numpy.asarray(x)
+        if array.dtype.names:
+            fields = ", ".join(array.dtype.names)
+            msg = (
+                f"it is a structured array of the fields {fields}: numpy.lib.recfunctions.structured_to_unstructured "
+                "makes one of numbers"
+            )
+            raise TypeError(msg)
+        if array.dtype == object and array.ndim:
+            array = _numbers(array)
+        return numpy.asarray(array, dtype=dtype)
+
+
+def _plain(x: Any) -> Any:
+    """Return what NumPy can make an array of."""
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        msg = f"it is a sparse {type(x).__name__}: .toarray() makes an array of it"
+        raise TypeError(msg)
+    if hasattr(x, "dtypes") and hasattr(x, "columns"):  # a data frame of pandas or polars
+        names = list(x.columns)
+        columns = [x.iloc[:, i] for i in range(len(names))] if hasattr(x, "iloc") else [x[name] for name in names]
+        return _frame(names, columns)
+    if hasattr(x, "column_names") and hasattr(x, "schema"):  # a table of Arrow
+        return _frame(x.column_names, [x.column(i) for i in range(len(x.column_names))])
+    if hasattr(x, "to_numpy") and (hasattr(x, "isna") or hasattr(x, "null_count")):  # a single column
+        return _column("it", x)
+    if isinstance(x, (list, tuple)):
+        _refuse_in_list(x)
+    return x
+
+
+def _frame(names: list[Any], columns: list[Any]) -> Any:
+    arrays = [_column(f"its column {name!r}", column) for name, column in zip(names, columns, strict=True)]
+    return numpy.stack(arrays, axis=-1) if arrays else numpy.empty((0, 0))
+
+
+def _column(what: str, column: Any) -> Any:
+    """Return a column of a data frame as an array of numbers."""
+    missing = column.null_count if hasattr(column, "null_count") else column.isna().sum()
+    if callable(missing):
+        missing = missing()
+    kind = str(getattr(column, "dtype", getattr(column, "type", "")))
+    if int(missing):
+        msg = f"{what} has missing values ({int(missing)}): fill them or drop their rows first"
+        raise ValueError(msg)
+    if kind.lower().startswith(("category", "categorical", "enum", "dictionary")):
+        msg = f"{what} is of {kind}, which is no number: take its codes, or a column of 0 and 1 for each category"
+        raise TypeError(msg)
+    array = numpy.asarray(column.to_numpy())
+    if array.dtype == object:
+        array = _numbers(array, what)
+    if array.dtype.kind not in "biuf":
+        msg = f"{what} is of {kind}, which is no number: turn it into numbers, or leave it out"
+        raise TypeError(msg)
+    return array
+
+
+def _refuse_masked(x: Any) -> None:
+    if isinstance(x, numpy.ma.MaskedArray) and numpy.ma.is_masked(x):
+        msg = "it is a masked array, whose masked values would be taken for numbers; fill them or drop them first"
+        raise ValueError(msg)
+
+
+def _refuse_in_list(x: Sequence[Any]) -> None:
+    """Refuse, in a list of lists, what NumPy would take for something else or fail at."""
+    for kind in set(map(type, x)):  # a long list has few types
+        if issubclass(kind, (list, tuple)):
+            for each in x:
+                if type(each) is kind:
+                    _refuse_in_list(each)
+        elif issubclass(kind, numpy.ma.MaskedArray):
+            for each in x:
+                _refuse_masked(each)
+        elif hasattr(kind, "__dlpack__") and not issubclass(kind, (numpy.ndarray, numpy.generic)):
+            msg = f"it is a list of arrays of {kind.__module__.partition('.')[0]}: stack them into one array first"
+            raise TypeError(msg)
+
+
+def _numbers(array: Any, what: str = "it") -> Any:
+    """Return an array of objects as one of floats, if they are numbers."""
+    for index, each in numpy.ndenumerate(array):
+        if not isinstance(each, (Real, Decimal, numpy.bool)) or isinstance(each, numpy.timedelta64):
+            place = ", ".join(map(str, index))
+            msg = f"{what} holds {_few_words(each)} at [{place}], which is no number"
+            raise TypeError(msg)
+    try:
+        return array.astype("float64")
+    except OverflowError:
+        msg = f"{what} holds a number that is too great"
+        raise ValueError(msg) from None
+
+
+def _few_words(value: Any) -> str:
+    words = repr(value) if value is None or isinstance(value, (str, bytes)) else f"a {type(value).__name__}"
+    return words if len(words) < 40 else f"{words[:36]}…{words[-1]}"
