@@ -8,8 +8,10 @@ import pickle
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
-from xpnet import NeuralNetwork, get_backend
+from xpnet import NeuralNetwork, get_backend, load_checkpoint, save_checkpoint
+from xpnet.schedules import cosine
 from xpnet.training.history import History
 
 
@@ -265,3 +267,69 @@ def test_epochs_of_nan_are_never_handed_out_before_they_are_noticed(kept, X):
     assert len(handed_out) > linear.epochs_trained > 0
     assert all(np.isfinite(losses).all() for losses in handed_out)
     assert len(handed_out[-1]) == linear.epochs_trained
+
+
+# ---- A record that was cleared
+
+
+def trained_in_two(clear, path=None, **settings):
+    """Return a network that was trained twice, whose record was cleared in between or not."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((12, 2)), rng.random(12)
+    network = NeuralNetwork([2, 4, 1], optimizer="adam", dropout=0.3, seed=0, **settings)
+    options = {"verbose": False, "shuffle": True, "schedule": cosine(9), "metrics": "r2_score"}
+    network.train(X, y, 0.1, epochs=4, **options)
+    if clear:
+        network.clear_history()
+        assert list(network.history) == ["loss"]
+        assert network.epoch_loss == []
+    if path:
+        save_checkpoint(network, path)
+        network = load_checkpoint(path)
+    network.train(X, y, 0.1, epochs=3, **options)
+    return network
+
+
+@pytest.mark.parametrize("ensemble", [None, 3])
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_record_can_be_cleared_and_training_goes_on_alike(saved, ensemble, tmp_path):
+    path = tmp_path / "network.safetensors" if saved else None
+    whole, cleared = trained_in_two(False, ensemble=ensemble), trained_in_two(True, path, ensemble=ensemble)
+    np.testing.assert_array_equal(cleared.theta, whole.theta)
+    assert cleared.epochs_trained == whole.epochs_trained == 7
+    assert cleared.history.first_epoch == 4
+    for name in ("loss", "r2_score"):
+        np.testing.assert_array_equal(cleared.history[name], whole.history[name][4:])
+    for again in (copy.deepcopy(cleared), pickle.loads(pickle.dumps(cleared))):
+        assert again.history.first_epoch == 4
+        np.testing.assert_array_equal(again.history["loss"], cleared.history["loss"])
+
+
+def test_early_stopping_counts_all_epochs(rng):
+    X, y = rng.standard_normal((12, 2)), rng.random(12)
+    network = NeuralNetwork([2, 4, 1], seed=0)
+    network.train(X, y, 0.1, epochs=5, verbose=False)
+    network.clear_history()
+    network.train(X, y, 0.1, epochs=4, verbose=False, patience=10)
+    assert network.best_epoch == 5 + int(np.argmin(network.history["loss"]))
+
+
+def test_the_picture_of_a_cleared_record_begins_where_it_does(rng):
+    figure = trained_in_two(True).history.plot()
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [4, 5, 6]
+    plt.close(figure)
+
+
+def test_a_training_that_diverges_after_its_record_was_cleared_says_the_epoch(rng):
+    network = NeuralNetwork([2, 4, 1], activations=["relu", "identity"], seed=0)
+    X, y = rng.standard_normal((12, 2)), rng.random(12)
+    network.train(X, y, 0.01, epochs=3, verbose=False)
+    network.clear_history()
+    with pytest.raises(FloatingPointError, match=r"in epoch ([3-9]|\d\d+): "):
+        network.train(X, y, 1e9, epochs=50, verbose=False)
+    assert network.epochs_trained == 3 + len(network.epoch_loss)
+
+
+def test_a_callback_does_not_clear_the_record(rng):
+    with pytest.raises(RuntimeError, match="clear_history is refused while the network trains"):
+        NeuralNetwork([1, 1], seed=0).train([0.0], [0.5], 0.1, verbose=False, callbacks=lambda n: n.clear_history())

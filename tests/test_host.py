@@ -126,7 +126,7 @@ REFUSED = {
     "categories in polars": (
         pl.DataFrame({"a": ["u"]}, schema={"a": pl.Categorical}),
         TypeError,
-        "'a' is of Categorical",
+        "its column 'a' is of Categorical",
     ),
     "missing in Arrow": (pa.table({"a": [1, None, 2]}), ValueError, "its column 'a' has missing values"),
     "no two rows alike": ([[0.0], [0.0, 1.0]], ValueError, ".*inhomogeneous"),

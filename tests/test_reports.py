@@ -146,3 +146,31 @@ def test_a_program_without_a_console_trains_too(stream, network, data, monkeypat
     monkeypatch.setattr(sys, "stdout", None)
     network.train(*data, 0.1, epochs=2, verbose_epoch=1)
     assert network.epochs_trained == 2
+
+
+def test_ctrl_c_in_the_lock_of_the_bar_is_ctrl_c(data, monkeypatch):
+    """tqdm gives back a lock that it has not got yet, which is an error that hides the first one."""
+
+    class Bar:
+        def __init__(self, **_):
+            self.updates = 0
+
+        def update(self):
+            self.updates += 1
+            if self.updates == 3:
+                try:
+                    raise KeyboardInterrupt
+                finally:
+                    msg = "cannot release un-acquired lock"
+                    raise RuntimeError(msg)
+
+        def set_postfix_str(self, *_, **__): ...
+
+        def close(self): ...
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    network = NeuralNetwork([2, 3, 1], seed=0)
+    with pytest.raises(KeyboardInterrupt, match="training was interrupted in epoch 3"):
+        network.train(*data, 0.1, epochs=9, verbose=False, progress_bar=True)
+    assert network.epochs_trained == 3
+    network.train(*data, 0.1, epochs=1, verbose=False)

@@ -107,9 +107,13 @@ def listed(must: str, value: Any) -> list[Any]:
     raise TypeError(msg)
 
 
-def named(name: str, value: Any, known: Mapping[str, T], own: Any) -> T:
-    """Look a part up among those known by name; a custom one, of the type `own`, is returned as it is."""
+def named(
+    name: str, value: Any, known: Mapping[str, T], own: Any, check: Callable[[str, Any], object] | None = None
+) -> T:
+    """Look a part up among those known by name; a custom one, of the type `own`, is checked and returned as it is."""
     if isinstance(value, own):
+        if check is not None and name_of(value, known) is None:
+            check(name, value)
         return value  # type: ignore[no-any-return]
     if not isinstance(value, str):
         own_name = "function" if own is Callable else own.__name__
@@ -135,7 +139,8 @@ def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool
 def same_kind(name: str, array: Array, like: Array) -> None:
     """Make sure that an array is one of the library of another one, and on its device."""
     # What NumPy makes of an array without axes is a number of a type of its own.
-    if type(array) is not type(like) and not (array.shape == () and backend_of(array) == backend_of(like)):
+    number = array.shape == () and hasattr(array, "dtype") and backend_of(array) == backend_of(like)
+    if type(array) is not type(like) and not number:
         came, expected = (type(each).__module__.partition(".")[0] for each in (array, like))
         msg = (
             f"{name} must be an array of {expected}, got a {type(array).__name__} of {came}: use functions of xp alone"

@@ -30,6 +30,10 @@ class StepByStep(Predictor):
     def _forget_cache(self) -> None:
         self._cache: tuple[Backend, Cache] = (self.backend, [])
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What the last forward pass has kept can be had again, and may be many times the network.
+        return {**super().__getstate__(), "_cache": (self.backend, [])}
+
     @property
     def cache(self) -> list[tuple[Array, Array, Array, Array]]:
         """What the last `deep_forward` kept, layer by layer: (Z, W, b, A_prev)."""
@@ -142,7 +146,9 @@ class StepByStep(Predictor):
             snapshot = self._at(backend)
             state = snapshot.state.copy(xp)  # for the update may change it in place
             state = updated(xp, self._members.optimizer(backend), state, flatten(xp, arrays), learning_rate)
-            finite_array(xp, "what the update makes of theta", state.theta)
+            for what, array in (("theta", state.theta), *(("its state", array) for array in state.optimizer_state)):
+                if xp.isdtype(array.dtype, "real floating"):
+                    finite_array(xp, f"what optimizer.update makes of {what}", array)
             self._snapshot = snapshot.with_parameters(*state)
 
     def sigmoid(self, x: Array) -> Array:

@@ -106,8 +106,9 @@ def gradient_check(
         xp = backend.xp
         data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
         given = {"X": X, "y": y, "sample_weight": None}
+        theta = data.to_network("theta", network.theta)  # first, for not every device has double precision
         samples = bring_samples(data, given, network._settings)
-        theta, (columns, Y, _) = data.to_network("theta", network.theta), samples.columns()
+        columns, Y, _ = samples.columns()
 
         def value(theta: Array, X: Array) -> float:
             A, _ = forward(xp, X, layout.layers(xp, theta), activations)

@@ -225,7 +225,8 @@ class NeuralNetwork(StepByStep):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what it should be; the network is then unchanged.
+            If an argument is not what it should be; the network is then unchanged. Custom parts are tried before the
+            first epoch, too; one that fails only later leaves the network as it was after the last complete epoch.
         FloatingPointError
             If the loss or a parameter became NaN or infinite; the network is then as it was after the last good epoch.
             A network of an ensemble only stops learning then, its further losses are NaN, and the others go on.
@@ -418,6 +419,17 @@ class NeuralNetwork(StepByStep):
             optimizer_state = new_optimizer_state(snapshot.settings, snapshot.backend, theta)
             self._snapshot = snapshot.with_parameters(theta, optimizer_state)
 
+    def clear_history(self) -> None:
+        """Forget what was measured so far, and keep all else, the number of epochs included: training goes on alike.
+
+        (A schedule that judges by the losses, such as reduce on plateau, judges anew.)
+        """
+        with self._lock:
+            self._refuse_if_fixed("clear_history")
+            snapshot = self._snapshot
+            history = History(snapshot.settings.ensemble_shape, snapshot.history.epochs)
+            self._snapshot = snapshot.replaced(history=history)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what training has made of the network, on the host.
 
@@ -425,8 +437,8 @@ class NeuralNetwork(StepByStep):
         -------
         state : dict
             ``theta``, an array; ``optimizer``, its kind, and ``optimizer_state``, a list of arrays; ``history``, arrays
-            by name; ``last_measured``, what was measured in the last epoch; ``seed``, and ``draws``, how often
-            weights were drawn from it; ``best``, the ``loss`` and the
+            by name; ``first_epoch``, the number of the first epoch in them; ``last_measured``, what was measured in the
+            last one; ``seed``, and ``draws``, how often weights were drawn from it; ``best``, the ``loss`` and the
             ``epoch`` that early stopping went back to, or None; and in the middle of a training that may stop early
             ``early_stopping``, what it would go back to, else None.
         """
@@ -505,8 +517,8 @@ class NeuralNetwork(StepByStep):
             msg = "a network that is no ensemble has no best member"
             raise ValueError(msg)
         best, history = self._snapshot.best, self._snapshot.history
-        if not history.epochs:
-            msg = "the best member is that of an ensemble that was trained"
+        if not (best or history.last_names):
+            msg = "the best member is that of an ensemble that was trained, and whose losses are recorded"
             raise ValueError(msg)
         losses = best.loss if best else history.last()[history.monitored]
         finite = HOST.xp.isfinite(losses)

@@ -27,7 +27,7 @@ def draw_epoch_loss(axes: Any, epoch_loss: Sequence[float], *, log: bool = False
     log : bool
         Whether the axis of the loss is logarithmic.
     """
-    _draw_column(axes, epoch_loss, "tab:blue", "Epoch Loss")
+    _draw_column(axes, 0, epoch_loss, "tab:blue", "Epoch Loss")
     if log:
         _make_logarithmic(axes)
     axes.set(title="Epoch Loss Over Time", xlabel="Epoch", ylabel="Loss")
@@ -83,7 +83,7 @@ def _make_logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_formatter("{x:g}")
 
 
-def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
+def history_figure(columns: Mapping[str, Any], *, first_epoch: int = 0, log: bool = False) -> Any:
     """Draw what was recorded in every epoch: the losses in one field, each metric in another.
 
     Parameters
@@ -91,6 +91,8 @@ def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
     columns : mapping of str to host arrays of shape (epochs,) or (epochs, E)
         By name; what is called validation_x is drawn beside x. Of an ensemble the median is drawn, and a band that
         holds eight of ten.
+    first_epoch : int
+        The number of the first epoch.
     log : bool
         Whether the axis of the losses is logarithmic.
 
@@ -109,7 +111,7 @@ def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
     for axes, field in zip(grid[0], fields, strict=True):
         for name, color in ((field, "tab:blue"), (f"validation_{field}", "tab:orange")):
             if name in columns:
-                _draw_column(axes, columns[name], color, name.replace("_", " ").capitalize())
+                _draw_column(axes, first_epoch, columns[name], color, name.replace("_", " ").capitalize())
         if log and field == "loss" and any((column > 0.0).any() for column in columns.values()):
             _make_logarithmic(axes)
         title = field.replace("_", " ").capitalize()
@@ -120,14 +122,15 @@ def history_figure(columns: Mapping[str, Any], *, log: bool = False) -> Any:
     return figure
 
 
-def _draw_column(axes: Any, column: Any, color: str, label: str) -> None:
+def _draw_column(axes: Any, first_epoch: int, column: Any, color: str, label: str) -> None:
     """Draw figures of shape (epochs,), or of (epochs, E) the median and the range of eight of ten."""
+    epochs = range(first_epoch, first_epoch + len(column))
     if getattr(column, "ndim", 1) == 1:
-        axes.plot(column, color=color, label=label)
+        axes.plot(epochs, column, color=color, label=label)
         return
     # Those that have diverged are left out; statistics wants two of the others.
     rows = [[value for value in row if value == value] or [math.nan] for row in column.tolist()]
     tenths = [statistics.quantiles(row * (1 + (len(row) == 1)), n=10, method="inclusive") for row in rows]
     low, middle, high = ([cuts[i] for cuts in tenths] for i in (0, 4, 8))
-    axes.plot(middle, color=color, label=f"{label}, median of {column.shape[1]}")
-    axes.fill_between(range(len(rows)), low, high, color=color, alpha=0.25, linewidth=0, label="eight of ten")
+    axes.plot(epochs, middle, color=color, label=f"{label}, median of {column.shape[1]}")
+    axes.fill_between(epochs, low, high, color=color, alpha=0.25, linewidth=0, label="eight of ten")

@@ -50,6 +50,11 @@ def check_optimizer(name: str, optimizer: Optimizer) -> None:
     number_from_zero(f"{name}.weight_decay", optimizer.weight_decay, "float64")
 
 
+def check_initializer(name: str, initializer: Initializer) -> None:
+    """Make sure that an initializer is a function."""
+    function(name, initializer, "(rng, n_out, n_in)")
+
+
 def _check_bounds(name: str, bounds: Any) -> None:
     pair = isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(each, (int, float)) for each in bounds)
     if not pair or not bounds[0] < bounds[1]:

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from xpnet._checks import (
     fraction,
-    function,
     is_integer,
     is_number,
     listed,
@@ -36,7 +35,7 @@ from xpnet.activations import (
     softplus,
 )
 from xpnet.backends import HOST, new_seed
-from xpnet.core.contracts import check_activation, check_loss, check_optimizer
+from xpnet.core.contracts import check_activation, check_initializer, check_loss, check_optimizer
 from xpnet.core.parameters import Layout
 from xpnet.data.placement import bring, place_of
 from xpnet.initializers import INITIALIZERS, Initializer
@@ -109,9 +108,7 @@ def _check_dtype(settings: Settings, value: Any) -> str:
 
 
 def _check_loss(settings: Settings, value: Any) -> Loss:
-    loss = named("loss", value, LOSSES, Loss)
-    check_loss("loss", loss)
-    return loss
+    return named("loss", value, LOSSES, Loss, check_loss)
 
 
 def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]:
@@ -119,9 +116,9 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
     if value is None:
         value = [relu] * (layers - 1) + [loss.canonical[0] if loss.canonical else sigmoid]
     each = _one_per_layer("activations", value, layers, "layers after the inputs")
-    activations = tuple(named(f"activations[{l}]", part, ACTIVATIONS, Activation) for l, part in enumerate(each))
-    for l, activation in enumerate(activations):
-        check_activation(f"activations[{l}]", activation)
+    activations = tuple(
+        named(f"activations[{l}]", part, ACTIVATIONS, Activation, check_activation) for l, part in enumerate(each)
+    )
     (lowest, highest), (low, high) = activations[-1].bounds, loss.bounds
     if lowest < low or highest > high:
         msg = (
@@ -133,9 +130,7 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
 
 
 def _check_optimizer(settings: Settings, value: Any) -> Optimizer:
-    optimizer = named("optimizer", value, OPTIMIZERS, Optimizer)
-    check_optimizer("optimizer", optimizer)
-    return optimizer
+    return named("optimizer", value, OPTIMIZERS, Optimizer, check_optimizer)
 
 
 _KIN_OF_RELU = (relu, leaky_relu, elu, gelu, silu, softplus)
@@ -153,8 +148,9 @@ def _check_initializer(settings: Settings, value: Any) -> tuple[Initializer, ...
     elif isinstance(value, str) or not isinstance(value, Sequence):
         value = [named("initializer", value, INITIALIZERS, Callable)] * len(activations)
     each = _one_per_layer("initializer", value, len(activations), "layers after the inputs")
-    each = [named(f"initializer[{l}]", part, INITIALIZERS, Callable) for l, part in enumerate(each)]
-    return tuple(function(f"initializer[{l}]", part, "(rng, n_out, n_in)") for l, part in enumerate(each))
+    return tuple(
+        named(f"initializer[{l}]", part, INITIALIZERS, Callable, check_initializer) for l, part in enumerate(each)
+    )
 
 
 def _check_dropout(settings: Settings, value: Any) -> tuple[float, ...]:

@@ -275,7 +275,7 @@ def brought(transfer: Transfer, name: str, x: Any) -> Array:
     if backend_of(x) != backend:
         return transfer.to_network(name, x)
     array = bring(name, x, backend)
-    return array if 8 * math.prod(array.shape) > BLOCK else backend.asarray(array, dtype)
+    return array if 8 * math.prod(array.shape) > BLOCK else bring(name, array, backend, dtype)
 
 
 def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:

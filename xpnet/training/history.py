@@ -8,6 +8,7 @@ from reprlib import repr
 from typing import Any
 
 from xpnet import plotting
+from xpnet._checks import is_integer
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend
 from xpnet.data.placement import copied
@@ -100,37 +101,49 @@ class History(Mapping[str, Array]):
     ----------
     ensemble_shape : tuple of int
         () for one network, (E,) for an ensemble.
+    first_epoch : int
+        The number of the first epoch that is recorded; not 0 where those before were forgotten.
+
+    Attributes
+    ----------
+    epochs : int
+        How many epochs there were, recorded or forgotten.
     """
 
-    def __init__(self, ensemble_shape: tuple[int, ...] = ()) -> None:
-        self.ensemble_shape = ensemble_shape
-        self.epochs = 0
+    def __init__(self, ensemble_shape: tuple[int, ...] = (), first_epoch: int = 0) -> None:
+        self.ensemble_shape, self.first_epoch = ensemble_shape, first_epoch
+        self.epochs = first_epoch
         # Histories that follow each other share a record, of which each knows how much is its own.
         self.record = _Record(ensemble_shape)
 
     def with_epoch(self, backend: Backend, measured: Mapping[str, Array]) -> History:
         """Return a history with one more epoch: arrays of shape `ensemble_shape` on a backend, by name."""
-        return self._of(self.record.extended(self.epochs, backend, measured), self.epochs + 1)
+        return self._of(self.record.extended(self._recorded, backend, measured), self.epochs + 1)
 
     def _of(self, record: _Record, epochs: int) -> History:
         history = History.__new__(History)
-        history.ensemble_shape, history.record, history.epochs = self.ensemble_shape, record, epochs
+        history.ensemble_shape, history.first_epoch = self.ensemble_shape, self.first_epoch
+        history.record, history.epochs = record, epochs
         return history
+
+    @property
+    def _recorded(self) -> int:
+        return self.epochs - self.first_epoch
 
     def until(self, epochs: int) -> History:
         """Return a history of the first epochs alone."""
-        return self._of(self.record, min(self.epochs, epochs))
+        return self._of(self.record, max(min(self.epochs, epochs), self.first_epoch))
 
     def settled(self) -> History:
         """Return a history without the last epochs in which no network's loss is finite: they are not to be kept."""
         finite = host.isfinite(self["loss"])
         kept = host.nonzero(host.any(finite, axis=tuple(range(1, finite.ndim))))[0]
-        return self.until(int(kept[-1]) + 1 if kept.size else 0)
+        return self.until(self.first_epoch + (int(kept[-1]) + 1 if kept.size else 0))
 
     @property
     def last_names(self) -> tuple[str, ...]:
         """What was measured in the last epoch."""
-        return self.record.names[self.epochs - 1] if self.epochs else ()
+        return self.record.names[self._recorded - 1] if self._recorded else ()
 
     @property
     def monitored(self) -> str:
@@ -139,7 +152,7 @@ class History(Mapping[str, Array]):
 
     def since(self, name: str, epoch: int) -> Array:
         """Return what was measured from an epoch on."""
-        return self[name][epoch:] if name in self else self["loss"][:0]
+        return self[name][max(epoch - self.first_epoch, 0) :] if name in self else self["loss"][:0]
 
     def last(self) -> dict[str, Array]:
         """Return what was measured in the last epoch."""
@@ -149,15 +162,16 @@ class History(Mapping[str, Array]):
         if name not in self:
             msg = f"nothing was recorded as {repr(name)}; there are {', '.join(map(repr, self))}"
             raise KeyError(msg)
-        column = self.record.column(name)[: self.epochs] if self.epochs else host.zeros((0, *self.ensemble_shape))
-        if column.shape[0] < self.epochs:  # it was not measured in the last epochs
-            missing = host.full((self.epochs - column.shape[0], *self.ensemble_shape), host.nan)
+        epochs = self._recorded
+        column = self.record.column(name)[:epochs] if epochs else host.zeros((0, *self.ensemble_shape))
+        if column.shape[0] < epochs:  # it was not measured in the last epochs
+            missing = host.full((epochs - column.shape[0], *self.ensemble_shape), host.nan)
             column = host.concat([column, missing])
         column.flags.writeable = False
         return column
 
     def _names(self) -> list[str]:
-        return self.record.names_until(self.epochs) or ["loss"]
+        return self.record.names_until(self._recorded) or ["loss"]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
@@ -177,25 +191,34 @@ class History(Mapping[str, Array]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         settled = self.settled()
-        return History.of, (dict(settled), self.ensemble_shape, settled.last_names)
+        return History.of, (dict(settled), self.ensemble_shape, settled.last_names, self.first_epoch)
 
     def member(self, i: int) -> History:
         """Return the record of one network of an ensemble."""
-        return History.of({name: self[name][:, i] for name in self}, (), self.last_names)
+        return History.of({name: self[name][:, i] for name in self}, (), self.last_names, self.first_epoch)
 
     @classmethod
     def of(
-        cls, columns: Mapping[str, Any], ensemble_shape: tuple[int, ...], last_names: Iterable[str] | None = None
+        cls,
+        columns: Mapping[str, Any],
+        ensemble_shape: tuple[int, ...],
+        last_names: Iterable[str] | None = None,
+        first_epoch: Any = 0,
     ) -> History:
         """Return a history that holds what ``dict(history)`` gave of another, and its `last_names` where known."""
+        if not is_integer(first_epoch) or first_epoch < 0:
+            msg = f"first_epoch must be the number of an epoch, got {repr(first_epoch)}"
+            raise ValueError(msg)
         if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):
             msg = f"a history is a mapping of names to arrays, got {repr(columns)}"
             raise TypeError(msg)
-        known = isinstance(last_names, (list, tuple)) and all(name in [*columns] for name in last_names)
+        known = isinstance(last_names, (list, tuple)) and all(
+            isinstance(name, str) and name in columns for name in last_names
+        )
         if last_names is not None and not known:
             msg = f"last_measured must be a list of names in history, got {repr(last_names)}"
             raise ValueError(msg)
-        history, epochs = cls(ensemble_shape), 0
+        history, epochs = cls(ensemble_shape, int(first_epoch)), 0
         arrays = {name: copied(f"the history's {name}", values, HOST, "float64") for name, values in columns.items()}
         for name, array in arrays.items():
             shape = (*arrays["loss"].shape[:1], *ensemble_shape) if "loss" in arrays else None
@@ -213,7 +236,7 @@ class History(Mapping[str, Array]):
             measured = ~host.all(host.isnan(array), axis=tuple(range(1, array.ndim)))
             record.first[name] = int(host.argmax(measured)) if name != "loss" else 0
         record.names = [tuple(arrays)] * (epochs - 1) + [tuple(last_names)]
-        history.epochs = epochs
+        history.epochs += epochs
         return history
 
     def plot(self, *, log: bool = False) -> Any:
@@ -229,4 +252,4 @@ class History(Mapping[str, Array]):
         ImportError
             If matplotlib is not installed.
         """
-        return plotting.history_figure(dict(self), log=log)
+        return plotting.history_figure(dict(self), first_epoch=self.first_epoch, log=log)

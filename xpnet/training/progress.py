@@ -19,7 +19,10 @@ from xpnet.predictor import Snapshot
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.history import History
 
-_KEPT = ("theta", "optimizer", "optimizer_state", "history", "last_measured", "seed", "draws", "best", "early_stopping")
+_KEPT = (
+    *("theta", "optimizer", "optimizer_state", "history", "first_epoch", "last_measured", "seed", "draws"),
+    *("best", "early_stopping"),
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,6 +108,7 @@ class Progress(Snapshot):
             "optimizer": kind_of(self.settings.optimizer),
             "optimizer_state": list(optimizer_state),
             "history": {name: HOST.xp.asarray(history[name], copy=True) for name in history},
+            "first_epoch": history.first_epoch,
             "last_measured": list(history.last_names),
             "seed": public(self.settings.seed),
             "draws": self.draws,
@@ -143,7 +147,7 @@ class Progress(Snapshot):
             theta=state.theta,
             optimizer_state=state.optimizer_state,
             draws=int(values["draws"]),
-            history=History.of(values["history"], shape, values["last_measured"]),
+            history=History.of(values["history"], shape, values["last_measured"], values["first_epoch"]),
             best=None if values["best"] is None else Best.of(values["best"], shape),
             early_stopping=early_stopping,
         )
@@ -157,8 +161,10 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
             raise ValueError(msg)
     given = values["optimizer_state"]
     same_shape("theta", values["theta"], (*settings.ensemble_shape, settings.layout.size))
-    if not isinstance(given, (tuple, list)) or not all(hasattr(array, "shape") for array in given):
-        msg = f"optimizer_state must be a list of arrays, got {given!r}"
+    if not isinstance(given, (tuple, list)) or not all(
+        isinstance(getattr(array, "shape", None), tuple) for array in given
+    ):
+        msg = f"optimizer_state must be a list of arrays, got {repr(given)}"
         raise TypeError(msg)
     theta = copied("theta", values["theta"], backend, settings.dtype)
     expected = new_optimizer_state(settings, backend, theta)

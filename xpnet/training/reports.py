@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xpnet._types import Array
@@ -38,14 +40,16 @@ class Reports:
     def after_epoch(self, epoch: int, history: History) -> None:
         """Report an epoch where that is due."""
         if self._bar is not None:
-            self._bar.update()
+            with _heard_interrupts():
+                self._bar.update()
         if self.due(epoch):
             self._print(f"Epoch {epoch} {_line(history)}")
 
     def checked(self, history: History) -> None:
         """Show the losses on the bar, when they have been waited for anyway."""
         if self._bar is not None:
-            self._bar.set_postfix_str(_losses(history), refresh=False)
+            with _heard_interrupts():
+                self._bar.set_postfix_str(_losses(history), refresh=False)
 
     def ended(self, history: History, best: Best | None) -> None:
         """Report to which epoch an early stopping goes back."""
@@ -62,13 +66,26 @@ class Reports:
     def close(self) -> None:
         """Take the progress bar away."""
         if self._bar is not None:
-            self._bar.close()
+            with _heard_interrupts():
+                self._bar.close()
 
     def _print(self, line: str) -> None:
         if self._bar is None:
             print(line)
         else:
-            self._bar.write(line)
+            with _heard_interrupts():
+                self._bar.write(line)
+
+
+@contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be Ctrl-C: where it comes while tqdm takes its lock, giving the lock back is an error of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def _line(history: History) -> str:
