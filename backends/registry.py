@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -53,7 +54,8 @@ def load_backend(name: str) -> type[Backend]:
     if name in _BUILT_IN:
         module, attribute, mend = _BUILT_IN[name]
         try:
-            return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+            # Looking it up first, for importing what is imported takes as long as a small matrix product.
+            return getattr(sys.modules.get(module) or import_module(module), attribute)  # type: ignore[no-any-return]
         except ImportError as error:
             missing = isinstance(error, ModuleNotFoundError) and error.name == name
             reason = "is not installed" if missing else f"is installed but cannot be imported ({first_line(error)})"
@@ -113,6 +115,13 @@ def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backe
         raise DeviceUnavailable(msg) from error.__cause__
 
 
+@cache
+def _library_of(kind: type) -> str | None:
+    """Return which of the libraries that have a backend a class comes from, or one that it is derived from."""
+    libraries = [cls.__module__.partition(".")[0] for cls in kind.__mro__]
+    return next((library for library in libraries if library in backend_names()), None)
+
+
 def backend_of(x: Array | Any) -> Backend:
     """Return the backend where an array lives; lists, numbers, data frames and the like live on the host, in NumPy.
 
@@ -121,14 +130,13 @@ def backend_of(x: Array | Any) -> Backend:
     TypeError
         If `x` is an array of a library that has no backend.
     """
-    libraries = [cls.__module__.partition(".")[0] for cls in type(x).__mro__]
-    for library in libraries:
-        if library in backend_names():
-            return load_backend(library).of(x)
+    library = _library_of(type(x))
+    if library is not None:
+        return load_backend(library).of(x)
     if hasattr(x, "__dlpack__"):
         msg = (
-            f"an array of {libraries[0]} has no backend here (known are {', '.join(backend_names())}); "
-            "numpy.from_dlpack or cupy.from_dlpack hands it over without a copy"
+            f"an array of {type(x).__module__.partition('.')[0]} has no backend here (known are "
+            f"{', '.join(backend_names())}); numpy.from_dlpack or cupy.from_dlpack hands it over without a copy"
         )
         raise TypeError(msg)
     return load_backend("numpy").of(x)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reprlib import repr
 from typing import Any, NamedTuple
 
-from xpnet._checks import is_number, number_from_zero, type_name
+from xpnet._checks import is_number, number_from_zero
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, Stream, backend_of, random_stream
 from xpnet.data.placement import Transfer, bring
@@ -64,7 +64,8 @@ class Samples:
     @property
     def are_ready(self) -> bool:
         """Whether columns of a slice of them are views."""
-        precise = all(type_name(array.dtype) == self.dtype for array in (self.X, self.Y))
+        dtype = getattr(self.backend.xp, self.dtype)
+        precise = all(array.dtype == dtype for array in (self.X, self.Y))
         return precise and self.chosen is None and self.classes is None
 
     def columns(self, which: Any = slice(None), networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array]:
@@ -111,7 +112,8 @@ class Samples:
             taken = xp.take(array, backend.asarray(rows, integer), axis=-2)
             if len(axes) > 1:
                 taken = xp.reshape(taken, (*axes, array.shape[-1]))
-        return xp.astype(taken.mT, getattr(xp, self.dtype), copy=False)
+        dtype = getattr(xp, self.dtype)
+        return taken.mT if taken.dtype == dtype else xp.astype(taken.mT, dtype)
 
     def slices(self, at_once: int | None = None) -> list[slice]:
         """Return the samples as slices of so many, by default as many as take 16 MiB."""
@@ -275,7 +277,8 @@ def brought(transfer: Transfer, name: str, x: Any) -> Array:
     if backend_of(x) != backend:
         return transfer.to_network(name, x)
     array = bring(name, x, backend)
-    return array if 8 * math.prod(array.shape) > BLOCK else bring(name, array, backend, dtype)
+    is_large = 8 * math.prod(array.shape) > BLOCK
+    return array if is_large or array.dtype == getattr(backend.xp, dtype) else bring(name, array, backend, dtype)
 
 
 def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
