@@ -282,7 +282,8 @@ class NeuralNetwork(StepByStep):
         """Train the network on a small set by L-BFGS, all samples at once, with SciPy.
 
         There is no learning rate to choose, and no batch; the network's optimizer is not used, and starts anew the next
-        time. It takes `l2`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`, which it has no step for.
+        time. What L-BFGS has learned of the curvature is not kept: a second call, or one that goes on from a checkpoint,
+        begins without, and takes other steps than one long call would. It takes `l2`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`, which it has no step for.
 
         Parameters
         ----------
