@@ -1,6 +1,7 @@
 """Where arrays live: the only code of xpnet that imports an array library."""
 
 from xpnet.backends.base import Backend, DeviceUnavailable
+from xpnet.backends.host import HoldsText
 from xpnet.backends.registry import backend_names, backend_of, get_backend, load_backend
 from xpnet.backends.streams import Stream, new_seed, random_stream
 
@@ -11,6 +12,7 @@ __all__ = [
     "HOST",
     "Backend",
     "DeviceUnavailable",
+    "HoldsText",
     "Stream",
     "backend_names",
     "backend_of",

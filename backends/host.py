@@ -14,6 +14,10 @@ from typing import Any
 import numpy
 
 
+class HoldsText(TypeError):  # noqa: N818 - it says what is the matter, without the word error
+    """There is text where numbers should be."""
+
+
 def host_array(x: Any, dtype: str | None = None) -> Any:
     """Return anything as a NumPy array; what is too great for the type becomes infinite, and never a mere warning.
 
@@ -37,7 +41,7 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
                 "makes one of numbers"
             )
             raise TypeError(msg)
-        if array.dtype == object and array.ndim:
+        if array.dtype.kind in "USTO" and array.ndim:
             array = _numbers(array)
         return numpy.asarray(array, dtype=dtype)
 
@@ -113,7 +117,7 @@ def _numbers(array: Any, what: str = "it") -> Any:
         if not isinstance(each, (Real, Decimal, numpy.bool)) or isinstance(each, numpy.timedelta64):
             place = ", ".join(map(str, index))
             msg = f"{what} holds {_few_words(each)} at [{place}], which is no number"
-            raise TypeError(msg)
+            raise (HoldsText if isinstance(each, (str, bytes)) else TypeError)(msg)
     try:
         return array.astype("float64")
     except OverflowError:
@@ -122,5 +126,8 @@ def _numbers(array: Any, what: str = "it") -> Any:
 
 
 def _few_words(value: Any) -> str:
-    words = repr(value) if value is None or isinstance(value, (str, bytes)) else f"a {type(value).__name__}"
+    if isinstance(value, (str, bytes)):
+        words = repr(str(value) if isinstance(value, str) else bytes(value))
+    else:
+        words = "None" if value is None else f"a {type(value).__name__}"
     return words if len(words) < 40 else f"{words[:36]}…{words[-1]}"

@@ -90,7 +90,7 @@ AT_ONCE = [
         "an array of the state that optimizer.init returns must be an array",
     ),
     (sgd(update=lambda xp, theta: theta), TypeError, r"optimizer.update must be a function \(xp, theta, dtheta, opt"),
-    (sgd(weight_decay="much"), TypeError, "optimizer.weight_decay must be a positive number, got 'much'"),
+    (sgd(weight_decay="much"), TypeError, "optimizer.weight_decay must be 0 or a positive number, got 'much'"),
     ({"initializer": lambda n: n}, TypeError, r"initializer\[0\] must be a function \(rng, n_out, n_in\)"),
     ({"initializer": lambda rng, n_out, n_in: 3}, TypeError, r"initializer\[0\] must return a pair \(W, b\), got 3"),
     ({"initializer": fails}, ValueError, r"initializer\[0\] must be a function .* it raised LookupError"),

@@ -31,7 +31,7 @@ def test_the_ten_lines_of_the_readme_learn_the_sine(capsys):
     names = {}
     exec(library, names)
     assert len([line for line in library.splitlines() if line]) <= 10
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert len(capsys.readouterr().out.splitlines()) == 6
     assert names["network"].epoch_loss[-1] < 0.0005
     assert np.abs(names["y_pred"] - names["y"]).max() < 0.1
     exec(ensemble, names)

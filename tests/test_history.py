@@ -132,7 +132,7 @@ def test_ctrl_c_while_the_history_waits_for_the_device_loses_nothing(X, y, monke
     to_numpy, calls = place.to_numpy, []
 
     def interrupted_once(self, array):
-        calls.append(array)
+        calls.extend([array] * (interrupted._run is not None))
         if len(calls) == 4:  # in the middle of the second reading, between two names
             raise KeyboardInterrupt
         return to_numpy(self, array)

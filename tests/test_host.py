@@ -113,11 +113,17 @@ REFUSED = {
         "it is a list of arrays of arr",
     ),
     "None among objects": ([[0.0, None]] * 3, TypeError, r"it holds None at \[0, 1\], which is no number"),
+    "text": (np.full((3, 2), "x"), TypeError, r"it holds 'x' at \[0, 0\], which is no number"),
+    "bytes": (np.full((3, 2), b"x"), TypeError, r"it holds b'x' at \[0, 0\], which is no number"),
     "text among objects": (np.array([[0.0, 1.0], [1.0, "x"]], object), TypeError, r"it holds 'x' at \[1, 1\]"),
     "a number without end": ([[0.0, 10**400]] * 3, ValueError, "it holds a number that is too great"),
     "a category": (frame(b=pd.Categorical(["u", "v", "u"])), TypeError, "its column 'b' is of category, .* its codes"),
     "a category of numbers": (frame(b=pd.Categorical([1, 2, 1])), TypeError, "its column 'b' is of category"),
-    "text": (frame(b=["u", "v", "u"]), TypeError, r"its column 'b' (holds 'u' at \[0\]|is of str), which is no number"),
+    "a column of text": (
+        frame(b=["u", "v", "u"]),
+        TypeError,
+        r"its column 'b' (holds 'u' at \[0\]|is of str), which is no number",
+    ),
     "dates": (frame(b=pd.date_range("2020", periods=3)), TypeError, "its column 'b' is of datetime64.*, which is no"),
     "a missing number": (frame(b=[1.0, nan, 2.0]), ValueError, r"its column 'b' has missing values \(1\): fill"),
     "a missing nullable": (frame(b=pd.Series([1, None, 2], dtype="Int64")), ValueError, r"its column 'b' has missing"),
@@ -144,11 +150,17 @@ def test_it_is_refused_by_the_name_of_the_argument(data, error, says):
 
 @pytest.mark.parametrize("data", [
     None, "text", b"bytes", {}, {1.0}, itertools.count(), (x for x in NUMBERS), iter([1.0]), np, np.float32, object(),
-    np.array("2020", "datetime64[s]"), np.ones((3, 2)) * 1j, np.full((3, 2), "x"), np.full((3, 2), b"x"),
+    np.array("2020", "datetime64[s]"), np.ones((3, 2)) * 1j,
 ], ids=repr)  # fmt: skip
 def test_what_is_no_numbers_at_all_is_said_so(data):
     with pytest.raises(TypeError, match=r"^X must hold real numbers, got an? .*"):
         NeuralNetwork([2, 3, 1], seed=0).predict(data)
+
+
+@pytest.mark.parametrize("labels", [["u", "v", "u"], np.array(["u", "v", "u"]), pd.Series(["u", "v", "u"])])
+def test_labels_in_words_are_to_be_numbered(labels):
+    with pytest.raises(TypeError, match=r"^y cannot be made an array: .*: number the labels from 0, as LabelEncoder"):
+        NeuralNetwork([2, 3, 2], seed=0).train(NUMBERS, labels, 0.1)
 
 
 def test_a_warning_of_what_is_asked_is_its_own():

@@ -54,7 +54,7 @@ USUAL = [
     ({"layer_list": [2, 1]}, ["normal"]),
     ({"activations": ["relu", "identity"]}, ["he_normal", "glorot_uniform"]),
     ({"loss": "binary_crossentropy"}, ["he_normal", "glorot_uniform"]),
-    ({"loss": "categorical_crossentropy"}, ["he_normal", "glorot_uniform"]),
+    ({"layer_list": [2, 3, 2], "loss": "categorical_crossentropy"}, ["he_normal", "glorot_uniform"]),
     ({"activations": ["sigmoid", "sigmoid"]}, ["glorot_uniform", "glorot_uniform"]),
     ({"activations": ["tanh", "softplus"]}, ["glorot_uniform", "he_normal"]),
     *(({"activations": [name, "tanh"]}, ["he_normal", "glorot_uniform"])

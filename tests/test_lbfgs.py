@@ -169,7 +169,7 @@ REFUSED = [
     ),
     ({"clip_norm": 1.0}, {}, ValueError, "train_lbfgs cannot be used with clip_norm"),
     ({}, {"epochs": 0}, ValueError, "epochs must be a positive integer, got 0"),
-    ({}, {"gradient_tol": -1.0}, ValueError, "gradient_tol must be a positive"),
+    ({}, {"gradient_tol": -1.0}, ValueError, "gradient_tol must be 0 or a positive"),
     ({}, {"validation_split": 1.0}, ValueError, "validation_split must be below 1, got 1.0"),
 ]
 

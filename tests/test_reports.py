@@ -43,7 +43,7 @@ def test_a_line_has_all_that_was_measured(network, data, capsys):
     network.train(*data, 0.1, epochs=3, verbose_epoch=2, metrics="accuracy", validation_split=0.2)
     history, lines = network.history, capsys.readouterr().out.splitlines()
     assert lines == [
-        f"Epoch {epoch} Loss : {history['loss'][epoch]}, Accuracy : {history['accuracy'][epoch]:.6g}, "
+        f"Epoch {epoch} Loss : {history['loss'][epoch]:.6g}, Accuracy : {history['accuracy'][epoch]:.6g}, "
         f"Validation loss : {history['validation_loss'][epoch]:.6g}, "
         f"Validation accuracy : {history['validation_accuracy'][epoch]:.6g}"
         for epoch in (0, 2)

@@ -274,15 +274,15 @@ REFUSED = [
     ({"sample_weight": -np.ones(N)}, ValueError, "sample_weight must not be negative"),
     ({"sample_weight": np.full(N, np.nan)}, ValueError, "sample_weight must be finite"),
     ({"sample_weight": np.zeros(N)}, ValueError, "sample_weight is zero throughout"),
-    ({"sample_weight": ["a"] * N}, TypeError, "sample_weight must hold real numbers"),
+    ({"sample_weight": ["a"] * N}, TypeError, r"sample_weight cannot be made an array: it holds 'a' at \[0\]"),
     ({"class_weight": "even"}, TypeError, "class_weight must be 'balanced' or a mapping of labels"),
     ({"class_weight": {2: 1.0}}, ValueError, "class_weight names the class 2, but the labels are 0 to 1"),
-    ({"class_weight": {0: -1.0}}, ValueError, r"class_weight\[0\] must be a positive"),
+    ({"class_weight": {0: -1.0}}, ValueError, r"class_weight\[0\] must be 0 or a positive"),
     ({"class_weight": "balanced"}, ValueError, "class_weight needs targets that name one class each"),
     ({"validation_split": 1.0}, ValueError, "validation_split must be below 1, got 1.0"),
-    ({"validation_split": -0.1}, ValueError, "validation_split must be a positive"),
+    ({"validation_split": -0.1}, ValueError, "validation_split must be 0 or a positive"),
     ({"validation_split": 0.97}, ValueError, "validation_split of 0.97 leaves nothing to learn from 8 samples"),
-    ({"validation_split": "half"}, TypeError, "validation_split must be a positive number, got 'half'"),
+    ({"validation_split": "half"}, TypeError, "validation_split must be 0 or a positive number, got 'half'"),
     ({"validation_data": 5}, TypeError, r"validation_data must be a tuple \(X, y\) or \(X, y, sample_weight\)"),
     ({"validation_data": ([[1.0, 2.0]],)}, TypeError, "validation_data must be a tuple"),
     ({"validation_data": ([[1.0, 2.0]], [0.5, 0.5])}, ValueError,
@@ -312,3 +312,58 @@ def test_weights_of_another_place_are_refused(X, y):
     strict = get_backend("device1", name="array_api_strict")
     with pytest.raises(ValueError, match="X is an array of numpy on cpu, but sample_weight one of array_api_strict"):
         NeuralNetwork([2, 4, 1]).train(X, y, 0.1, sample_weight=strict.asarray(np.ones(N)))
+
+
+# ---- Help
+
+
+def test_inputs_of_very_different_sizes_are_warned_of_once_a_training(backend, dtype, array, rng):
+    X = rng.random((N, 3)) * [1.0, 0.01, 5000.0]
+    network = NeuralNetwork([3, 2, 1], device=backend, dtype=dtype, seed=0)
+    says = (
+        r"the inputs in X are of very different sizes, from 0.0\d+ \(column 1\) to [45].*\(column 2\).* StandardScaler"
+    )
+    with pytest.warns(UserWarning, match=says) as warned:
+        network.train(array(X), array(rng.random(N)), 1e-6, epochs=3, verbose=False)
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize("scale", [[1.0, 0.0001, 50.0], [900.0, 1.0, 1.0], [0.0, 0.0, 5000.0]])
+def test_inputs_of_sizes_that_can_be_learned_from_are_not(scale, rng):
+    network = NeuralNetwork([3, 2, 1], seed=0)
+    network.train(rng.random((N, 3)) * scale, rng.random(N), 1e-6, epochs=1, verbose=False)
+
+
+@pytest.mark.parametrize(("bad", "where"), [
+    ((3, 1), "row 3, column 1"), ((0, 0), "row 0, column 0"),
+])  # fmt: skip
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_what_is_not_finite_is_located(bad, where, value, backend, dtype, array, X):
+    if abs(value) == 1e300:  # finite in double precision, and the network is not in that
+        dtype, array = "float32", lambda x: backend.asarray(x, "float64")
+        if backend.device in ("no_float64", "no_x64"):
+            return
+    X[bad] = value
+    with pytest.raises(
+        ValueError, match=rf"^X must be finite, but holds NaN or infinity \(as {dtype}\), first in {where}$"
+    ):
+        NeuralNetwork([2, 1], device=backend, dtype=dtype).predict(array(X))
+
+
+@pytest.mark.parametrize(("given", "says"), [
+    (np.ones((2, N)), "samples are rows, as in X.T$"), (np.ones(2), r"for a single sample X\[None, :\]$"),
+    (np.ones((N, 3)), "has size 2$"),
+])  # fmt: skip
+def test_samples_the_wrong_way_round_are_told(given, says):
+    with pytest.raises(ValueError, match=f"^X has the shape .*{says}"):
+        NeuralNetwork([2, 1], seed=0).predict(given)
+
+
+def test_labels_for_one_output_are_told_how_many_it_takes(X):
+    with pytest.raises(
+        ValueError, match=r"if they are labels, the network needs 3 outputs, .*categorical_crossentropy"
+    ):
+        NeuralNetwork([2, 1], seed=0).train(X, [0, 1, 2, 0, 1, 2, 0, 1], 0.1)
+    with pytest.raises(ValueError, match="scale the targets"):
+        NeuralNetwork([2, 1], seed=0).train(X, [0, 1.5, 2, 0, 1, 2, 0, 1], 0.1)

@@ -6,6 +6,7 @@ Every function returns its argument in the form that the rest of xpnet works wit
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import sys
@@ -66,36 +67,49 @@ def _signature_of(value: Any) -> str:
 
 def positive_integer(name: str, value: Any) -> int:
     """Return a positive integer as an `int`."""
+    return _integer(name, value, "a positive integer", 1)
+
+
+def integer_from_zero(name: str, value: Any) -> int:
+    """Return an integer that is zero or above as an `int`."""
+    return _integer(name, value, "0 or a positive integer", 0)
+
+
+def _integer(name: str, value: Any, kind: str, least: int) -> int:
     if not is_integer(value):
-        msg = f"{name} must be a positive integer, got {repr(value)}"
+        msg = f"{name} must be {kind}, got {repr(value)}"
         raise TypeError(msg)
-    if value < 1:
-        msg = f"{name} must be a positive integer, got {int(value)}"
+    if value < least:
+        msg = f"{name} must be {kind}, got {int(value)}"
         raise ValueError(msg)
     return int(value)
 
 
 def positive_number(name: str, value: Any, dtype: str) -> float:
     """Return a number that is above zero and finite in a precision, as a `float`, which suits any precision."""
+    return _number(name, value, dtype, "a positive number", zero=False)
+
+
+def number_from_zero(name: str, value: Any, dtype: str) -> float:
+    """Return a number that is zero or above and finite in a precision, as a `float`."""
+    return _number(name, value, dtype, "0 or a positive number", zero=True)
+
+
+def _number(name: str, value: Any, dtype: str, kind: str, *, zero: bool) -> float:
     if not is_number(value):
-        msg = f"{name} must be a positive number, got {repr(value)}"
+        msg = f"{name} must be {kind}, got {repr(value)}"
         raise TypeError(msg)
+    if zero and value == 0:
+        return 0.0
     least, greatest = {"float32": (2.0**-149, 3.4e38), "float64": (2.0**-1074, sys.float_info.max)}[dtype]
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not least <= number <= greatest:
-        msg = f"{name} must be a positive, finite number in {dtype}, got {repr(value)}"
+        msg = f"{name} must be {kind}, finite in {dtype}, got {repr(value)}"
         raise ValueError(msg)
     return number
-
-
-def number_from_zero(name: str, value: Any, dtype: str) -> float:
-    """Return a number that is zero or above and finite in a precision, as a `float`."""
-    if is_number(value) and value == 0:
-        return 0.0
-    return positive_number(name, value, dtype)
 
 
 def listed(must: str, value: Any) -> list[Any]:
@@ -120,9 +134,55 @@ def named(
         msg = f"{name} must be one of {', '.join(map(repr, known))}, or a custom {own_name}, got {repr(value)}"
         raise TypeError(msg)
     if value not in known:
-        msg = f"{name}: there is no {repr(value)}; known are {', '.join(map(repr, known))}"
+        meant = _meant(value, known)
+        hint = f" (did you mean {' or '.join(map(repr, meant))}?)" if meant else ""
+        msg = f"{name}: there is no {repr(value)}{hint}; known are {', '.join(map(repr, known))}"
         raise ValueError(msg)
     return known[value]
+
+
+# What other libraries call what is known here, without spaces, hyphens and underscores.
+_SYNONYMS = {
+    "linear": ["identity"],
+    "none": ["identity"],
+    "logistic": ["sigmoid"],
+    "swish": ["silu"],
+    "lrelu": ["leaky_relu"],
+    "mse": ["half_squared_error"],
+    "meansquarederror": ["half_squared_error"],
+    "squarederror": ["half_squared_error"],
+    "mae": ["mean_absolute_error"],
+    "absoluteerror": ["mean_absolute_error"],
+    "l1": ["mean_absolute_error"],
+    "bce": ["binary_crossentropy"],
+    "logloss": ["binary_crossentropy", "categorical_crossentropy"],
+    "crossentropy": ["categorical_crossentropy", "binary_crossentropy"],
+    "sparsecategoricalcrossentropy": ["categorical_crossentropy"],
+    "nll": ["categorical_crossentropy"],
+    "smoothl1": ["huber"],
+    "xavier": ["glorot_uniform", "glorot_normal"],
+    "xavieruniform": ["glorot_uniform"],
+    "xaviernormal": ["glorot_normal"],
+    "kaiming": ["he_normal", "he_uniform"],
+    "kaiminguniform": ["he_uniform"],
+    "kaimingnormal": ["he_normal"],
+    "randomnormal": ["normal"],
+    "acc": ["accuracy"],
+    "r2": ["r2_score"],
+    "gd": ["sgd"],
+    "nag": ["nesterov"],
+}
+
+
+def _meant(value: str, known: Mapping[str, Any]) -> list[str]:
+    """Return the known names that somebody who wrote another one most likely meant."""
+    plain = {_plain(name): name for name in known}
+    synonyms = [name for name in _SYNONYMS.get(_plain(value), []) if name in known]
+    return synonyms or [plain[name] for name in difflib.get_close_matches(_plain(value), plain, n=2, cutoff=0.75)]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool = False) -> None:

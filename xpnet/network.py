@@ -149,7 +149,7 @@ class NeuralNetwork(StepByStep):
         y: Array,
         learning_rate: Any,
         epochs: int = 10,
-        verbose_epoch: int = 10,
+        verbose_epoch: int | None = None,
         verbose: bool = True,
         *,
         batch_size: int | None = 1,
@@ -180,8 +180,8 @@ class NeuralNetwork(StepByStep):
             The length of a step, above zero.
         epochs : int
             How many times to go through the samples.
-        verbose_epoch : int
-            Every how many epochs to report the loss.
+        verbose_epoch : int, optional
+            Every how many epochs to report the loss; by default some ten times in all. The last one is always reported.
         verbose : bool
             Whether to report at all.
         batch_size : int or None
@@ -265,7 +265,7 @@ class NeuralNetwork(StepByStep):
         X: Array,
         y: Array,
         epochs: int = 200,
-        verbose_epoch: int = 10,
+        verbose_epoch: int | None = None,
         verbose: bool = True,
         *,
         gradient_tol: float = 1e-5,
@@ -282,8 +282,9 @@ class NeuralNetwork(StepByStep):
         """Train the network on a small set by L-BFGS, all samples at once, with SciPy.
 
         There is no learning rate to choose, and no batch; the network's optimizer is not used, and starts anew the next
-        time. What L-BFGS has learned of the curvature is not kept: a second call, or one that goes on from a checkpoint,
-        begins without, and takes other steps than one long call would. It takes `l2`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`, which it has no step for.
+        time. What L-BFGS has learned of the curvature is not kept: a second call, or one after loading a checkpoint,
+        begins without, and takes other steps than one long call would. It takes `l2`, but no ensembles, dropout,
+        `weight_decay`, `l1` or `clip_norm`, which it has no step for.
 
         Parameters
         ----------

@@ -233,7 +233,11 @@ OPTIMIZERS = {
 }
 
 
+_BUILT_IN = [getattr(optimizer.update, "func", optimizer.update) for optimizer in OPTIMIZERS.values()]
+
+
 def kind_of(optimizer: Optimizer) -> str:
     """Return what tells apart the states of optimizers: the name of the function that updates them."""
     function = getattr(optimizer.update, "func", optimizer.update)
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
+    name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    return name.removeprefix("_").removesuffix("_update") if function in _BUILT_IN else name

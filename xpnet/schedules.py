@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from xpnet._checks import is_number, number_from_zero, positive_integer, positive_number
+from xpnet._checks import integer_from_zero, number_from_zero, positive_number
 from xpnet._types import Array, Namespace
 
 __all__ = [
@@ -165,8 +165,7 @@ def reduce_on_plateau(
         msg = f"factor must be below 1, got {factor}"
         raise ValueError(msg)
     patience, cooldown = (
-        0 if is_number(value) and value == 0 else positive_integer(name, value)
-        for name, value in (("patience", patience), ("cooldown", cooldown))
+        integer_from_zero(name, value) for name, value in (("patience", patience), ("cooldown", cooldown))
     )
     threshold, least = (
         number_from_zero(name, value, "float64") for name, value in (("threshold", threshold), ("least", least))

@@ -32,6 +32,7 @@ from xpnet.activations import (
     relu,
     sigmoid,
     silu,
+    softmax,
     softplus,
 )
 from xpnet.backends import HOST, new_seed
@@ -39,7 +40,7 @@ from xpnet.core.contracts import check_activation, check_initializer, check_loss
 from xpnet.core.parameters import Layout
 from xpnet.data.placement import bring, place_of
 from xpnet.initializers import INITIALIZERS, Initializer
-from xpnet.losses import LOSSES, Loss, half_squared_error
+from xpnet.losses import LOSSES, Loss, categorical_crossentropy, half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 
 # ---- How each setting is checked: ``check(settings, value)``, with the settings above it checked already
@@ -119,7 +120,21 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
     activations = tuple(
         named(f"activations[{l}]", part, ACTIVATIONS, Activation, check_activation) for l, part in enumerate(each)
     )
-    (lowest, highest), (low, high) = activations[-1].bounds, loss.bounds
+    last, one_output = activations[-1], settings.layer_list[-1] == 1
+    if one_output and (last == softmax or loss == categorical_crossentropy):
+        msg = (
+            "activations: softmax and categorical_crossentropy need an output for each class, and there is only one: "
+            "for two classes use loss='binary_crossentropy' with a last 'sigmoid', or two outputs"
+        )
+        raise ValueError(msg)
+    if loss == categorical_crossentropy and last != softmax and name_of(last, ACTIVATIONS):
+        msg = (
+            "activations: with loss='categorical_crossentropy' outputs must add up to 1, which those of "
+            f"{name_of(last, ACTIVATIONS)!r} do not: end with 'softmax', or use loss='binary_crossentropy' for outputs "
+            "that are each a yes or a no"
+        )
+        raise ValueError(msg)
+    (lowest, highest), (low, high) = last.bounds, loss.bounds
     if lowest < low or highest > high:
         msg = (
             f"activations: the loss is defined for outputs from {low:g} to {high:g}, but the last activation reaches "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from reprlib import repr
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from xpnet._checks import is_number, number_from_zero
 from xpnet._types import Array
-from xpnet.backends import HOST, Backend, Stream, backend_of, random_stream
+from xpnet.backends import HOST, Backend, HoldsText, Stream, backend_of, random_stream
 from xpnet.data.placement import Transfer, bring
 
 host = HOST.xp
@@ -250,7 +251,7 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
             targets, classes = xp.reshape(targets, (*lead, 1)), n_L
     if classes is None:
         targets = sample_rows(y_name, targets, n_L, "last layer", ensemble, N)
-        _check_within(y_name, extent(xp, y_name, targets, dtype), settings.bounds)
+        _check_within(xp, y_name, targets, extent(xp, y_name, targets, dtype), settings.bounds)
     elif not settings.bounds[0] <= 0.0 <= 1.0 <= settings.bounds[1]:
         msg = f"{y_name} holds labels, but the activation of the last layer does not reach from 0 to 1"
         raise ValueError(msg)
@@ -274,9 +275,13 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
 def brought(transfer: Transfer, name: str, x: Any) -> Array:
     """Return data where the network computes: in its precision, but for what is there already and takes much memory."""
     backend, dtype = transfer.backend, transfer.dtype
-    if backend_of(x) != backend:
-        return transfer.to_network(name, x)
-    array = bring(name, x, backend)
+    try:
+        array = transfer.to_network(name, x) if backend_of(x) != backend else bring(name, x, backend)
+    except TypeError as error:
+        if name.startswith("y") and isinstance(error.__cause__, HoldsText):
+            msg = f"{error}: number the labels from 0, as LabelEncoder of scikit-learn does"
+            raise TypeError(msg) from None
+        raise
     is_large = 8 * math.prod(array.shape) > BLOCK
     return array if is_large or array.dtype == getattr(backend.xp, dtype) else bring(name, array, backend, dtype)
 
@@ -291,9 +296,18 @@ def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
     least, greatest = float(xp.min(array)), float(xp.max(array))
     limit = float(xp.finfo(getattr(xp, dtype)).max)
     if not -limit <= least <= greatest <= limit:  # where there is a NaN, both are NaN
-        msg = f"{name} must be finite, but holds NaN or infinity (as {dtype})"
+        msg = f"{name} must be finite, but holds NaN or infinity (as {dtype}){_first_beyond(array, limit)}"
         raise ValueError(msg)
     return least, greatest
+
+
+def _first_beyond(array: Array, limit: float) -> str:
+    """Say where the first entry is that is NaN or beyond a limit."""
+    entries = host.asarray(backend_of(array).to_numpy(array))
+    index = [int(axis[0]) for axis in host.nonzero(~(host.abs(entries) <= limit))]
+    if len(index) == 2:
+        return f", first in row {index[0]}, column {index[1]}"
+    return f", first at {index}"
 
 
 def _is_one_each(shape: tuple[int, ...], ensemble: int | None, units: int, samples: int | None) -> bool:
@@ -340,7 +354,9 @@ def sample_rows(
         raise ValueError(msg)
     features = came[-1] if own else came[1] if array.ndim > 1 else 1
     if features != units:
-        msg = f"{name} has the shape {came}, that is {features} a sample, but the {layer} has size {units}"
+        fix = f": for a single sample {name}[None, :]" if came == (units,) else ""
+        fix = fix or (f": samples are rows, as in {name}.T" if array.ndim == 2 and came[0] == units else "")
+        msg = f"{name} has the shape {came}, that is {features} a sample, but the {layer} has size {units}{fix}"
         raise ValueError(msg)
     return array[:, None] if array.ndim == 1 else array[..., 0] if array.ndim == 3 and not own else array
 
@@ -348,8 +364,7 @@ def sample_rows(
 def _check_labels(xp: Any, name: str, array: Array, classes: int, dtype: str) -> None:
     """Make sure that an array holds the numbers of classes, counted from 0."""
     least, greatest = extent(xp, name, array, dtype)
-    whole = not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.round(array) == array))
-    if least < 0 or greatest > classes - 1 or not whole:
+    if least < 0 or greatest > classes - 1 or not _are_whole(xp, array):
         msg = (
             f"{name} of shape {tuple(array.shape)} holds labels of {classes} classes, whole numbers from 0 to "
             f"{classes - 1}, but it reaches from {least:g} to {greatest:g} or holds fractions"
@@ -357,16 +372,27 @@ def _check_labels(xp: Any, name: str, array: Array, classes: int, dtype: str) ->
         raise ValueError(msg)
 
 
-def _check_within(name: str, reach: tuple[float, float], bounds: tuple[float, float]) -> None:
+def _check_within(xp: Any, name: str, array: Array, reach: tuple[float, float], bounds: tuple[float, float]) -> None:
     """Make sure that targets lie where the last activation can reach, rounding aside."""
     least, greatest = reach
-    if least < bounds[0] - 1e-6 or greatest > bounds[1] + 1e-6:
-        msg = (
-            f"{name} reaches from {least} to {greatest}, but the activation of the last layer only from "
-            f"{bounds[0]:g} to {bounds[1]:g}: scale the targets (labels count from 0), or end activations with "
-            "'identity' where the loss allows it"
-        )
-        raise ValueError(msg)
+    if least >= bounds[0] - 1e-6 and greatest <= bounds[1] + 1e-6:
+        return
+    could_be_labels = array.shape[-1] == 1 and least == 0.0 and 1.0 < greatest < 1000.0 and _are_whole(xp, array)
+    fix = (
+        f"if they are labels, the network needs {int(greatest) + 1} outputs, one for each class, and "
+        "loss='categorical_crossentropy'; if they are numbers, scale them, or end activations with 'identity'"
+        if could_be_labels
+        else "scale the targets (labels count from 0), or end activations with 'identity' where the loss allows it"
+    )
+    msg = (
+        f"{name} reaches from {least} to {greatest}, but the activation of the last layer only from "
+        f"{bounds[0]:g} to {bounds[1]:g}: {fix}"
+    )
+    raise ValueError(msg)
+
+
+def _are_whole(xp: Any, array: Array) -> bool:
+    return not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.round(array) == array))
 
 
 def _class_weights(value: Any, classes: int, dtype: str) -> list[float]:
@@ -433,6 +459,7 @@ def bring_training_data(
     """
     with transfer.backend.on_device():
         measured = bring_samples(transfer, given, settings)
+        _warn_of_scales(measured)
         held_out = bring_samples(transfer, validation_data, settings) if validation_data else None
         if validation_split:
             measured, held_out = measured.split(validation_split)
@@ -440,6 +467,28 @@ def bring_training_data(
         if class_weight is not None:
             samples = measured.weighted_by_class(class_weight)
     return TrainingData(samples, measured, held_out)
+
+
+def _warn_of_scales(samples: Samples) -> None:
+    """Warn where the inputs are of so different sizes that the largest alone would be heard."""
+    xp, X = samples.backend.xp, samples.X
+    if X.shape[-1] == 1 or xp.isdtype(X.dtype, "bool"):
+        return
+    axes = tuple(range(X.ndim - 1))
+    columns = (xp.astype(f(X, axis=axes), getattr(xp, samples.dtype)) for f in (xp.max, xp.min))
+    sizes = host.abs(host.stack([samples.backend.to_numpy(column) for column in columns])).max(axis=0)
+    sizes = host.where(sizes > 0.0, sizes, host.nan)  # a column of zeros harms nobody
+    if bool(host.all(host.isnan(sizes))):
+        return
+    largest, smallest = float(host.nanmax(sizes)), float(host.nanmin(sizes))
+    if largest > 100.0 and largest > 1000.0 * smallest:
+        least, most = int(host.nanargmin(sizes)), int(host.nanargmax(sizes))
+        of = f"{smallest:.3g} (column {least}) to {largest:.3g} (column {most})"
+        msg = (
+            f"the inputs in X are of very different sizes, from {of}, and the large ones drown the others: scale the "
+            "columns first, for example with StandardScaler of scikit-learn"
+        )
+        warnings.warn(msg, stacklevel=6)
 
 
 def named_validation_data(validation_data: Any) -> dict[str, Any]:

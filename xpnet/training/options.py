@@ -17,7 +17,7 @@ def _optional_positive_integer(name: str, value: Any) -> int | None:
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "epochs": positive_integer,
-    "verbose_epoch": positive_integer,
+    "verbose_epoch": _optional_positive_integer,
     "verbose": boolean,
     "progress_bar": lambda name, value: None if value is None else boolean(name, value),
     "patience": _optional_positive_integer,

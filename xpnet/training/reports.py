@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,12 +31,19 @@ class Reports:
     """
 
     def __init__(self, options: TrainingOptions) -> None:
-        self._every = options.verbose_epoch if options.verbose else None
+        self._options = options
+        self._reported = -1  # the last epoch that was
         self._bar = _progress_bar(options)
+
+    def begin(self, epochs: range) -> None:
+        """Get to know which epochs there are going to be."""
+        every = self._options.verbose_epoch
+        # Some ten lines, however many epochs, or those whose numbers are multiples, as in the document.
+        self._lines = epochs[:: -(-len(epochs) // 10)] if every is None else range(0, epochs.stop, every)
 
     def due(self, epoch: int) -> bool:
         """Say whether an epoch is reported."""
-        return self._every is not None and epoch % self._every == 0
+        return self._options.verbose and epoch in self._lines
 
     def after_epoch(self, epoch: int, history: History) -> None:
         """Report an epoch where that is due."""
@@ -43,7 +51,7 @@ class Reports:
             with _heard_interrupts():
                 self._bar.update()
         if self.due(epoch):
-            self._print(f"Epoch {epoch} {_line(history)}")
+            self._report(history)
 
     def checked(self, history: History) -> None:
         """Show the losses on the bar, when they have been waited for anyway."""
@@ -52,8 +60,10 @@ class Reports:
                 self._bar.set_postfix_str(_losses(history), refresh=False)
 
     def ended(self, history: History, best: Best | None) -> None:
-        """Report to which epoch an early stopping goes back."""
-        if best is None or self._every is None:
+        """Report the last epoch, and to which one early stopping goes back."""
+        if self._options.verbose and history.last_names and self._reported != history.epochs - 1:
+            self._report(history)
+        if best is None or not self._options.verbose:
             return
         if history.ensemble_shape:
             had_one = best.epoch[best.epoch >= 0]
@@ -68,6 +78,10 @@ class Reports:
         if self._bar is not None:
             with _heard_interrupts():
                 self._bar.close()
+
+    def _report(self, history: History) -> None:
+        self._reported = history.epochs - 1
+        self._print(f"Epoch {self._reported} {_line(history)}")
 
     def _print(self, line: str) -> None:
         if self._bar is None:
@@ -89,16 +103,10 @@ def _heard_interrupts() -> Iterator[None]:
 
 
 def _line(history: History) -> str:
-    """Return the last epoch's losses and metrics in words; the loss in full, as the document has it."""
-    shown = []
+    """Return the last epoch's losses and metrics in words; a loss alone in full, as the document has it."""
+    shown, alone = [], history.last_names == ("loss",)
     for name, measured in history.last().items():
-        value = (
-            _spread(measured)
-            if history.ensemble_shape
-            else float(measured)
-            if name == "loss"
-            else f"{float(measured):.6g}"
-        )
+        value = _spread(measured) if history.ensemble_shape else float(measured) if alone else f"{float(measured):.6g}"
         shown.append(f"{_words(name)} : {value}")
     diverged = int(host.sum(~host.isfinite(history.last()["loss"])))
     if history.ensemble_shape and diverged:
@@ -129,19 +137,26 @@ def _words(name: str) -> str:
 
 
 def _is_terminal(stream: Any) -> bool:
-    """Say whether somebody looks; a program without a console has no streams, and others may be anything."""
+    """Say whether a stream is a terminal; a program without a console has no streams, and others may be anything."""
     return bool(getattr(stream, "isatty", bool)())
+
+
+def _is_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def _progress_bar(options: TrainingOptions) -> Any:
     """Return a progress bar, or None where nobody looks."""
     wanted = options.progress_bar
-    if wanted is None and not (options.verbose and _is_terminal(sys.stderr)):
+    if wanted is None and not (options.verbose and (_is_terminal(sys.stderr) or _is_notebook())):
         return None
     if wanted is False:
         return None
     try:
-        from tqdm.auto import tqdm
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook without widgets the bar is text
+            from tqdm.auto import tqdm
     except ImportError as error:
         if wanted is None:
             return None

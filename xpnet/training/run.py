@@ -67,6 +67,7 @@ class Run:
         # Not the whole of it, which would keep its arrays as long as the training lasts.
         self._best_before, self._waited_before = now.best, now.early_stopping is not None
         self.epochs = range(first, first + self._options.epochs)
+        self._reports.begin(self.epochs)
         self._checked, self._checked_at = first, time.monotonic()
 
     def _commit(self, now: Progress) -> None:
