@@ -18,7 +18,7 @@ class Stream(IntEnum):
 
 def new_seed() -> int:
     """Return a seed that the operating system draws."""
-    return int(numpy.random.SeedSequence().entropy)  # type: ignore[arg-type]
+    return int(numpy.random.SeedSequence().generate_state(1)[0])  # 32 bits, short enough to be read and written down
 
 
 def random_stream(seed: int, *key: int) -> numpy.random.Generator:

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print_device(network)
     seconds = learn(network, X, y, learning_rate=0.005, epochs=options.epochs, verbose_epoch=10)
-    y_pred = np.argmax(network.predict(X_held_out), axis=1)
+    y_pred = network.predict_classes(X_held_out)
     accuracy = np.mean(y_pred == y_held_out)
     print(
         f"{network.epochs_trained} epochs in {seconds:.1f} s, accuracy {accuracy:.3f} on {len(y_pred)} digits held out"

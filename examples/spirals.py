@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print_device(network)
     seconds = learn(network, X, y, learning_rate=0.01, epochs=options.epochs, verbose_epoch=100)
-    accuracy = np.mean((network.predict(X)[:, 0] > 0.5) == y)
+    accuracy = np.mean(network.predict_classes(X) == y)
     print(f"{network.epochs_trained} epochs in {seconds:.1f} s, {accuracy:.1%} of the samples on the right side")
     if not options.no_plots:
         draw(network, X, y, options)

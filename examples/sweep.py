@@ -123,7 +123,7 @@ def draw(
     )
     draw_losses(axes["losses"], rates, losses, useless, options)
     draw_curves(axes["curves"], rates, medians, useless, options)
-    draw_fit(axes["fit"], x, y, network.best_member().predict(X), title="What the Best Network Answers")
+    draw_fit(axes["fit"], x, y, network.best_member().predict(X).ravel(), title="What the Best Network Answers")
     axes["fit"].set_ylim(top=1.4)
     axes["fit"].legend(loc="upper right", ncols=2)
     save({"sweep": figure}, options)

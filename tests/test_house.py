@@ -18,7 +18,7 @@ PACKAGE = ROOT / "xpnet"
 # is the one to read them in. `backends` stands on the ground too and imports nothing of xpnet.
 FLOORS = [
     ["_types"],
-    ["_checks", "plotting"],
+    ["_checks", "plotting", "summary"],
     ["activations", "initializers", "optimizers", "schedules", "callbacks", "data"],
     ["losses", "metrics"],
     ["core"],
@@ -144,10 +144,11 @@ CHOICES = {
     "callbacks": {"as_callbacks"},
     "initializers": set(),
     "losses": {"sample_losses"},
-    "metrics": {"metrics_by_name"},
+    "metrics": {"classes_of", "metrics_by_name"},
     "optimizers": {"OptimizerState", "kind_of"},
     "plotting": set(),
     "schedules": set(),
+    "summary": {"name_of", "of_network"},
 }
 
 

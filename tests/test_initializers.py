@@ -83,7 +83,7 @@ def test_exclusive_or_is_learned_from_the_usual_start():
     for initializer in ("normal", None):
         networks = NeuralNetwork([2, 4, 1], activations=["sigmoid"] * 2, initializer=initializer, ensemble=40, seed=0)
         networks.train(X, y, 2.0, epochs=3000, batch_size=None, verbose=False)
-        learned.append(int(((networks.predict(X)[..., 0] > 0.5) == y).all(axis=1).sum()))
+        learned.append(int((networks.predict_classes(X) == y).all(axis=1).sum()))
     assert learned == [4, 39]
 
 

@@ -102,8 +102,11 @@ def test_training_fuses_a_canonical_pair_and_nothing_else():
 
 
 @pytest.mark.float64
-@pytest.mark.parametrize("last", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [(loss, "softmax") for loss in LOSSES]
+    + [(loss, "sigmoid") for loss in LOSSES if loss != "categorical_crossentropy"],
+)
 def test_every_pairing_gives_the_gradient_of_its_loss(name, last, backend, array, rng):
     """By hand and in training alike, against finite differences of the cost as it stands in the book."""
     X, Y = rng.standard_normal((2, 6)), softmax.forward(np, rng.standard_normal((3, 6)))

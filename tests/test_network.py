@@ -61,7 +61,7 @@ def test_one_input_and_one_output_may_come_flat(backend, dtype, array, assert_cl
 def test_lists_integers_and_booleans_are_data_too():
     network = NeuralNetwork([2, 3, 1], seed=0)
     network.train([[0, 0], [0, 1], [1, 0], [1, 1]], [False, True, True, False], 0.1, epochs=2, verbose=False)
-    assert network.predict([[0, 1]]).shape == (1, 1)
+    assert network.predict([[0, 1]]).shape == (1,)
 
 
 def test_a_network_without_a_device_goes_where_the_data_is(backend, dtype, array, X, y):
@@ -307,9 +307,24 @@ def test_the_settings_make_another_network(network, backend):
 
 
 def test_the_network_says_what_it_is(network):
-    assert repr(network).startswith("NeuralNetwork([2, 4, 3], initializer='normal', device=")
-    mixed = repr(NeuralNetwork([2, 4, 3], activations=["relu", "identity"]))
-    assert mixed.startswith("NeuralNetwork([2, 4, 3], initializer=['he_normal', 'glorot_uniform'], device=")
+    place = f"device={network.backend.device!r}, dtype={network.dtype!r})  # 27 parameters, "
+    assert repr(network) == (
+        "NeuralNetwork([2, 4, 3], activations=['relu', 'sigmoid'], loss='half_squared_error', optimizer='sgd', "
+        f"initializer='normal', seed=1, {place}0 epochs trained"
+    )
+    network.train(np.ones((2, 2)), np.ones((2, 3)), 0.1, epochs=3, verbose=False)
+    assert repr(network).endswith(f"{place}3 epochs trained")
+
+
+def test_what_the_network_says_of_itself_makes_another():
+    network = NeuralNetwork([2, 4, 3], activations=["relu", "tanh"], optimizer="adam", ensemble=2, seed=[3, 5])
+    again = eval(repr(network))
+    assert again.settings == network.settings
+    np.testing.assert_array_equal(again.theta, network.theta)
+
+
+def test_a_seed_that_was_drawn_is_short():
+    assert all(0 <= NeuralNetwork([1, 1]).seed < 2**32 for _ in range(20))
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))], ids=["copy", "pickle"])

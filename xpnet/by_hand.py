@@ -178,6 +178,9 @@ def _outputs_and_targets(transfer: Transfer, AL: Any, name: str, Y: Any) -> tupl
     if AL.ndim < 2 or 0 in AL.shape:
         msg = f"AL must have the shape (n, m), one sample a column, got {tuple(AL.shape)}"
         raise ValueError(msg)
+    if 0 in Y.shape:
+        msg = f"{name} is empty: its shape is {tuple(Y.shape)}"
+        raise ValueError(msg)
     if Y.size == 1:
         return AL, xp.broadcast_to(xp.reshape(Y, ()), AL.shape)
     for shape in (AL.shape, AL.shape[-2:]):

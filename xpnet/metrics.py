@@ -144,29 +144,56 @@ def _categorical(settings: Any) -> Metric:
     return categorical_accuracy
 
 
-def _accuracy(settings: Any) -> Metric:
-    """Return what accuracy means for a network: what its last layer and its loss say of the classes.
+def _choice(settings: Any, what: str) -> tuple[bool, bool]:
+    """Return what the last layer and the loss of a network say of classes.
 
     With softmax, or a loss that belongs to it, the class is the greatest output. With a loss that belongs to the
-    sigmoid each output is a yes or a no, and all of them have to be right. Where another loss compares outputs that
-    have bounds, the one that should reach its upper bound is the class, or a single output says yes above the middle;
-    the targets then have to be such classes. Outputs without bounds are no classes.
+    sigmoid each output is a yes or a no. Where another loss compares outputs that have bounds, the one that should
+    reach its upper bound is the class, or a single output says yes above the middle. Outputs without bounds are none.
+
+    Returns
+    -------
+    one_of_several : bool
+        Whether the class is the number of an output, instead of a yes or a no of each.
+    certain : bool
+        Whether that is so for whatever targets the loss takes.
     """
-    bounds, belongs_to = settings.bounds, settings.loss.canonical and settings.loss.canonical[0]
-    several = settings.layer_list[-1] > 1
+    belongs_to = settings.loss.canonical and settings.loss.canonical[0]
     if settings.activations[-1] == softmax or belongs_to == softmax:
-        return _categorical(settings)._replace(name="accuracy")
+        return True, True
     if belongs_to is not None:
-        return _subset(settings)._replace(name="accuracy")
-    if not all(map(math.isfinite, bounds)):
+        return False, True
+    if not all(map(math.isfinite, settings.bounds)):
+        least, greatest = settings.bounds
         msg = (
-            "metrics: accuracy means nothing for outputs that are not classes, those of a last layer that reaches from "
-            f"{bounds[0]:g} to {bounds[1]:g}, and of a loss for numbers; ask for 'categorical_accuracy' or "
-            "'binary_accuracy' if they are"
+            f"{what} means nothing for outputs that are not classes, those of a last layer that reaches from {least:g} "
+            f"to {greatest:g}, and of a loss for numbers"
         )
         raise ValueError(msg)
-    metric = _categorical(settings) if several else _binary(settings)
-    return metric._replace(name="accuracy", check=partial(_check_classes, bounds=bounds, several=several))
+    return settings.layer_list[-1] > 1, False
+
+
+def _accuracy(settings: Any) -> Metric:
+    """Return what accuracy means for a network; where its loss is one for numbers too, targets have to be classes."""
+    one_of_several, certain = _choice(settings, "metrics: accuracy")
+    metric = _categorical(settings) if one_of_several else _subset(settings)
+    check = None if certain else partial(_check_classes, bounds=settings.bounds, several=one_of_several)
+    return metric._replace(name="accuracy", check=check)
+
+
+def classes_of(xp: Namespace, A: Array, settings: Any) -> Array:
+    """Return the classes that outputs of shape (..., n, m) stand for, as numbers: what accuracy compares.
+
+    Where the class is one of several they have the shape (..., m) and count from 0. Else each output is at its lower or
+    its upper bound, and they have the shape (..., n, m), or of one output (..., m).
+    """
+    one_of_several, _ = _choice(settings, "predict_classes")
+    if one_of_several:
+        return _greatest(xp, A) - 1.0
+    bounds = settings.bounds if all(map(math.isfinite, settings.bounds)) else (0.0, 1.0)
+    low, high = (xp.full_like(A, bound) for bound in bounds)
+    sides = xp.where(_middle(bounds) < A, high, low)
+    return sides[..., 0, :] if A.shape[-2] == 1 else sides
 
 
 def _check_classes(xp: Namespace, Y: Array, *, bounds: tuple[float, float], several: bool) -> None:

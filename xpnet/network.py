@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from reprlib import repr
 from typing import Any, TypeAlias
 
-from xpnet import plotting
+from xpnet import plotting, summary
 from xpnet._checks import is_integer
 from xpnet._types import Array
 from xpnet.activations import Activation
@@ -21,6 +21,7 @@ from xpnet.losses import Loss
 from xpnet.metrics import Metric, metrics_by_name
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Schedule
+from xpnet.summary import Summary
 from xpnet.training import loop
 from xpnet.training.history import History
 from xpnet.training.options import TrainingOptions
@@ -28,6 +29,11 @@ from xpnet.training.progress import Progress, new_optimizer_state
 from xpnet.training.run import Run
 
 Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | Callable[[Any], object]]
+
+
+def _shown(parts: Any) -> str:
+    """Return a part, or those of all layers, as `repr` of a network shows them, by their names."""
+    return f"{[summary.name_of(part) for part in parts] if isinstance(parts, list) else summary.name_of(parts)!r}"
 
 
 class NeuralNetwork(StepByStep):
@@ -140,6 +146,30 @@ class NeuralNetwork(StepByStep):
         )
         progress = Progress.start(settings, HOST if device is None else get_backend(device))
         super().__init__(progress, follows_data=device is None)
+
+    # ---- What it is
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        if len(set(settings["initializer"])) == 1:
+            settings["initializer"] = settings["initializer"][0]
+        shown = {name: _shown(settings[name]) for name in ("activations", "loss", "optimizer", "initializer")}
+        shown |= {name: repr(settings[name]) for name in ("ensemble", "seed") if settings[name] is not None}
+        given = ", ".join(f"{name}={value}" for name, value in shown.items())
+        return (
+            f"{type(self).__name__}({self.layer_list}, {given}, device={self.backend.device!r}, dtype={self.dtype!r})"
+            f"  # {self._settings.layout.size:,} parameters, {self.epochs_trained:,} epochs trained"
+        )
+
+    def summary(self) -> Summary:
+        """Return a table of the layers, with the number of parameters, the loss, the optimizer and the device.
+
+        In a notebook and at a prompt it shows itself, elsewhere ``print(network.summary())`` does.
+        """
+        return summary.of_network(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
     # ---- Training
 
@@ -440,8 +470,9 @@ class NeuralNetwork(StepByStep):
         state : dict
             ``theta``, an array; ``optimizer``, its kind, and ``optimizer_state``, a list of arrays; ``history``, arrays
             by name; ``first_epoch``, the number of the first epoch in them; ``last_measured``, what was measured in the
-            last one; ``seed``, and ``draws``, how often weights were drawn from it; ``best``, the ``loss`` and the
-            ``epoch`` that early stopping went back to, or None; and in the middle of a training that may stop early
+            last one; ``seed``, and ``draws``, how often weights were drawn from it; ``form``, how many axes targets had
+            in training, and the type of labels, or None; ``best``, the ``loss`` and the ``epoch`` that early stopping
+            went back to, or None; and in the middle of a training that may stop early
             ``early_stopping``, what it would go back to, else None.
         """
         return self._snapshot.state_dict()

@@ -99,6 +99,7 @@ def history_figure(columns: Mapping[str, Any], *, first_epoch: int = 0, log: boo
     Returns
     -------
     figure : matplotlib.figure.Figure
+        The caller's alone: at the end of a notebook's cell it shows itself, and ``figure.savefig`` writes it.
 
     Raises
     ------
@@ -119,6 +120,7 @@ def history_figure(columns: Mapping[str, Any], *, first_epoch: int = 0, log: boo
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid(visible=True, alpha=0.4)
+    plt.close(figure)  # it is the caller's; pyplot would show it once more in a notebook, and keep it
     return figure
 
 

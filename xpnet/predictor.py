@@ -7,7 +7,6 @@ where it computes, and lets the pure functions of `xpnet.core` do the work.
 from __future__ import annotations
 
 import copy
-import reprlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -20,10 +19,10 @@ from xpnet.core.members import Members
 from xpnet.core.parameters import Parameters
 from xpnet.core.settings import Settings, public
 from xpnet.data.placement import Transfer, bring, place_of
-from xpnet.data.samples import bring_samples, brought, extent, sample_rows
+from xpnet.data.samples import Form, bring_samples, brought, extent, sample_rows
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
-from xpnet.metrics import Metric, metrics_by_name
+from xpnet.metrics import Metric, classes_of, metrics_by_name
 from xpnet.optimizers import Optimizer
 
 
@@ -42,11 +41,14 @@ class Snapshot:
         Where it is.
     theta : array of shape (P,) or (E, P)
         Its parameters.
+    form : Form or None
+        The form of the targets that it was trained on, if it was.
     """
 
     settings: Settings
     backend: Backend
     theta: Array
+    form: Form | None = None
 
     def replaced(self, **changes: Any) -> Self:
         """Return it with some of its attributes replaced, as `dataclasses.replace` does in four times the time."""
@@ -87,14 +89,6 @@ class Predictor:
         self._snapshot = snapshot
         self._follows_data = follows_data
         self._lock = threading.RLock()  # held by whoever makes the next snapshot of this one
-
-    def __repr__(self) -> str:
-        drawn = self.settings["initializer"]
-        return (
-            f"{type(self).__name__}({self.layer_list}, {f'ensemble={self.ensemble}, ' if self.ensemble else ''}"
-            f"initializer={(drawn[0] if len(set(drawn)) == 1 else drawn)!r}, device={self.backend.device!r}, "
-            f"dtype={self.dtype!r}, seed={reprlib.repr(self.seed)})"
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -201,18 +195,58 @@ class Predictor:
 
         Returns
         -------
-        y : array of shape (N, n_L), (N, n_L, 1), or (N,) where there is one output, as X is
-            The outputs, in the library and on the device of X; those of an ensemble have a leading axis of networks.
+        y : array of shape (N, n_L), (N, n_L, 1), or (N,) where there is one output
+            The outputs, in the shape that y had in training, or before it in that of X, and in the library and on the
+            device of X; those of an ensemble have a leading axis of networks.
         """
         transfer, settings = self._transfer(X=X), self._settings
-        backend, xp, n_L = transfer.backend, transfer.backend.xp, settings.layer_list[-1]
+        n_L = settings.layer_list[-1]
+        with transfer.backend.on_device():
+            outputs, axes = self._outputs(transfer, X)
+            form = self._snapshot.form
+            axes = axes if form is None else form.axes
+            shape = (-1, n_L, 1) if axes == 3 else (-1,) if axes == n_L == 1 else (-1, n_L)
+            return transfer.to_caller(transfer.backend.xp.reshape(outputs, (*settings.ensemble_shape, *shape)))
+
+    def predict_classes(self, X: Array) -> Array:
+        """Return the classes that the network takes samples for.
+
+        With softmax, or several outputs of which one should be the greatest, a class is the number of an output. A
+        single output, or each of several with the binary cross-entropy, stands for its lower or its upper bound, with a
+        sigmoid 0 or 1.
+
+        Parameters
+        ----------
+        X : array
+            As for `predict`.
+
+        Returns
+        -------
+        labels : array of shape (N,), or (N, n_L) where each output is a yes or a no
+            In the type that the labels had in training, else int64, and in the library and on the device of X; those of
+            an ensemble have a leading axis of networks.
+
+        Raises
+        ------
+        ValueError
+            If outputs are numbers and not classes.
+        """
+        transfer, settings = self._transfer(X=X), self._settings
+        backend, xp = transfer.backend, transfer.backend.xp
         with backend.on_device():
-            X = brought(transfer, "X", X)
-            rows = sample_rows("X", X, settings.layer_list[0], "first layer", settings.ensemble)
-            extent(xp, "X", rows, self.dtype)
-            outputs = self._members.predict(backend, self._at(backend).theta, rows)
-            shape = (-1, n_L, 1) if X.ndim > rows.ndim == 2 else (-1,) if X.ndim == 1 and n_L == 1 else (-1, n_L)
-            return transfer.to_caller(xp.reshape(outputs, (*settings.ensemble_shape, *shape)))
+            outputs, _ = self._outputs(transfer, X)
+            classes = classes_of(xp, outputs.mT, settings)
+            form = self._snapshot.form
+            labels = bring("the classes", classes, transfer.caller, "int64" if form is None else form.dtype)
+            return labels.mT if classes.ndim > len(settings.ensemble_shape) + 1 else labels
+
+    def _outputs(self, transfer: Transfer, X: Any) -> tuple[Array, int]:
+        """Return the outputs for samples, of shape (..., N, n_L), and how many axes the samples of one network had."""
+        backend, settings = transfer.backend, self._settings
+        X = brought(transfer, "X", X)
+        rows = sample_rows("X", X, settings.layer_list[0], "first layer", settings.ensemble)
+        extent(backend.xp, "X", rows, self.dtype)
+        return self._members.predict(backend, self._at(backend).theta, rows), X.ndim - (rows.ndim - 2)
 
     def evaluate(
         self,

@@ -5,6 +5,8 @@ Built-in parts are held to the same by the tests, and are not looked at again.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from reprlib import repr
 from typing import Any
@@ -57,6 +59,7 @@ def check_initializer(name: str, initializer: Initializer) -> None:
 
 def _check_bounds(name: str, bounds: Any) -> None:
     pair = isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(each, (int, float)) for each in bounds)
+    pair = pair and all(abs(each) <= sys.float_info.max or abs(each) == math.inf for each in bounds)
     if not pair or not bounds[0] < bounds[1]:
         msg = f"{name}.bounds must be a pair of floats, the least and the greatest, got {repr(bounds)}"
         raise ValueError(msg)

@@ -9,15 +9,25 @@ from dataclasses import dataclass, replace
 from reprlib import repr
 from typing import Any, NamedTuple
 
-from xpnet._checks import is_number, number_from_zero
+from xpnet._checks import is_number, number_from_zero, type_name
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, HoldsText, Stream, backend_of, random_stream
 from xpnet.data.placement import Transfer, bring
 
 host = HOST.xp
 
+LABEL_TYPES = ["bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float32", "float64"]
+"""What labels may be of."""
+
 BLOCK = 2**24
 """How many bytes are made of samples at a time, where something has to be made of them."""
+
+
+class Form(NamedTuple):
+    """The form of targets, which predictions have too: of one network how many axes, and the type of labels."""
+
+    axes: int
+    dtype: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +52,8 @@ class Samples:
         How many classes there are, where the targets are labels.
     chosen : host array of int of shape (N,) or None
         Which of the rows are meant; None for all of them.
+    form : Form or None
+        The form in which the targets came.
     """
 
     backend: Backend
@@ -51,6 +63,7 @@ class Samples:
     weight: Array | None = None
     classes: int | None = None
     chosen: Any = None
+    form: Form | None = None
 
     @property
     def size(self) -> int:
@@ -244,6 +257,7 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
     rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "first layer", ensemble)
     extent(xp, X_name, rows, dtype)
     targets, N, classes = brought(transfer, y_name, y), int(rows.shape[-2]), None
+    came = tuple(targets.shape)
     if n_L > 1 and targets.shape and 0 not in targets.shape:
         lead = targets.shape[: 2 if _is_one_each(targets.shape, ensemble, n_L, N) else 1]
         if math.prod(targets.shape) == math.prod(lead):
@@ -269,7 +283,14 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
             msg = f"{weight_name} must not be negative"
             raise ValueError(msg)
         weight = _of_mean_one(xp, weight_name, weight[..., None])
-    return Samples(transfer.backend, dtype, rows, targets, weight, classes)
+    form = Form(len(came) - _is_one_each(came, ensemble, n_L, N), _type_of_labels(y))
+    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form)
+
+
+def _type_of_labels(y: Any) -> str:
+    """Return the type that predicted labels should have, that of y where it is an array."""
+    name = type_name(getattr(y, "dtype", ""))
+    return name if name in LABEL_TYPES else "int64"
 
 
 def brought(transfer: Transfer, name: str, x: Any) -> Array:

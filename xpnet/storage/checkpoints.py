@@ -33,7 +33,7 @@ from xpnet.storage.files import file_path, write_whole
 from xpnet.training.progress import Progress
 
 FORMAT = 4
-_TEXT = ("optimizer", "draws", "first_epoch", "last_measured")  # what of a state is no array
+_TEXT = ("optimizer", "draws", "first_epoch", "last_measured", "form")  # what of a state is no array
 _PARTS = ("activations", "loss", "optimizer", "initializer")
 _PER_MEMBER = [field.name for field in fields(Settings) if field.metadata["per_member"]]
 

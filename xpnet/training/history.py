@@ -185,6 +185,10 @@ class History(Mapping[str, Array]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.epochs} epochs: {', '.join(self)})"
 
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        msg = "a history is no array, but holds several by name: dict(history), as in pandas.DataFrame(dict(history))"
+        raise TypeError(msg)
+
     # A record is itself, whatever it holds.
     __eq__ = object.__eq__
     __hash__ = object.__hash__

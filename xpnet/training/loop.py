@@ -51,7 +51,8 @@ def train(
     _dry_run(members, data, options, network._snapshot.moved(backend), rates)
 
     judged_from = partial(_judged_from, members, data)
-    run = Run(network, backend, options, judged_from=judged_from, cause=_cause(min(each_rate), max(each_rate)))
+    form, cause = data.samples.form, _cause(min(each_rate), max(each_rate))
+    run = Run(network, backend, options, form=form, judged_from=judged_from, cause=cause)
     try:
         with run:
             parts = members.parts(
@@ -102,7 +103,8 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
         )
 
     judged_from = partial(_judged_from, members, data)
-    run = Run(network, backend, options, judged_from=judged_from, cause="the data should be scaled")
+    form, cause = data.samples.form, "the data should be scaled"
+    run = Run(network, backend, options, form=form, judged_from=judged_from, cause=cause)
     try:
         with run:
             optimizer_state = new_optimizer_state(settings, backend, run.state.theta)

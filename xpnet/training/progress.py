@@ -14,6 +14,7 @@ from xpnet.core.contracts import started
 from xpnet.core.members import Members
 from xpnet.core.settings import Settings, public
 from xpnet.data.placement import bring, copied
+from xpnet.data.samples import LABEL_TYPES, Form
 from xpnet.optimizers import kind_of
 from xpnet.predictor import Snapshot
 from xpnet.training.early_stopping import Best, EarlyStopping
@@ -21,7 +22,7 @@ from xpnet.training.history import History
 
 _KEPT = (
     *("theta", "optimizer", "optimizer_state", "history", "first_epoch", "last_measured", "seed", "draws"),
-    *("best", "early_stopping"),
+    *("form", "best", "early_stopping"),
 )
 
 
@@ -96,6 +97,7 @@ class Progress(Snapshot):
             optimizer_state=own.optimizer_state,
             draws=self.draws,
             history=self.history.member(i),
+            form=self.form,
             best=self.best and self.best.member(i),
         )
 
@@ -112,6 +114,7 @@ class Progress(Snapshot):
             "last_measured": list(history.last_names),
             "seed": public(self.settings.seed),
             "draws": self.draws,
+            "form": self.form and list(self.form),
             "best": self.best and self.best.state_dict(),
             "early_stopping": self.early_stopping and self.early_stopping.state_dict(self.backend),
         }
@@ -147,10 +150,21 @@ class Progress(Snapshot):
             theta=state.theta,
             optimizer_state=state.optimizer_state,
             draws=int(values["draws"]),
+            form=_form_of(values["form"]),
             history=History.of(values["history"], shape, values["last_measured"], values["first_epoch"]),
             best=None if values["best"] is None else Best.of(values["best"], shape),
             early_stopping=early_stopping,
         )
+
+
+def _form_of(value: Any) -> Form | None:
+    if value is None:
+        return None
+    pair = isinstance(value, (list, tuple)) and len(value) == 2 and is_integer(value[0]) and isinstance(value[1], str)
+    if not pair or not 1 <= value[0] <= 3 or value[1] not in LABEL_TYPES:
+        msg = f"form must be None or the number of axes of targets and the name of a type, got {repr(value)}"
+        raise ValueError(msg)
+    return Form(int(value[0]), value[1])
 
 
 def _state_of(settings: Settings, backend: Backend, values: Any) -> State:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from xpnet._types import Array, State
 from xpnet.backends import HOST, Backend
 from xpnet.callbacks import Callback
+from xpnet.data.samples import Form
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import History
 from xpnet.training.options import TrainingOptions
@@ -38,6 +39,8 @@ class Run:
         Where.
     options : TrainingOptions
         What to report, whether to stop early, and which callbacks to call.
+    form : Form
+        The form of the targets.
     judged_from : callable
         ``judged_from(progress)``, what early stopping begins with.
     cause : str
@@ -50,11 +53,13 @@ class Run:
         backend: Backend,
         options: TrainingOptions,
         *,
+        form: Form | None,
         judged_from: Callable[[Progress], EarlyStopping],
         cause: str,
     ) -> None:
         self.network, self.thread, self.stops = network, threading.get_ident(), False
         self._backend, self._options, self._judged_from, self._cause = backend, options, judged_from, cause
+        self._form = form
         self._reports = Reports(options)
         self._now: Progress = network._snapshot  # what it has made of the network; nobody else changes that
         self._begun: list[Callback] = []
@@ -81,7 +86,7 @@ class Run:
             self._frame = sys._getframe(1)
             network._run = self
         early_stopping = None if options.patience is None else self._judged_from(self._now)
-        self._commit(self._now.replaced(early_stopping=early_stopping))
+        self._commit(self._now.replaced(early_stopping=early_stopping, form=self._form))
         try:
             for callback in options.callbacks:
                 self._begun.append(callback)

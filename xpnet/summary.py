@@ -1,0 +1,79 @@
+"""What a network looks like, layer by layer, as text and as HTML for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+__all__ = [
+    "Summary",
+]
+
+_HEAD = ("layer", "outputs", "activation", "initializer", "dropout", "parameters")
+
+
+class Summary:
+    """A table of the layers of a network, and a few lines on the whole of it; ``print(summary)`` shows it.
+
+    Parameters
+    ----------
+    title : str
+        What it is of.
+    rows : sequence of sequence of str
+        A row for each layer, of the columns layer, outputs, activation, initializer, dropout and parameters.
+    facts : mapping of str to str
+        What there is to say beside, by name.
+    """
+
+    def __init__(self, title: str, rows: Sequence[Sequence[str]], facts: dict[str, str]) -> None:
+        self.title, self.rows, self.facts = title, rows, facts
+
+    def __repr__(self) -> str:
+        table = [_HEAD, *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(_HEAD))]
+        lines = [
+            "  ".join(
+                f"{cell:<{width}}" if i in (0, 2, 3) else f"{cell:>{width}}" for i, (cell, width) in enumerate(row)
+            )
+            for row in (list(zip(row, widths, strict=True)) for row in table)
+        ]
+        longest = max(map(len, self.facts))
+        facts = [f"{name:<{longest}}  {value}" for name, value in self.facts.items()]
+        return "\n".join(line.rstrip() for line in [self.title, *lines, "", *facts])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in _HEAD)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
+        facts = "<br>".join(f"{name}: {escape(value)}" for name, value in self.facts.items())
+        return f"<b>{escape(self.title)}</b><table><tr>{head}</tr>{rows}</table>{facts}"
+
+
+def of_network(network: Any) -> Summary:
+    """Return the summary of a network."""
+    settings, layers = network.settings, network.layer_list
+    rows = []
+    for l, (n_in, n_out) in enumerate(pairwise(layers), start=1):
+        dropout = network.dropout[l - 1] if l < len(layers) - 1 else 0.0
+        names = [name_of(settings[part][l - 1]) for part in ("activations", "initializer")]
+        rows.append([f"{l}", f"{n_out}", *names, f"{dropout:g}" if dropout else "", f"{n_out * (n_in + 1):,}"])
+    each = network.theta.shape[-1]
+    facts = {"inputs": f"{layers[0]}", "parameters": f"{each:,} in {network.dtype}"}
+    if network.ensemble is not None:
+        facts["networks"] = f"{network.ensemble:,}, with {each * network.ensemble:,} parameters in all"
+    facts |= {"loss": name_of(settings["loss"]), "optimizer": name_of(settings["optimizer"])}
+    facts |= {
+        "device": f"{network.backend.device} ({network.backend.name})",
+        "epochs trained": f"{network.epochs_trained:,}",
+    }
+    return Summary(type(network).__name__, rows, facts)
+
+
+def name_of(part: Any) -> str:
+    """Return the name of a part, or where it is a custom one what its function is called."""
+    if isinstance(part, str):
+        return part
+    function = next((each for each in part if callable(each)), part) if isinstance(part, tuple) else part
+    function = getattr(function, "func", function)
+    return f"custom ({getattr(function, '__name__', type(function).__name__)})"
