@@ -6,7 +6,7 @@ from xpnet.backends.registry import backend_names, backend_of, get_backend, load
 from xpnet.backends.streams import Stream, new_seed, random_stream
 
 HOST = get_backend("cpu")
-"""Where random numbers are drawn, and figures for people are kept."""
+"""Where random numbers are drawn, and what was measured is kept."""
 
 __all__ = [
     "HOST",

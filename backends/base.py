@@ -36,7 +36,7 @@ class Step(Protocol):
 
 
 class DeviceUnavailable(RuntimeError):  # noqa: N818 - it says what is the matter, without the word error
-    """A device or library that was asked for cannot be used here; the message says what is missing and the mend."""
+    """A device or library that was asked for cannot be used here; the message says what is missing and the fix."""
 
 
 def first_line(error: Exception) -> str:

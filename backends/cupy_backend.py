@@ -15,7 +15,7 @@ import cupy
 
 from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
 from xpnet.backends.host import host_array
-from xpnet.backends.registry import CUDA_MEND
+from xpnet.backends.registry import CUDA_FIX
 
 
 def _vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
@@ -58,7 +58,7 @@ class CupyBackend(Backend):
             raise DeviceUnavailable(msg) from error
         except Exception as error:  # whatever a broken CUDA installation raises, of whichever library
             reason = first_line(error)
-            msg = f"there is a driver, but no usable CUDA library ({type(error).__name__}: {reason}): {CUDA_MEND}"
+            msg = f"there is a driver, but no usable CUDA library ({type(error).__name__}: {reason}): {CUDA_FIX}"
             raise DeviceUnavailable(msg) from error
 
     @classmethod

@@ -1,7 +1,7 @@
 """What people hold data in, as NumPy arrays: taken right, or refused with the fix.
 
 Lists, frames with columns of several types, and whatever else NumPy would make an array of objects of, or numbers that
-were none, is looked at here. Nothing is imported for it: a data frame is told by what it can do.
+were none, is checked here. Nothing is imported for it: a data frame is told by what it can do.
 """
 
 from __future__ import annotations

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
 
 GROUP = "xpnet.backends"
-CUDA_MEND = 'pip install "xpnet[cuda12]" (or "xpnet[cuda13]", whichever CUDA the driver supports)'
+CUDA_FIX = 'pip install "xpnet[cuda12]" (or "xpnet[cuda13]", whichever CUDA the driver supports)'
 
 
 class _BuiltIn(NamedTuple):
     module: str
     backend: str
-    mend: str
+    fix: str
 
 
 _BUILT_IN = {
     "numpy": _BuiltIn("xpnet.backends.numpy_backend", "NumpyBackend", "pip install numpy"),
-    "cupy": _BuiltIn("xpnet.backends.cupy_backend", "CupyBackend", CUDA_MEND),
+    "cupy": _BuiltIn("xpnet.backends.cupy_backend", "CupyBackend", CUDA_FIX),
     "array_api_strict": _BuiltIn("xpnet.backends.strict_backend", "StrictBackend", 'pip install "xpnet[test]"'),
 }
 
@@ -52,14 +52,14 @@ def load_backend(name: str) -> type[Backend]:
         If the library, or the package that brings the backend, cannot be imported.
     """
     if name in _BUILT_IN:
-        module, attribute, mend = _BUILT_IN[name]
+        module, attribute, fix = _BUILT_IN[name]
         try:
             # Looking it up first, for importing what is imported takes as long as a small matrix product.
             return getattr(sys.modules.get(module) or import_module(module), attribute)  # type: ignore[no-any-return]
         except ImportError as error:
             missing = isinstance(error, ModuleNotFoundError) and error.name == name
             reason = "is not installed" if missing else f"is installed but cannot be imported ({first_line(error)})"
-            msg = f"{name} {reason}: {mend}"
+            msg = f"{name} {reason}: {fix}"
             raise DeviceUnavailable(msg) from error
     for point in entry_points(group=GROUP, name=name):
         try:

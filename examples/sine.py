@@ -58,7 +58,7 @@ def batch_size(text: str) -> int | None:
 
 
 def sine(samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x over two periods, x standardised, and the sine moved up into what a sigmoid can answer."""
+    """Return x over two periods, x standardised, and the sine moved up into what a sigmoid can reach."""
     if samples < 2:
         msg = f"samples must be at least 2, got {samples}"
         raise ValueError(msg)
@@ -80,15 +80,19 @@ def frames(epochs: int) -> frozenset[int]:
 
 
 def train(
-    network: NeuralNetwork, X: np.ndarray, y: np.ndarray, answers: dict[int, np.ndarray], options: argparse.Namespace
+    network: NeuralNetwork,
+    X: np.ndarray,
+    y: np.ndarray,
+    predictions: dict[int, np.ndarray],
+    options: argparse.Namespace,
 ) -> None:
-    """Train as asked, and keep what the network answers before, and after each number of epochs that is drawn."""
-    answers[0] = network.predict(X)
+    """Train as asked, and keep what the network predicts before, and after each number of epochs that is drawn."""
+    predictions[0] = network.predict(X)
 
     def after_epoch(network: NeuralNetwork) -> None:
         trained = network.epochs_trained
         if trained in GALLERY or (options.animate and trained in frames(options.epochs)):
-            answers[trained] = network.predict(X)
+            predictions[trained] = network.predict(X)
 
     network.train(
         X,
@@ -123,7 +127,11 @@ def report(batch_size: int | None, network: NeuralNetwork, seconds: float, remar
 
 
 def draw(
-    network: NeuralNetwork, x: np.ndarray, y: np.ndarray, answers: dict[int, np.ndarray], options: argparse.Namespace
+    network: NeuralNetwork,
+    x: np.ndarray,
+    y: np.ndarray,
+    predictions: dict[int, np.ndarray],
+    options: argparse.Namespace,
 ) -> None:
     """Draw the document's pictures."""
     from matplotlib import pyplot as plt
@@ -137,15 +145,15 @@ def draw(
     draw_epoch_loss(axes, network.epoch_loss, log=True)
 
     fit, axes = plt.subplots(figsize=(10, 4), layout="constrained")
-    draw_fit(axes, x, y, answers[network.epochs_trained].ravel())
+    draw_fit(axes, x, y, predictions[network.epochs_trained].ravel())
 
     # The fit after each number of epochs, and in the last field the loss.
-    gallery = sorted({*GALLERY, network.epochs_trained} & answers.keys())
+    gallery = sorted({*GALLERY, network.epochs_trained} & predictions.keys())
     columns = min(3, len(gallery) + 1)
     rows = -(-(len(gallery) + 1) // columns)
     epochs, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4 * rows), layout="constrained")
     for axes, trained in zip(grid.flat, gallery, strict=False):
-        draw_fit(axes, x, y, answers[trained].ravel(), title=f"After {trained} Epochs")
+        draw_fit(axes, x, y, predictions[trained].ravel(), title=f"After {trained} Epochs")
     draw_epoch_loss(grid.flat[len(gallery)], network.epoch_loss, log=True)
     for axes in grid.flat[len(gallery) + 1 :]:
         axes.set_visible(False)
@@ -153,7 +161,11 @@ def draw(
 
 
 def animate(
-    network: NeuralNetwork, x: np.ndarray, y: np.ndarray, answers: dict[int, np.ndarray], options: argparse.Namespace
+    network: NeuralNetwork,
+    x: np.ndarray,
+    y: np.ndarray,
+    predictions: dict[int, np.ndarray],
+    options: argparse.Namespace,
 ) -> None:
     """Draw the fit after more and more epochs, and the loss so far, as a GIF."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -163,7 +175,7 @@ def animate(
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     fit, loss = figure.subplots(1, 2, width_ratios=[1.5, 1])
-    draw_fit(fit, x, y, answers[0].ravel(), title="")
+    draw_fit(fit, x, y, predictions[0].ravel(), title="")
     draw_epoch_loss(loss, network.epoch_loss, log=True)
     (_, predicted), (so_far,) = fit.lines, loss.lines
     predicted.set_linestyle("solid")  # dashes would run along the line as it moves
@@ -177,9 +189,9 @@ def animate(
     canvas.draw()
     still = canvas.copy_from_bbox(figure.bbox)
     images = []
-    for trained in sorted({*frames(options.epochs), network.epochs_trained} & answers.keys()):
+    for trained in sorted({*frames(options.epochs), network.epochs_trained} & predictions.keys()):
         fit.set_title(f"After {trained} Epochs")
-        predicted.set_ydata(answers[trained].ravel())
+        predicted.set_ydata(predictions[trained].ravel())
         so_far.set_data(range(trained), network.epoch_loss[:trained])
         canvas.restore_region(still)
         for artist in moving:
@@ -197,20 +209,20 @@ def run(options: argparse.Namespace) -> int:
     network = build(options)
     print_device(network)
     x, X, y = sine(options.samples)
-    answers: dict[int, np.ndarray] = {}
+    predictions: dict[int, np.ndarray] = {}
     code = 0
     start = time.perf_counter()
     try:
-        train(network, X, y, answers, options)
+        train(network, X, y, predictions, options)
     except KeyboardInterrupt as interrupted:
         print(interrupted)
         code = 130
     report(options.batch_size, network, time.perf_counter() - start)
     if network.epochs_trained and not options.no_plots:
-        answers[network.epochs_trained] = network.predict(X)
-        draw(network, x.ravel(), y.ravel(), answers, options)
+        predictions[network.epochs_trained] = network.predict(X)
+        draw(network, x.ravel(), y.ravel(), predictions, options)
         if options.animate:
-            animate(network, x.ravel(), y.ravel(), answers, options)
+            animate(network, x.ravel(), y.ravel(), predictions, options)
     if options.batch_size == 1 and code == 0:
         compare(X, y, network.epoch_loss[-1], options)
     return code

@@ -1,4 +1,4 @@
-"""How high should the learning rate be? 256 networks learn the document's sine in one training and answer.
+"""How high should the learning rate be? 256 networks learn the document's sine in one training, and show it.
 
 They are 16 learning rates with 16 seeds each, side by side as one ensemble: some learn too slowly, some diverge.
 
@@ -117,13 +117,13 @@ def draw(
     from matplotlib import pyplot as plt
 
     x, X, y = (array.ravel() for array in sine(SAMPLES))
-    useless = float(np.var(y) / 2)  # the loss of a network that answers the mean, whatever it is asked
+    useless = float(np.var(y) / 2)  # the loss of a network that predicts the mean for every input
     figure, axes = plt.subplot_mosaic(
         [["losses", "curves"], ["losses", "fit"]], figsize=(11, 5.8), layout="constrained", width_ratios=[1.25, 1]
     )
     draw_losses(axes["losses"], rates, losses, useless, options)
     draw_curves(axes["curves"], rates, medians, useless, options)
-    draw_fit(axes["fit"], x, y, network.best_member().predict(X).ravel(), title="What the Best Network Answers")
+    draw_fit(axes["fit"], x, y, network.best_member().predict(X).ravel(), title="What the best network predicts")
     axes["fit"].set_ylim(top=1.4)
     axes["fit"].legend(loc="upper right", ncols=2)
     save({"sweep": figure}, options)

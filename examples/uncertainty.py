@@ -1,8 +1,8 @@
-"""Where does a network know what it answers? Where 64 networks that learned the same thing answer alike.
+"""Where can a prediction be trusted? Where 64 networks that learned from the same data predict alike.
 
 Each has its own initial weights and its own bootstrap sample of the noisy points on a sine, which leave a gap. All are
-trained at once, as one ensemble. How far their answers lie apart says where data was missing; it does not promise that
-the truth lies between them.
+trained at once, as one ensemble. How far their predictions lie apart says where data was missing; it does not promise
+that the truth lies between them.
 
     python examples/uncertainty.py --networks 64 --epochs 300 --device cpu
 """
@@ -77,16 +77,16 @@ def train(x: np.ndarray, y: np.ndarray, counts: np.ndarray, options: argparse.Na
     return network
 
 
-def draw(x: np.ndarray, y: np.ndarray, where: np.ndarray, answers: np.ndarray, options: argparse.Namespace) -> None:
-    """Draw the points, the curve they lie around, and mean and spread of the answers, of shape (networks, places)."""
+def draw(x: np.ndarray, y: np.ndarray, where: np.ndarray, predictions: np.ndarray, options: argparse.Namespace) -> None:
+    """Draw the points, the curve they lie around, and mean and spread of predictions of shape (networks, places)."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
     axes.scatter(x, y, s=14, color="tab:red", edgecolors="white", linewidths=0.4, zorder=3, label="data")
     axes.plot(where, truth(where), color="black", linestyle="dashed", linewidth=1.2, label="sin 2x")
-    mean, spread = answers.mean(axis=0), answers.std(axis=0)
-    axes.plot(where, mean, color="tab:blue", linewidth=2, label=f"mean of {len(answers)} networks")
-    members = axes.plot(where, answers[:SHOWN].T, color="tab:blue", linewidth=0.6, alpha=0.7)
+    mean, spread = predictions.mean(axis=0), predictions.std(axis=0)
+    axes.plot(where, mean, color="tab:blue", linewidth=2, label=f"mean of {len(predictions)} networks")
+    members = axes.plot(where, predictions[:SHOWN].T, color="tab:blue", linewidth=0.6, alpha=0.7)
     members[0].set_label(f"{len(members)} of them")
     for width, alpha, band in ((1, 0.25, "± 1 standard deviation"), (2, 0.15, "± 2")):
         low, high = mean - width * spread, mean + width * spread
@@ -101,7 +101,7 @@ def draw(x: np.ndarray, y: np.ndarray, where: np.ndarray, answers: np.ndarray, o
 
 
 def run(options: argparse.Namespace) -> int:
-    """Learn from the points, and say how far the answers lie apart; return the exit code."""
+    """Learn from the points, and say how far the predictions lie apart; return the exit code."""
     rng = np.random.default_rng(options.seed)
     x, y = noisy_points(options.samples, rng)
     counts = bootstrap(options.networks, options.samples, rng)
@@ -110,15 +110,15 @@ def run(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
 
     where = np.linspace(DATA[0] - 0.8, DATA[1] + 0.8, 501)
-    answers = network.predict(where)
-    spread = answers.std(axis=0)
+    predictions = network.predict(where)
+    spread = predictions.std(axis=0)
     within = (where >= DATA[0]) & (where <= DATA[1])
     gap = (where > GAP[0]) & (where < GAP[1])
     print(f"One training : {network.ensemble} networks × {network.epochs_trained} epochs in {seconds:.1f} s")
     for place, chosen in (("Where the data is", within & ~gap), ("In the gap", gap), ("Outside the data", ~within)):
         print(f"{place} : spread {spread[chosen].mean():.3f}")
     if not options.no_plots:
-        draw(x, y, where, answers, options)
+        draw(x, y, where, predictions, options)
     return 0
 
 

@@ -160,7 +160,7 @@ def test_parts_of_a_users_own_are_handed_in_again(path):
     activations = [own(), "sigmoid"]
     saved = network(activations=activations)
     save_checkpoint(saved, path)
-    with pytest.raises(ValueError, match="activations of a user's own: load_checkpoint"):
+    with pytest.raises(ValueError, match="custom activations: load_checkpoint"):
         load_checkpoint(path)
     loaded = load_checkpoint(path, activations=activations)
     np.testing.assert_array_equal(loaded.predict(X), saved.predict(X))

@@ -84,7 +84,7 @@ def test_the_guides_watched_training_stops_early_and_records_everything(chapters
 def test_the_guides_many_networks_learn_and_give_the_best_one_back(chapters):
     names = chapters("ensemble=50")
     assert names["losses"].shape == (300, 50)
-    assert names["answers"].shape == (50, 40)
+    assert names["outputs"].shape == (50, 40)
     assert names["best"].evaluate(names["X"], names["y"], metrics="r2_score")["r2_score"] > 0.98
     assert 0.01 < names["rate"] < 10.0
 

@@ -245,5 +245,5 @@ def fraction(name: str, value: Any) -> float:
 
 
 def name_of(part: Any, known: Mapping[str, Any]) -> str | None:
-    """Return the name of a part among the known ones, or None for a user's own."""
+    """Return the name of a part among the known ones, or None for a custom one."""
     return next((name for name, value in known.items() if value is part), None)

@@ -2,10 +2,10 @@
 
 An activation is a pair of pure functions over arrays of shape (..., n, m), n units and m samples::
 
-    A  = forward(xp, Z)           what the units answer to their net input
+    A  = forward(xp, Z)           the activations of the units
     dZ = backward(xp, dA, Z, A)   the gradient with respect to Z, given the one with respect to A
 
-and the bounds between which A lies. `xp` is the array API namespace of the arrays. A user's own pair is as good as
+and the bounds between which A lies. `xp` is the array API namespace of the arrays. A custom pair is as good as
 those below.
 """
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Activation(NamedTuple):
-    """An activation function, with its derivative and the least and greatest value that it can answer."""
+    """An activation function, with its derivative and its bounds."""
 
     forward: Callable[[Namespace, Array], Array]
     backward: Callable[[Namespace, Array, Array, Array], Array]
@@ -60,7 +60,7 @@ def _relu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
 
 
 def _sigmoid(xp: Namespace, Z: Array) -> Array:
-    """1 / (1 + exp(−Z)), with exp kept below its overflow: beyond it the answer is as good as 0 already."""
+    """1 / (1 + exp(−Z)), with exp kept below its overflow: beyond it the result is as good as 0 already."""
     greatest = 709.0 if Z.dtype == xp.float64 else 88.0  # log of the greatest number in double and single precision
     return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -greatest)))
 

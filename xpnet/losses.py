@@ -1,6 +1,6 @@
 """Loss functions.
 
-A loss is a pair of pure functions of what the network answers, A, and what it should, Y, both of shape (..., n, m)::
+A loss is a pair of pure functions of the outputs A and the targets Y, both of shape (..., n, m)::
 
     value(xp, A, Y)       the loss of every sample, of shape (..., m)
     gradient(xp, A, Y)    its gradient with respect to A, of shape (..., n, m)

@@ -240,7 +240,7 @@ class NeuralNetwork(StepByStep):
         tol : float
             By how much the loss has to be less than the best one to be an improvement.
         schedule : callable, optional
-            How the learning rate goes on from its value: one of `xpnet.schedules`, or a user's own. It counts epochs
+            How the learning rate goes on from its value: one of `xpnet.schedules`, or a custom one. It counts epochs
             since the weights were drawn, not since this call.
         callbacks : callable or Callback, or a sequence of them
             Functions are called with the network after every epoch; an `xpnet.Callback` also at the beginning and at

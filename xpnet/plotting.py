@@ -43,7 +43,7 @@ def draw_fit(axes: Any, X: Any, y: Any, y_pred: Any, *, title: str = "Actual vs 
     axes : matplotlib.axes.Axes
         Where to draw.
     X, y, y_pred : host arrays of shape (N,)
-        The inputs in rising order, the targets, and the answers.
+        The inputs in rising order, the targets, and the predictions.
     title : str
         What to write above.
     """

@@ -101,7 +101,7 @@ class _Plateau(NamedTuple):
 
 
 class _ReduceOnPlateau:
-    """What `reduce_on_plateau` returns. Its answer depends on the history alone; it remembers how far it has read."""
+    """What `reduce_on_plateau` returns. Its factor depends on the history alone; it remembers how far it has read."""
 
     def __init__(self, factor: float, patience: int, threshold: float, cooldown: int, least: float) -> None:
         self.factor, self.patience, self.threshold, self.cooldown, self.least = (

@@ -1,6 +1,6 @@
 """What custom parts must be and return: found out before anything is made with them.
 
-Built-in parts are held to the same by the tests, and are not looked at again.
+Built-in parts are held to the same by the tests, and are not checked.
 """
 
 from __future__ import annotations

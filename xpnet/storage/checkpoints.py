@@ -44,7 +44,7 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
     Parameters
     ----------
     network : NeuralNetwork
-        Parts of a user's own are not written; `load_checkpoint` takes them again.
+        Custom parts are not written; `load_checkpoint` takes them again.
     path : path
         The file, by convention ``.safetensors``.
     """
@@ -92,7 +92,7 @@ def load_checkpoint(
     device : str or Backend, optional
         As for `NeuralNetwork`; it need not be the one that the network was trained on.
     activations, loss, optimizer, initializer : optional
-        The parts of a user's own that the network was built with, for those are not in the file.
+        The custom parts that the network was built with, for those are not in the file.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def load_checkpoint(
     settings = built["settings"] | {name: value for name, value in custom.items() if value is not None}
     for name in _PARTS:
         if settings[name] is None or (isinstance(settings[name], list) and None in settings[name]):
-            msg = f"the network in {path} was built with {name} of a user's own: load_checkpoint(..., {name}=...)"
+            msg = f"the network in {path} was built with custom {name}: load_checkpoint(..., {name}=...)"
             raise ValueError(msg)
     try:
         progress = _progress_of(settings, built, tensors, backend)
@@ -206,7 +206,7 @@ def _integers(words: Any) -> Any:
 
 
 def _by_name(parts: Any) -> Any:
-    """Return names alone, and None in the place of what is a user's own."""
+    """Return names alone, and None in the place of custom parts."""
     return [_by_name(part) for part in parts] if isinstance(parts, list) else parts if isinstance(parts, str) else None
 
 

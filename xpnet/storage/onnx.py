@@ -59,7 +59,7 @@ def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
 
 
 def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequence[Activation]) -> None:
-    """Write layers on the host as an ONNX model; their leading axes lead the output too. Errors are `export_onnx`'s."""
+    """Write layers on the host as an ONNX model, with their leading axes; it fails as `export_onnx` does."""
     path, (ndonnx, operators) = file_path(path), _libraries()
     (W1, _), (WL, _) = layers[0], layers[-1]
 
@@ -123,7 +123,7 @@ def _watched(activation: Activation, l: int) -> Activation:
     def watched_forward(ndonnx: Namespace, Z: Array) -> Array:
         try:
             A = activation.forward(ndonnx, Z)
-        except Exception as error:  # whatever a user's own function and ndonnx make of each other
+        except Exception as error:  # whatever a custom function and ndonnx make of each other
             msg = (
                 f"the activation of layer {l}, {name}, cannot be exported, for it may use only functions of the array "
                 f"API, and neither values nor the number of samples ({type(error).__name__}: {error})"

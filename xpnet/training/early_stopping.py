@@ -95,7 +95,7 @@ class EarlyStopping:
         """Return it after one more epoch, given the losses on the host and the states.
 
         A network has improved where its loss is below its best by more than `tol`; one that has not improved for
-        `patience` epochs is not looked at again.
+        `patience` epochs is not judged again.
         """
         improved = self.waits & (loss < self.loss - tol)
         best = _chosen(backend, improved, state, self.state)
