@@ -4,6 +4,7 @@ A backend is one array library on one device, and knows no mathematics::
 
     name, xp, device               who it is, its array API namespace, where its arrays live
     asarray, to_numpy              the only host–device transfers
+    take_rows                      gather samples
     synchronize                    wait until the device has done what it was asked to do
     train_epoch                    take the step for every batch of an epoch
     on_device                      the context to compute in, with its device the current one
@@ -15,11 +16,14 @@ A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
+
+import numpy
 
 Array: TypeAlias = Any
 S = TypeVar("S", bound=Any)
@@ -95,6 +99,31 @@ class Backend(ABC):
     def to_numpy(self, array: Array) -> Any:
         """Bring an array of this backend to the host, as a NumPy array; copy only where needed."""
 
+    def take_rows(self, array: Array, rows: Any) -> Array:
+        """Return some rows of an array of shape (..., N, n).
+
+        Parameters
+        ----------
+        array : array of shape (N, n) or (E, N, n)
+            What to take from.
+        rows : host array of int of shape (m,) or (E, m)
+            Which rows; two axes have some for each network.
+
+        Returns
+        -------
+        taken : array of shape (..., m, n)
+            A copy.
+        """
+        xp, axes = self.xp, rows.shape
+        if len(axes) > 1 and array.ndim > 2:
+            # All samples one after the other, those of each network from a place of its own on.
+            rows = rows + array.shape[-2] * numpy.arange(axes[0])[:, None]
+        if len(axes) > 1:
+            array, rows = xp.reshape(array, (-1, array.shape[-1])), rows.reshape(-1)
+        integer = "int32" if math.prod(array.shape) < 2**31 else "int64"  # not every device has 64 bits
+        taken = xp.take(array, self.asarray(rows, integer), axis=-2)
+        return xp.reshape(taken, (*axes, array.shape[-1])) if len(axes) > 1 else taken
+
     def read_only(self, array: Array) -> Array:
         """Return an array that cannot be written to and shows the same memory, where the library has that."""
         return array
@@ -121,8 +150,9 @@ class Backend(ABC):
         state : State
             What a step hands to the next: its `theta` are the parameters.
         batches : Batches
-            What each step takes. It may be iterated over, or taken apart: it has the samples as columns, their order,
-            the learning rates and the masks of dropout, and has gathered nothing before it is iterated over.
+            What each step takes. It may be iterated over, or taken apart: it has the samples as rows in the types in
+            which they came, their order, the learning rates and what draws the masks of dropout, and has gathered
+            nothing before it is iterated over.
 
         Returns
         -------

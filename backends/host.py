@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import chain
 from numbers import Real
 from typing import Any
 
@@ -31,9 +32,10 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
         return x  # as most do, and a sample at a time
     if not isinstance(x, numpy.ndarray):
         x = _plain(x)
-    _refuse_masked(x)
     with numpy.errstate(over="ignore"):
-        array = numpy.asarray(x)
+        array = numpy.asanyarray(x)
+        _refuse_masked(array)
+        array = numpy.asarray(array)
         if array.dtype.names:
             fields = ", ".join(array.dtype.names)
             msg = (
@@ -51,7 +53,14 @@ def _plain(x: Any) -> Any:
     if hasattr(x, "toarray") and hasattr(x, "nnz"):
         msg = f"it is a sparse {type(x).__name__}: .toarray() makes an array of it"
         raise TypeError(msg)
+    if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
+        msg = f"it is a {type(x).__name__}: .collect() makes a data frame of it"
+        raise TypeError(msg)
     if hasattr(x, "dtypes") and hasattr(x, "columns"):  # a data frame of pandas or polars
+        if hasattr(x, "iloc") and all(isinstance(each, numpy.dtype) and each.kind in "iuf" for each in x.dtypes):
+            array = x.to_numpy()  # without a copy, where all columns are of one type
+            if not array.size or array.dtype.kind != "f" or not numpy.isnan(array.min()):
+                return array
         names = list(x.columns)
         columns = [x.iloc[:, i] for i in range(len(names))] if hasattr(x, "iloc") else [x[name] for name in names]
         return _frame(names, columns)
@@ -59,14 +68,17 @@ def _plain(x: Any) -> Any:
         return _frame(x.column_names, [x.column(i) for i in range(len(x.column_names))])
     if hasattr(x, "to_numpy") and (hasattr(x, "isna") or hasattr(x, "null_count")):  # a single column
         return _column("it", x)
-    if isinstance(x, (list, tuple)):
+    if isinstance(x, Sequence) and not isinstance(x, (str, bytes)):
         _refuse_in_list(x)
     return x
 
 
 def _frame(names: list[Any], columns: list[Any]) -> Any:
-    arrays = [_column(f"its column {name!r}", column) for name, column in zip(names, columns, strict=True)]
-    return numpy.stack(arrays, axis=-1) if arrays else numpy.empty((0, 0))
+    # Column by column into place: a frame of several types has no array that could be shared.
+    numbers = numpy.empty((len(columns[0]) if columns else 0, len(columns)))
+    for i, (name, column) in enumerate(zip(names, columns, strict=True)):
+        numbers[:, i] = _column(f"its column {name!r}", column)
+    return numbers
 
 
 def _column(what: str, column: Any) -> Any:
@@ -84,7 +96,7 @@ def _column(what: str, column: Any) -> Any:
     array = numpy.asarray(column.to_numpy())
     if array.dtype == object:
         array = _numbers(array, what)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or array.ndim != 1:
         msg = f"{what} is of {kind}, which is no number: turn it into numbers, or leave it out"
         raise TypeError(msg)
     return array
@@ -98,17 +110,22 @@ def _refuse_masked(x: Any) -> None:
 
 def _refuse_in_list(x: Sequence[Any]) -> None:
     """Refuse, in a list of lists, what NumPy would take for something else or fail at."""
-    for kind in set(map(type, x)):  # a long list has few types
-        if issubclass(kind, (list, tuple)):
-            for each in x:
-                if type(each) is kind:
-                    _refuse_in_list(each)
-        elif issubclass(kind, numpy.ma.MaskedArray):
-            for each in x:
-                _refuse_masked(each)
-        elif hasattr(kind, "__dlpack__") and not issubclass(kind, (numpy.ndarray, numpy.generic)):
-            msg = f"it is a list of arrays of {kind.__module__.partition('.')[0]}: stack them into one array first"
-            raise TypeError(msg)
+    level: Any = x
+    for _ in range(4):  # lists in lists, and no array of data has more axes
+        deeper: list[Any] = []
+        for kind in set(map(type, level)):  # a long list has few types
+            if issubclass(kind, (list, tuple)):
+                deeper += [each for each in level if type(each) is kind]
+            elif issubclass(kind, numpy.ma.MaskedArray):
+                for each in level:
+                    _refuse_masked(each)
+            elif hasattr(kind, "__dlpack__") and not issubclass(kind, (numpy.ndarray, numpy.generic)):
+                library = kind.__module__.partition(".")[0]
+                msg = f"it is a list of arrays of {library}: stack them into one array first"
+                raise TypeError(msg)
+        level = list(chain.from_iterable(deeper))
+        if not level:
+            return
 
 
 def _numbers(array: Any, what: str = "it") -> Any:

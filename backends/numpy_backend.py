@@ -59,6 +59,13 @@ class NumpyBackend(Backend):
     def to_numpy(self, array: Array) -> Any:
         return array
 
+    def take_rows(self, array: Array, rows: Any) -> Array:
+        if array.flags.c_contiguous:
+            return super().take_rows(array, rows)
+        # numpy.take would bring all of the array into order first.
+        own = rows.ndim > 1 and array.ndim > 2
+        return array[numpy.arange(rows.shape[0])[:, None], rows] if own else array[..., rows, :]
+
     def read_only(self, array: Array) -> Array:
         view = array[...]
         view.flags.writeable = False

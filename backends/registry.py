@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -25,6 +24,8 @@ _BUILT_IN = {
     "cupy": _BuiltIn("xpnet.backends.cupy_backend", "CupyBackend", CUDA_FIX),
     "array_api_strict": _BuiltIn("xpnet.backends.strict_backend", "StrictBackend", 'pip install "xpnet[test]"'),
 }
+
+_loaded: dict[str, type[Backend]] = {}
 
 # The library that serves a device when none is named.
 _LIBRARY_FOR = {"cpu": "numpy", "cuda": "cupy"}
@@ -51,11 +52,12 @@ def load_backend(name: str) -> type[Backend]:
     DeviceUnavailable
         If the library, or the package that brings the backend, cannot be imported.
     """
+    if name in _loaded:  # importing what is imported takes as long as a small matrix product
+        return _loaded[name]
     if name in _BUILT_IN:
         module, attribute, fix = _BUILT_IN[name]
         try:
-            # Looking it up first, for importing what is imported takes as long as a small matrix product.
-            return getattr(sys.modules.get(module) or import_module(module), attribute)  # type: ignore[no-any-return]
+            return _loaded.setdefault(name, getattr(import_module(module), attribute))
         except ImportError as error:
             missing = isinstance(error, ModuleNotFoundError) and error.name == name
             reason = "is not installed" if missing else f"is installed but cannot be imported ({first_line(error)})"
@@ -133,7 +135,7 @@ def backend_of(x: Array | Any) -> Backend:
     library = _library_of(type(x))
     if library is not None:
         return load_backend(library).of(x)
-    if hasattr(x, "__dlpack__"):
+    if hasattr(x, "__dlpack__") and not hasattr(x, "null_count"):  # columns of Arrow are taken as data frames are
         msg = (
             f"an array of {type(x).__module__.partition('.')[0]} has no backend here (known are "
             f"{', '.join(backend_names())}); numpy.from_dlpack or cupy.from_dlpack hands it over without a copy"

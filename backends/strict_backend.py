@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import array_api_strict
 import numpy
 
-from xpnet.backends.base import Array, DeviceUnavailable
+from xpnet.backends.base import Array, Backend, DeviceUnavailable
 from xpnet.backends.host import host_array
 from xpnet.backends.numpy_backend import NumpyBackend
 
@@ -56,6 +56,9 @@ class StrictBackend(NumpyBackend):
                 x = array_api_strict.astype(x, getattr(array_api_strict, dtype), copy=False)
             return x.to_device(device)
         return array_api_strict.asarray(host_array(x, dtype), device=device)
+
+    def take_rows(self, array: Array, rows: Any) -> Array:
+        return Backend.take_rows(self, array, rows)
 
     def read_only(self, array: Array) -> Array:
         return array

@@ -37,20 +37,22 @@ def draw(X: np.ndarray, y: np.ndarray, y_pred: np.ndarray, options: argparse.Nam
 
     confusion = np.zeros((10, 10), dtype=int)
     np.add.at(confusion, (y, y_pred), 1)
+    wrong = np.flatnonzero(y != y_pred)
     figure, (matrix, gallery) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    figure.suptitle(f"Handwritten digits: accuracy {1 - len(wrong) / len(y):.3f} on {len(y)} held out")
     matrix.imshow(np.sqrt(confusion), cmap="Blues")  # the root lets single mistakes be seen
     for i, j in np.argwhere(confusion):
         matrix.text(j, i, confusion[i, j], ha="center", va="center", color="white" if i == j else "black")
     ticks = range(10)
-    matrix.set(title="Confusion Matrix", xlabel="Predicted", ylabel="Actual", xticks=ticks, yticks=ticks)
+    matrix.set(title="Which digit was taken for which", xlabel="Predicted", ylabel="Actual", xticks=ticks, yticks=ticks)
 
-    wrong = np.flatnonzero(y != y_pred)[:25]
-    side = math.ceil(math.sqrt(len(wrong)))
-    gallery.set(title=f"Misread: {np.count_nonzero(y != y_pred)} of {len(y)}", xticks=[], yticks=[])
+    gallery.set(title=f"The {len(wrong)} that were misread", xticks=[], yticks=[])
     gallery.set_frame_on(False)
-    for place, i in enumerate(wrong):
-        row, column = divmod(place, side)
-        tile = gallery.inset_axes((column / side, 1 - (row + 1) / side, 0.8 / side, 0.8 / side))
+    columns = max(math.ceil(math.sqrt(min(len(wrong), 25))), 1)
+    rows = -(-min(len(wrong), 25) // columns)
+    for place, i in enumerate(wrong[:25]):
+        row, column = divmod(place, columns)
+        tile = gallery.inset_axes((column / columns, 1 - (row + 1) / rows, 0.85 / columns, 0.85 / rows))
         tile.imshow(X[i].reshape(8, 8), cmap="gray_r")
         tile.set(xticks=[], yticks=[])
         tile.set_title(f"{y[i]}, read as {y_pred[i]}", fontsize=8, pad=2)

@@ -138,7 +138,7 @@ def draw(
 
     data, axes = plt.subplots(figsize=(5, 2.5), layout="constrained")
     axes.plot(x, y, color="tab:blue")
-    axes.set(title="Sine Function Shifted Up", xlabel="X", ylabel="y")
+    axes.set(title="Sine function shifted up", xlabel="X", ylabel="y")
     axes.grid(visible=True, alpha=0.4)
 
     loss, axes = plt.subplots(figsize=(5, 3), layout="constrained")
@@ -153,7 +153,7 @@ def draw(
     rows = -(-(len(gallery) + 1) // columns)
     epochs, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4 * rows), layout="constrained")
     for axes, trained in zip(grid.flat, gallery, strict=False):
-        draw_fit(axes, x, y, predictions[trained].ravel(), title=f"After {trained} Epochs")
+        draw_fit(axes, x, y, predictions[trained].ravel(), title=f"After {trained:,} epochs")
     draw_epoch_loss(grid.flat[len(gallery)], network.epoch_loss, log=True)
     for axes in grid.flat[len(gallery) + 1 :]:
         axes.set_visible(False)
@@ -190,7 +190,7 @@ def animate(
     still = canvas.copy_from_bbox(figure.bbox)
     images = []
     for trained in sorted({*frames(options.epochs), network.epochs_trained} & predictions.keys()):
-        fit.set_title(f"After {trained} Epochs")
+        fit.set_title(f"After {trained:,} epochs")
         predicted.set_ydata(predictions[trained].ravel())
         so_far.set_data(range(trained), network.epoch_loss[:trained])
         canvas.restore_region(still)

@@ -29,19 +29,25 @@ def spirals(samples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     return points + rng.normal(0.0, 0.06, points.shape), labels
 
 
-def draw(network: NeuralNetwork, X: np.ndarray, y: np.ndarray, options: argparse.Namespace) -> None:
+def draw(network: NeuralNetwork, X: np.ndarray, y: np.ndarray, title: str, options: argparse.Namespace) -> None:
     """Draw the border that was learned, and how the loss went down."""
     from matplotlib import pyplot as plt
+    from matplotlib.colors import LinearSegmentedColormap
 
+    colors = ["tab:blue", "white", "tab:orange"]  # which the colour-blind tell apart, as they do the markers
     figure, (border, loss) = plt.subplots(1, 2, figsize=(10.5, 4.6), layout="constrained", width_ratios=[1, 1.1])
     side = np.linspace(-3.6, 3.6, 241)
     grid = np.stack(np.meshgrid(side, side), axis=-1)
+    shading = LinearSegmentedColormap.from_list("sides", colors)
     predictions = network.predict(grid.reshape(-1, 2)).reshape(241, 241)
-    shades: Any = border.contourf(side, side, predictions, levels=np.linspace(0, 1, 21), cmap="RdBu_r", alpha=0.75)
+    shades: Any = border.contourf(side, side, predictions, levels=np.linspace(0, 1, 21), cmap=shading, alpha=0.5)
     border.contour(side, side, predictions, levels=[0.5], colors="black", linewidths=1.2)
-    for label, color in ((0, "tab:blue"), (1, "tab:red")):
-        border.scatter(*X[y == label].T, s=12, color=color, edgecolors="white", linewidths=0.4)
-    border.set(title="Which Spiral, and Where the Border Runs", xlabel="X₁", ylabel="X₂", aspect="equal")
+    for label, color, marker in ((0, colors[0], "o"), (1, colors[2], "^")):
+        style = {"s": 26, "marker": marker, "edgecolors": "black", "linewidths": 0.6}
+        border.scatter(*X[y == label].T, color=color, label=f"spiral {label}", **style)
+    figure.suptitle(title)
+    border.set(title="The border that was learned", xlabel="X₁", ylabel="X₂", aspect="equal")
+    border.legend(loc="upper left")
     figure.colorbar(shades, ax=border, label="Output", ticks=[0, 0.5, 1])
     draw_epoch_loss(loss, network.epoch_loss, log=True)
     figure.get_layout_engine().set(w_pad=0.1)
@@ -51,6 +57,8 @@ def draw(network: NeuralNetwork, X: np.ndarray, y: np.ndarray, options: argparse
 def run(options: argparse.Namespace) -> int:
     """Learn the spirals; return the exit code."""
     X, y = spirals(options.samples, np.random.default_rng(options.seed))
+    held_out = np.arange(len(y)) % 8 >= 6 if len(y) > 7 else np.arange(len(y)) == 0  # a quarter, of either spiral
+    X, y, X_held_out, y_held_out = X[~held_out], y[~held_out], X[held_out], y[held_out]
     network = NeuralNetwork(
         [2, 32, 32, 1],
         activations=["silu", "silu", "sigmoid"],
@@ -63,10 +71,11 @@ def run(options: argparse.Namespace) -> int:
     )
     print_device(network)
     seconds = learn(network, X, y, learning_rate=0.01, epochs=options.epochs, verbose_epoch=100)
-    accuracy = np.mean(network.predict_classes(X) == y)
-    print(f"{network.epochs_trained} epochs in {seconds:.1f} s, {accuracy:.1%} of the samples on the right side")
+    accuracy = np.mean(network.predict_classes(X_held_out) == y_held_out)
+    held_out = f"accuracy {accuracy:.3f} on {len(y_held_out)} points held out"
+    print(f"{network.epochs_trained} epochs in {seconds:.1f} s, {held_out}")
     if not options.no_plots:
-        draw(network, X, y, options)
+        draw(network, X, y, f"Two spirals: {held_out}", options)
     return 0
 
 

@@ -77,15 +77,16 @@ def draw_losses(axes: Any, rates: np.ndarray, losses: np.ndarray, useless: float
         norm=LogNorm(min(losses.min(), useless / 10), useless),
         cmap="viridis_r",
     )
-    axes.figure.colorbar(colors, ax=axes, label="Final loss", extend="max", format="{x:g}", pad=0.02)
+    label = "Final loss: the brighter, the better"
+    axes.figure.colorbar(colors, ax=axes, label=label, extend="max", format="{x:g}", location="bottom", aspect=40)
     i, j = np.nonzero(~learned)
     axes.scatter(rates[i], seeds[j], marker="x", s=22, color="tab:red", linewidths=1.2, label=f"{len(i)} diverged")
     i, j = np.unravel_index(np.argmin(losses), losses.shape)
     axes.scatter(rates[i], seeds[j], marker="*", s=130, color="white", edgecolors="black", label="the best network")
-    axes.set(title=f"{losses.size} Networks, Trained at Once", xlabel="Learning rate", ylabel="Seed", xscale="log")
+    axes.set(title="A square for each network", xlabel="Learning rate", ylabel="Seed", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, frameon=False)
+    axes.legend(loc="upper left")
 
 
 def draw_curves(axes: Any, rates: np.ndarray, medians: np.ndarray, useless: float, options: argparse.Namespace) -> None:
@@ -102,7 +103,7 @@ def draw_curves(axes: Any, rates: np.ndarray, medians: np.ndarray, useless: floa
         axes.plot(epochs, curve, color=colors.to_rgba(rate), linewidth=1.2)
     axes.plot(epochs, curves[best], color="black", linewidth=1.6, label=f"learning rate {rates[best]:.2g}: best median")
     axes.figure.colorbar(colors, ax=axes, label="Learning rate", format="{x:g}", pad=0.02)
-    axes.set(title="The Median over the Seeds", xlabel="Epoch", ylabel="Loss", xscale="log", yscale="log")
+    axes.set(title="The median over the seeds", xlabel="Epoch", ylabel="Loss", xscale="log", yscale="log")
     axes.set_ylim(top=top)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
@@ -121,6 +122,7 @@ def draw(
     figure, axes = plt.subplot_mosaic(
         [["losses", "curves"], ["losses", "fit"]], figsize=(11, 5.8), layout="constrained", width_ratios=[1.25, 1]
     )
+    figure.suptitle(f"{losses.size} networks trained at once: which learning rate goes lowest before they diverge?")
     draw_losses(axes["losses"], rates, losses, useless, options)
     draw_curves(axes["curves"], rates, medians, useless, options)
     draw_fit(axes["fit"], x, y, network.best_member().predict(X).ravel(), title="What the best network predicts")

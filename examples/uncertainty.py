@@ -94,7 +94,8 @@ def draw(x: np.ndarray, y: np.ndarray, where: np.ndarray, predictions: np.ndarra
     for start, stop in ((where[0], DATA[0]), GAP, (DATA[1], where[-1])):
         axes.axvspan(start, stop, color="0.95", linewidth=0, zorder=0)
         axes.text((start + stop) / 2, 0.02, "no data", ha="center", transform=axes.get_xaxis_transform())
-    axes.set(title="What the Networks Agree on, and Where They Do Not", xlabel="X", ylabel="y", xlim=where[[0, -1]])
+    title = "Where the networks agree, and where they do not\n(the bands are without the noise of the data itself)"
+    axes.set(title=title, xlabel="X", ylabel="y", xlim=where[[0, -1]])
     axes.grid(visible=True, alpha=0.4)
     figure.legend(loc="outside lower center", ncols=6, frameon=False)
     save({"uncertainty": figure}, options)

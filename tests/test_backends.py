@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import runpy
+import subprocess
 import sys
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint
@@ -316,6 +317,23 @@ def test_the_table_of_what_can_be_used_says_so_too(machine, device, says, reques
     (row,) = [line for line in table().splitlines() if line.startswith("cupy")]
     assert "  none" in row
     assert says in row
+
+
+def test_threads_that_ask_for_a_backend_first_at_the_same_moment_get_it():
+    program = """
+import threading
+from xpnet import get_backend
+found, start = [], threading.Barrier(8)
+def ask():
+    start.wait()
+    found.append(get_backend("cpu", name="array_api_strict").name)
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "8\n"
 
 
 def test_the_table_names_every_backend():

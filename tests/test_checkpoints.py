@@ -404,6 +404,9 @@ WRONG = [
     ("history", [1.0], "a history is a mapping of names to arrays"),
     ("optimizer_state", "x", "optimizer_state must be a list of arrays, got 'x'"),
     ("seed", -1, "seed must not be negative"),
+    ("seed", None, "seed must be that of the other network, got None"),
+    ("first_epoch", 2**70, "first_epoch must be the number of an epoch"),
+    ("form", ["two", "int64"], "form must be None or the number of axes"),
 ]
 
 

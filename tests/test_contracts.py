@@ -27,6 +27,13 @@ def sgd(**functions):
     return {"optimizer": part._replace(**functions)}
 
 
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, xp, Z):
+        return Z
+
+
 def zeros(W, b=lambda n: np.zeros((n, 1))):
     return {"initializer": lambda rng, n_out, n_in: (W(n_out, n_in), b(n_out))}
 
@@ -64,6 +71,12 @@ AT_ONCE = [
         TypeError,
         r"what activations\[0\].backward returns .* array, got 1.0",
     ),
+    (
+        identity(forward=lambda xp, Z: Z[:, 0] if Z.shape[-1] == 1 else Z),
+        ValueError,
+        r"what activations\[0\].forward ret",
+    ),
+    (half(value=lambda xp, A, Y: A[0, :] if A.shape[-1] > 1 else A), ValueError, r"what loss.value returns, .* \(1,\)"),
     (half(value=None), TypeError, r"loss.value must be a function \(xp, A, Y\), got None"),
     (half(value=lambda xp, A, Y: 0.5), TypeError, "what loss.value returns, one number a sample, must be an array"),
     (
@@ -118,6 +131,11 @@ def test_a_network_is_built_of_what_keeps_its_contract(part, ensemble, backend, 
     assert network.epochs_trained == 2
 
 
+def test_parts_need_not_be_hashable():
+    network = NeuralNetwork(LAYERS, seed=0, **identity(forward=Unhashable()))
+    assert "custom (Unhashable)" in repr(network)
+
+
 def kept(xp, state, A, Y, weight):
     return A
 
@@ -131,6 +149,8 @@ BEFORE_TRAINING = [
      "the theta that optimizer.update returns must be of .*int32"),
     (sgd(update=lambda xp, theta, d, memory, rate: (theta, (d,))), {}, ValueError,
      "the state that optimizer.update returns must be of 0 arrays as that of init, not 1"),
+    (sgd(update=lambda xp, theta, d, memory, rate: (theta[:3] if xp.any(d != 0) else theta, memory)), {}, ValueError,
+     r"the theta that optimizer.update returns must have the shape \(17,\), got \(3,\)"),
     (sgd(update=fails), {}, ValueError, "optimizer.update must be .* it raised LookupError"),
     ({}, {"callbacks": lambda: None}, TypeError, r"callbacks\[0\] must be a function \(network\), got"),
     ({}, {"callbacks": [print, type("C", (Callback,), {"on_train_end": lambda self: None})()]}, TypeError,

@@ -59,7 +59,7 @@ def test_the_documents_cells_run(shown, capsys):
     nn.plot_epoch()
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition(" ")[0] for line in lines] == [f"Epoch {epoch} Loss :" for epoch in (0, 2, 4)]
-    assert shown == [["Epoch Loss Over Time"]]
+    assert shown == [["Epoch loss over time"]]
 
     y_pred = np.array([nn.deep_forward(x.reshape(-1, 1))[0][0] for x in X_norm])
     assert y_pred.shape == (num_samples,)

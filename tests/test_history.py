@@ -314,6 +314,20 @@ def test_early_stopping_counts_all_epochs(rng):
     assert network.best_epoch == 5 + int(np.argmin(network.history["loss"]))
 
 
+def test_a_training_with_patience_goes_on_after_its_record_was_cleared():
+    X = np.linspace(-1, 1, 12)
+    y, copies = (X > 0) * 1.0, []
+    options = {"verbose": False, "batch_size": None, "validation_data": (X, 1 - y), "patience": 9}
+    whole = NeuralNetwork([1, 1], seed=0)
+    keep = {"callbacks": lambda n: copies.append(copy.deepcopy(n)) if n.epochs_trained == 3 else None}
+    whole.train(X, y, 5.0, epochs=6, **keep, **options)
+    (resumed,) = copies
+    resumed.clear_history()
+    resumed.train(X, y, 5.0, epochs=3, **options)
+    assert resumed.best_epoch == whole.best_epoch == 0
+    np.testing.assert_array_equal(resumed.theta, whole.theta)
+
+
 def test_the_picture_of_a_cleared_record_begins_where_it_does(rng):
     figure = trained_in_two(True).history.plot()
     assert figure.axes[0].lines[0].get_xdata().tolist() == [4, 5, 6]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 import warnings
+from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 
@@ -90,11 +92,24 @@ def frame(**columns):
     return pd.DataFrame({"a": [0.0, 1.0, 1.0], **columns})
 
 
+class Masked:
+    def __array__(self, dtype=None, copy=None):
+        return masked(1, 0)
+
+
 nan = float("nan")
 REFUSED = {
     "masked values": (masked(1, 0), ValueError, "it is a masked array, whose masked values .* fill them or drop them"),
     "a list of masked arrays": (list(masked(1, 0)), ValueError, "it is a masked array"),
     "lists of a masked value": ([[0.0, 1.0], [np.ma.masked, 0.0]], ValueError, "it is a masked array"),
+    "what gives masked values": (Masked(), ValueError, "it is a masked array"),
+    "a deque of masked arrays": (deque(masked(1, 0)), ValueError, "it is a masked array"),
+    "a column of arrays": (
+        pl.DataFrame({"a": [[1.0, 2.0]] * 3}, schema={"a": pl.Array(pl.Float64, 2)}),
+        TypeError,
+        "its column 'a' is of Array",
+    ),
+    "a frame to come": (pl.LazyFrame({"a": [1.0], "b": [2.0]}), TypeError, r"it is a LazyFrame: .collect\(\) makes"),
     "sparse": (scipy.sparse.csr_matrix(NUMBERS), TypeError, r"it is a sparse csr_matrix: .toarray\(\) makes an array"),
     "a sparse array": (scipy.sparse.coo_array(NUMBERS), TypeError, r"it is a sparse coo_array: .toarray\(\)"),
     "records": (
@@ -166,6 +181,18 @@ def test_labels_in_words_are_to_be_numbered(labels):
 def test_a_warning_of_what_is_asked_is_its_own():
     with pytest.warns(UserWarning, match="this is slow"):
         NeuralNetwork([2, 3, 1], seed=0).predict(Holder(warns=True))
+
+
+def test_a_frame_of_one_type_is_not_copied(rng):
+    X = pd.DataFrame(rng.random((50_000, 40)))
+    network = NeuralNetwork([40, 2, 1], seed=0)
+    network.predict(X[:2])
+    tracemalloc.start()
+    array = host_array(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.shares_memory(array, X.to_numpy())
+    assert peak < array.nbytes / 10
 
 
 def test_a_list_of_layers_has_an_end():

@@ -74,6 +74,15 @@ def test_the_score_of_targets_that_do_not_vary(xp, array, assert_close):
     assert_close(measured(r2_score, xp, array(A), array(Y)), 0.5)
 
 
+def test_what_has_no_weight_does_not_vary(rng):
+    given = [[0.0], [1.0], [2.0]], [0.0, 0.0, 1.0]
+    asked = sklearn_metrics.r2_score(
+        given[1], NeuralNetwork([1, 1], seed=0).predict(given[0])[:, 0], sample_weight=[1, 1, 0]
+    )
+    found = NeuralNetwork([1, 1], seed=0).evaluate(*given, sample_weight=[1, 1, 0], metrics="r2_score")
+    assert found["r2_score"] == asked == 0.0
+
+
 def test_the_score_of_targets_far_from_zero_is_exact(xp, array, assert_close, rng):
     Y = 1e3 + rng.random((1, 98))
     A = Y + 0.1 * rng.standard_normal((1, 98))
@@ -111,6 +120,7 @@ def targets_of(kind, rng):
         "1 or -1": np.where(labels > 0, 1.0, -1.0),
         "numbers": rng.random(60),
         "three numbers": rng.random((60, 3)),
+        "two numbers": rng.random((60, 2)),
     }[kind]
 
 
@@ -137,8 +147,9 @@ MEANINGLESS = [
     ([2, 1], {"loss": "poisson", "activations": ["softplus"]}, "yes or no", "means nothing for outputs"),
     ([2, 1], {}, "numbers", "means nothing for these targets, which are no classes, 0 or 1"),
     ([2, 1], {"activations": ["tanh"]}, "yes or no", "which are no classes, -1 or 1"),
-    ([2, 3], {}, "three numbers", "rows of which one is greater than all others"),
-    ([2, 3], {}, "any of three", "rows of which one is greater than all others"),
+    ([2, 3], {}, "three numbers", "rows of one 1 and else 0"),
+    ([2, 3], {}, "any of three", "rows of one 1 and else 0"),
+    ([2, 2], {}, "two numbers", "rows of one 1 and else 0"),
 ]
 
 

@@ -155,6 +155,17 @@ def test_a_split_keeps_of_every_class_the_same_fraction(kind, fraction, rng):
     assert sorted([*learned.chosen, *held_out.chosen]) == list(range(160))
 
 
+def test_classes_may_be_minus_one_and_one(X):
+    y = np.array([-1, -1, -1, -1, -1, -1, 1, 1])
+    network = NeuralNetwork([2, 1], activations=["tanh"], seed=0)
+    given = {"X": X, "y": y, "sample_weight": None}
+    samples = bring_samples(network._transfer(**given), given, network._settings)
+    learned, held_out = samples.split(0.5)
+    assert sorted(y[learned.chosen]) == sorted(y[held_out.chosen]) == [-1, -1, -1, 1]
+    weight = samples.weighted_by_class("balanced").weight[:, 0]
+    np.testing.assert_allclose(weight, np.where(y > 0, 2.0, 2 / 3))
+
+
 def test_a_class_of_one_sample_is_learned_from(rng):
     labels = np.array([0] * 30 + [1])
     network = NeuralNetwork([1, 1], seed=0)
@@ -367,3 +378,44 @@ def test_labels_for_one_output_are_told_how_many_it_takes(X):
         NeuralNetwork([2, 1], seed=0).train(X, [0, 1, 2, 0, 1, 2, 0, 1], 0.1)
     with pytest.raises(ValueError, match="scale the targets"):
         NeuralNetwork([2, 1], seed=0).train(X, [0, 1.5, 2, 0, 1, 2, 0, 1], 0.1)
+
+
+@pytest.mark.parametrize("training", [
+    {"shuffle": True}, {"validation_split": 0.3}, {"shuffle": True, "validation_split": 0.3, "class_weight": "balanced"}
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("ensemble", [None, 3])
+def test_samples_may_lie_in_memory_as_they_will(training, ensemble, backend, dtype, rng):
+    """Columns first, every other row, or each network's own behind a transposition: it is the same training."""
+    X, y = rng.random((40, 3)), rng.integers(0, 2, 40)
+    wide = np.zeros((80, 6))
+    wide[::2, :3] = X
+    thetas = []
+    for given in (X, np.asfortranarray(X), wide[::2, :3]):
+        network = NeuralNetwork([3, 4, 1], device=backend, dtype=dtype, ensemble=ensemble, seed=0)
+        network.train(given, y, 0.5, epochs=2, verbose=False, batch_size=7, **training)
+        thetas.append(backend.to_numpy(network.theta))
+    np.testing.assert_allclose(thetas[1], thetas[0], rtol=1e-5)
+    np.testing.assert_allclose(thetas[2], thetas[0], rtol=1e-5)
+
+
+def test_rows_of_each_networks_own_may_lie_as_they_will(rng):
+    X, y = rng.random((3, 40, 2)), rng.random((3, 40, 1))
+    thetas = []
+    for given in (X, np.ascontiguousarray(X.transpose(1, 0, 2)).transpose(1, 0, 2)):
+        network = NeuralNetwork([2, 4, 1], ensemble=3, seed=0)
+        network.train(given, y, 0.5, epochs=2, verbose=False, batch_size=7, shuffle=True, validation_split=0.3)
+        thetas.append(network.theta)
+    np.testing.assert_allclose(thetas[1], thetas[0], rtol=1e-10)
+
+
+def test_columns_first_need_no_copy_of_all_of_them(rng, monkeypatch):
+    for block in ("xpnet.data.samples.BLOCK", "xpnet.core.epochs.BLOCK"):
+        monkeypatch.setattr(block, 2**20)
+    monkeypatch.setattr(type(get_backend("cpu")), "step_memory", property(lambda self: 2**20))
+    X, y = np.asfortranarray(rng.random((20_000, 200))), rng.random(20_000)
+    network = NeuralNetwork([200, 2, 1], seed=0)
+    tracemalloc.start()
+    network.train(X, y, 0.1, epochs=1, verbose=False, batch_size=500, shuffle=True, validation_split=0.3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes / 4  # all of them would be as much again

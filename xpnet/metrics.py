@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from xpnet._checks import function, listed, named
 from xpnet._types import Array, Namespace
-from xpnet.activations import softmax
+from xpnet.activations import sigmoid, softmax
 
 __all__ = [
     "METRICS",
@@ -161,7 +161,7 @@ def _choice(settings: Any, what: str) -> tuple[bool, bool]:
     belongs_to = settings.loss.canonical and settings.loss.canonical[0]
     if settings.activations[-1] == softmax or belongs_to == softmax:
         return True, True
-    if belongs_to is not None:
+    if belongs_to == sigmoid:
         return False, True
     if not all(map(math.isfinite, settings.bounds)):
         least, greatest = settings.bounds
@@ -197,15 +197,13 @@ def classes_of(xp: Namespace, A: Array, settings: Any) -> Array:
 
 
 def _check_classes(xp: Namespace, Y: Array, *, bounds: tuple[float, float], several: bool) -> None:
-    """Make sure that all targets are classes: at a bound, and of several outputs just one at a greater value."""
-    least, greatest = xp.min(Y, axis=-2, keepdims=True), xp.max(Y, axis=-2, keepdims=True)
+    """Make sure that all targets are classes: at a bound, and of several outputs just one at the upper bound."""
+    low, high = bounds
+    classes = xp.all((low == Y) | (high == Y)) | (several & xp.all((Y == 0.0) | (high == Y)))
     if several:
-        highest = xp.sum(xp.astype(greatest == Y, Y.dtype), axis=-2, keepdims=True)
-        classes = ((least == Y) | (greatest == Y)) & (highest == 1.0)
-    else:
-        classes = (bounds[0] == Y) | (bounds[1] == Y)
-    if not bool(xp.all(classes)):
-        are = "rows of which one is greater than all others, which are alike" if several else "{:g} or {:g}"
+        classes = classes & xp.all(xp.sum(xp.astype(high == Y, Y.dtype), axis=-2) == 1.0)
+    if not bool(classes):
+        are = "rows of one {1:g} and else {0:g}, or 0" if several else "{:g} or {:g}"
         msg = (
             f"metrics: accuracy means nothing for these targets, which are no classes, {are.format(*bounds)}; ask for "
             "'categorical_accuracy' or 'binary_accuracy', or for a metric of numbers"
@@ -243,7 +241,9 @@ def _accumulate_variation(
     count = summed(one)
     mean = summed(Y) / xp.where(count > 0.0, count, 1.0)
     total = summed((Y - mean[..., None]) ** 2)
-    mine = _Variation(count, mean, total, summed((Y - A) ** 2), xp.min(Y, axis=-1), xp.max(Y, axis=-1))
+    least = xp.min(xp.where(weight > 0.0, Y, xp.inf), axis=-1)
+    greatest = xp.max(xp.where(weight > 0.0, Y, -xp.inf), axis=-1)
+    mine = _Variation(count, mean, total, summed((Y - A) ** 2), least, greatest)
     if state is None:
         return mine
     both = state.count + count

@@ -151,7 +151,7 @@ class NeuralNetwork(StepByStep):
 
     def __repr__(self) -> str:
         settings = self.settings
-        if len(set(settings["initializer"])) == 1:
+        if all(each == settings["initializer"][0] for each in settings["initializer"]):
             settings["initializer"] = settings["initializer"][0]
         shown = {name: _shown(settings[name]) for name in ("activations", "loss", "optimizer", "initializer")}
         shown |= {name: repr(settings[name]) for name in ("ensemble", "seed") if settings[name] is not None}
@@ -454,13 +454,15 @@ class NeuralNetwork(StepByStep):
     def clear_history(self) -> None:
         """Forget what was measured so far, and keep all else, the number of epochs included: training goes on alike.
 
-        (A schedule that judges by the losses, such as reduce on plateau, judges anew.)
+        (A schedule that judges by the losses, such as reduce on plateau, judges anew. In the middle of a training with
+        `patience`, which may go on, the last epoch is kept, for it is what that goes on from.)
         """
         with self._lock:
             self._refuse_if_fixed("clear_history")
             snapshot = self._snapshot
-            history = History(snapshot.settings.ensemble_shape, snapshot.history.epochs)
-            self._snapshot = snapshot.replaced(history=history)
+            self._snapshot = snapshot.replaced(
+                history=snapshot.history.cleared(last=snapshot.early_stopping is not None)
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what training has made of the network, on the host.

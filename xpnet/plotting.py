@@ -27,15 +27,15 @@ def draw_epoch_loss(axes: Any, epoch_loss: Sequence[float], *, log: bool = False
     log : bool
         Whether the axis of the loss is logarithmic.
     """
-    _draw_column(axes, 0, epoch_loss, "tab:blue", "Epoch Loss")
+    _draw_column(axes, 0, epoch_loss, "tab:blue", "Epoch loss")
     if log:
         _make_logarithmic(axes)
-    axes.set(title="Epoch Loss Over Time", xlabel="Epoch", ylabel="Loss")
+    axes.set(title="Epoch loss over time", xlabel="Epoch", ylabel="Loss")
     axes.legend()
     axes.grid(visible=True, alpha=0.4)
 
 
-def draw_fit(axes: Any, X: Any, y: Any, y_pred: Any, *, title: str = "Actual vs Predicted") -> None:
+def draw_fit(axes: Any, X: Any, y: Any, y_pred: Any, *, title: str = "Actual and predicted") -> None:
     """Draw what was to be learned, and what was, over one input.
 
     Parameters
@@ -116,7 +116,7 @@ def history_figure(columns: Mapping[str, Any], *, first_epoch: int = 0, log: boo
         if log and field == "loss" and any((column > 0.0).any() for column in columns.values()):
             _make_logarithmic(axes)
         title = field.replace("_", " ").capitalize()
-        axes.set(title=f"{title} over the Epochs", xlabel="Epoch", ylabel=title)
+        axes.set(title=f"{title} over the epochs", xlabel="Epoch", ylabel=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid(visible=True, alpha=0.4)

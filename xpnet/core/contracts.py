@@ -11,7 +11,7 @@ from collections.abc import Callable
 from reprlib import repr
 from typing import Any
 
-from xpnet._checks import finite_array, function, number_from_zero, same_kind, same_shape
+from xpnet._checks import finite_array, function, number_from_zero, real_array, same_kind, same_shape
 from xpnet._types import Array, Namespace, State
 from xpnet.activations import Activation
 from xpnet.backends import HOST
@@ -109,16 +109,17 @@ def try_loss(xp: Namespace, name: str, loss: Loss, A: Array) -> None:
 def started(xp: Namespace, optimizer: Optimizer, theta: Array) -> tuple[Array, ...]:
     """Return what an optimizer starts with for parameters of shape (..., P)."""
     state = called("optimizer.init", "(xp, theta) -> tuple of arrays", optimizer.init, xp, theta)
-    return _state("optimizer.init", state, theta)
+    return _state(xp, "optimizer.init", state, theta)
 
 
-def _state(name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
+def _state(xp: Namespace, name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
     if not isinstance(returned, tuple):
         msg = f"{name} must return a tuple of arrays for the optimizer's state, got {repr(returned)}"
         raise TypeError(msg)
     for array in returned:
         same_shape(f"an array of the state that {name} returns", array, theta.shape[:-1], leading=True)
         same_kind(f"an array of the state that {name} returns", array, theta)
+        real_array(xp, f"an array of the state that {name} returns", array, array)
     return returned
 
 
@@ -132,7 +133,7 @@ def updated(xp: Namespace, optimizer: Optimizer, state: State, dtheta: Array, le
         msg = f"{name} must return a pair (theta, optimizer_state), got {repr(returned)}"
         raise TypeError(msg)
     array_like(f"the theta that {name} returns", returned[0], theta.shape, theta)
-    after = _state(name, returned[1], theta)
+    after = _state(xp, name, returned[1], theta)
     if len(after) != len(before):
         msg = f"the state that {name} returns must be of {len(before)} arrays as that of init, not {len(after)}"
         raise ValueError(msg)

@@ -98,7 +98,8 @@ class Batches:
             return N
         rates = self.learning_rate
         numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * self.masks.units)
-        networks = rates.shape[0] if rates.ndim and (self.order is None or self.order.ndim > 1) else 1
+        each = self.order is None or self.order.ndim > 1 or samples.X.ndim > 2 or samples.Y.ndim > 2
+        networks = rates.shape[0] if rates.ndim and each else 1
         batches = max(BLOCK // (8 * numbers * networks * m), 1)
         return min(batches * m, N)
 

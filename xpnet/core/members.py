@@ -6,6 +6,7 @@ they are computed in chunks: `ALL` of them at once, or a slice of them at a time
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -122,21 +123,23 @@ class Members:
         """Find custom activations and losses that do not return what they must."""
         settings, xp, ensemble = self.settings, backend.xp, [2] * (self.settings.ensemble is not None)
 
-        def some(n: int) -> Array:
-            return backend.asarray(HOST.xp.full((*ensemble, n, 3), 0.5), settings.dtype)
+        def some(n: int, m: int) -> Array:
+            shape = (*ensemble, n, m)
+            return backend.asarray(HOST.xp.linspace(0.1, 0.9, math.prod(shape)).reshape(shape), settings.dtype)
 
         with backend.on_device():
-            for l, activation in enumerate(settings.activations):
-                if name_of(activation, ACTIVATIONS) is None:
-                    try_activation(xp, f"activations[{l}]", activation, some(settings.layer_list[l + 1]))
-            if name_of(settings.loss, LOSSES) is None:
-                try_loss(xp, "loss", settings.loss, some(settings.layer_list[-1]))
+            for m in (3, 1):  # samples: a part may take one for a special case
+                for l, activation in enumerate(settings.activations):
+                    if name_of(activation, ACTIVATIONS) is None:
+                        try_activation(xp, f"activations[{l}]", activation, some(settings.layer_list[l + 1], m))
+                if name_of(settings.loss, LOSSES) is None:
+                    try_loss(xp, "loss", settings.loss, some(settings.layer_list[-1], m))
 
     def try_update(self, backend: Backend, state: State, rates: Array) -> None:
         """Find a custom optimizer that does not return what it must."""
         if name_of(self.settings.optimizer, OPTIMIZERS) is None:
             xp = backend.xp
-            updated(xp, self.settings.optimizer, state.copy(xp), xp.zeros_like(state.theta), rates)
+            updated(xp, self.settings.optimizer, state.copy(xp), xp.ones_like(state.theta), rates)
 
     def parts(
         self,
@@ -296,10 +299,8 @@ class Members:
                     states[name] = called(function, "(xp, state, A, Y, weight) -> state", metric.accumulate, *given)
             measured["loss"].append(total / samples.size)
             for name, metric in metrics.items():
-                value, what = (
-                    called(f"metrics: {name}", _METRIC, metric.finish, xp, states[name]),
-                    f"what {name} returns",
-                )
+                what = f"what {name} returns"
+                value = called(f"metrics: {name}", _METRIC, metric.finish, xp, states[name])
                 same_shape(f"metrics: {what}", value, tuple(layers[0][0].shape[:-2]))
                 same_kind(f"metrics: {what}", value, theta)
                 real_array(xp, f"metrics: {what}", value, value)

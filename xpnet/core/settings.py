@@ -155,7 +155,9 @@ def _check_initializer(settings: Settings, value: Any) -> tuple[Initializer, ...
     activations = settings.activations
     if value is None:
         *hidden, last = activations
-        as_in_document = settings.loss == half_squared_error and {*hidden} <= {relu} and last == sigmoid
+        as_in_document = (
+            settings.loss == half_squared_error and all(each == relu for each in hidden) and last == sigmoid
+        )
         value = [
             "normal" if as_in_document else "he_normal" if activation in _KIN_OF_RELU else "glorot_uniform"
             for activation in activations

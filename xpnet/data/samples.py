@@ -113,26 +113,16 @@ class Samples:
             return None
         backend, xp = self.backend, self.backend.xp
         array = array[networks] if array.ndim > 2 else array
-        if isinstance(rows, slice):
-            taken = array[..., rows, :]
-        else:
-            axes = rows.shape
-            if rows.ndim > 1 and array.ndim > 2:
-                # All samples one after the other, those of each network from a place of its own on.
-                rows = rows + array.shape[-2] * HOST.asarray(range(axes[0]))[:, None]
-            if rows.ndim > 1:
-                array, rows = xp.reshape(array, (-1, array.shape[-1])), host.reshape(rows, (-1,))
-            integer = "int32" if math.prod(array.shape) < 2**31 else "int64"  # not every device has 64 bits
-            taken = xp.take(array, backend.asarray(rows, integer), axis=-2)
-            if len(axes) > 1:
-                taken = xp.reshape(taken, (*axes, array.shape[-1]))
+        taken = array[..., rows, :] if isinstance(rows, slice) else backend.take_rows(array, rows)
         dtype = getattr(xp, self.dtype)
         return taken.mT if taken.dtype == dtype else xp.astype(taken.mT, dtype)
 
     def slices(self, at_once: int | None = None) -> list[slice]:
         """Return the samples as slices of so many, by default as many as take 16 MiB."""
-        size, N = 8 * (self.X.shape[-1] + self.outputs) if at_once is None else 0, self.size
-        at_once = at_once or max(BLOCK // (size * math.prod(self.X.shape[:-2])), 1)
+        N = self.size
+        if at_once is None:
+            networks = max(math.prod(array.shape[:-2]) for array in (self.X, self.Y, self.weight) if array is not None)
+            at_once = max(BLOCK // (8 * networks * (self.X.shape[-1] + self.outputs)), 1)
         return [slice(start, min(start + at_once, N)) for start in range(0, N, at_once)]
 
     def split(self, fraction: float) -> tuple[Samples, Samples]:
@@ -147,9 +137,9 @@ class Samples:
             raise ValueError(msg)
         order = random_stream(0, Stream.VALIDATION).permutation(N)
         labels = self._labels()
-        if labels is not None:
-            order = _by_quantiles(order, labels)
-        learned, held_out = host.sort(order[validating:]), host.sort(order[:validating])
+        kept = host.zeros(N, dtype=host.bool)
+        kept[order[:validating] if labels is None else _of_each_class(order, labels, validating)] = True
+        learned, held_out = (host.nonzero(of)[0] for of in (~kept, kept))
         return self._part(learned, "to learn from"), self._part(held_out, "for validation")
 
     def _part(self, chosen: Any, purpose: str) -> Samples:
@@ -171,11 +161,12 @@ class Samples:
     def _membership(self, which: slice) -> Array | None:
         """Return columns of a 1 and zeros, which say of what class each sample is, or None if they do not."""
         xp, targets = self.backend.xp, self.targets(which if self.chosen is None else self.chosen[which])
-        members = targets if targets.shape[-2] > 1 else xp.concat([1.0 - targets, targets], axis=-2)
-        known = self.classes is not None or (
-            bool(xp.all((members == 0.0) | (members == 1.0))) and bool(xp.all(xp.sum(members, axis=-2) == 1.0))
-        )
-        return members if known else None
+        yes = targets == 1.0
+        members = xp.concat([~yes, yes], axis=-2) if targets.shape[-2] == 1 else yes
+        members = xp.astype(members, targets.dtype)
+        # A 1 for the class, and 0 for all others, or −1 where outputs reach down to it.
+        two = self.classes is not None or any(bool(xp.all(yes | (targets == other))) for other in (0.0, -1.0))
+        return members if two and bool(xp.all(xp.sum(members, axis=-2) == 1.0)) else None
 
     def _labels(self) -> Any:
         """Return the class of each sample, a host array of shape (N,), or None if they are not of one class each."""
@@ -186,7 +177,8 @@ class Samples:
             members = self._membership(which)
             if members is None:
                 return None
-            labels.append(host.argmax(self.backend.to_numpy(members), axis=-2))
+            numbers = host.argmax(self.backend.to_numpy(members), axis=-2)
+            labels.append(HOST.asarray(numbers, "uint8" if self.outputs < 256 else "int32"))
         return host.concat(labels)
 
     def weighted_by_class(self, class_weight: Any) -> Samples:
@@ -214,15 +206,18 @@ class Samples:
         return replace(self, weight=_of_mean_one(xp, of, weight))
 
 
-def _by_quantiles(order: Any, labels: Any) -> Any:
-    """Return an order of which every beginning holds the same fraction of each class, but for rounding."""
+def _of_each_class(order: Any, labels: Any, count: int) -> Any:
+    """Return the first samples of each class in an order, as many as is its part of a number, and so many in all.
+
+    What is left over by rounding goes to the classes with the largest remainders.
+    """
     ordered = labels[order]
-    _, _, classes, counts = host.unique_all(ordered)
-    by_class = host.argsort(classes, stable=True)
-    starts = host.cumulative_sum(counts, include_initial=True)[:-1]
-    rank = host.empty_like(by_class)
-    rank[by_class] = HOST.asarray(range(order.shape[0])) - starts[classes[by_class]]
-    return order[host.argsort((rank + 0.5) / counts[classes], stable=True)]
+    classes, sizes = host.unique_counts(ordered)
+    shares = sizes * (count / labels.shape[0])
+    counts = HOST.asarray(host.floor(shares), "int64")
+    counts[host.argsort(counts - shares, stable=True)[: count - int(host.sum(counts))]] += 1
+    chosen = [order[ordered == each][:first] for each, first in zip(classes, counts.tolist(), strict=True)]
+    return host.concat(chosen)
 
 
 def _of_mean_one(xp: Any, of: str, weight: Array) -> Array:
@@ -418,6 +413,7 @@ def _are_whole(xp: Any, array: Array) -> bool:
 
 def _class_weights(value: Any, classes: int, dtype: str) -> list[float]:
     """Return the weights of the classes, 1 for those that are not named."""
+    value = value.to_dict() if hasattr(value, "to_dict") else value  # as a series of pandas has
     if not isinstance(value, Mapping):
         msg = f"class_weight must be 'balanced' or a mapping of labels to weights, got {repr(value)}"
         raise TypeError(msg)

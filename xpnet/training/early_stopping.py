@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from reprlib import repr
 from typing import Any, NamedTuple
 
 from xpnet._checks import finite_array, same_shape
@@ -142,4 +143,8 @@ class EarlyStopping:
         arrays = [copied(f"early_stopping {name}", values[name], HOST, dtype) for name, dtype in _KEPT.items()]
         for name, array in zip(_KEPT, arrays, strict=True):
             same_shape(f"early_stopping {name}", array, ensemble_shape)
+            given = copied(f"early_stopping {name}", values[name], HOST, "float64")
+            if name != "loss" and not bool(host.all(given == array)):
+                msg = f"early_stopping {name} must be whole numbers, or truth values, got {repr(values[name])}"
+                raise ValueError(msg)
         return cls(state, *arrays)

@@ -134,6 +134,13 @@ class History(Mapping[str, Array]):
         """Return a history of the first epochs alone."""
         return self._of(self.record, max(min(self.epochs, epochs), self.first_epoch))
 
+    def cleared(self, *, last: bool) -> History:
+        """Return a history that begins after these epochs, or with the last of them."""
+        if not last or not self.last_names:
+            return History(self.ensemble_shape, self.epochs)
+        columns = {name: values[None, ...] for name, values in self.last().items()}
+        return History.of(columns, self.ensemble_shape, self.last_names, self.epochs - 1)
+
     def settled(self) -> History:
         """Return a history without the last epochs in which no network's loss is finite: they are not to be kept."""
         finite = host.isfinite(self["loss"])
@@ -210,7 +217,7 @@ class History(Mapping[str, Array]):
         first_epoch: Any = 0,
     ) -> History:
         """Return a history that holds what ``dict(history)`` gave of another, and its `last_names` where known."""
-        if not is_integer(first_epoch) or first_epoch < 0:
+        if not is_integer(first_epoch) or not 0 <= first_epoch < 2**53:
             msg = f"first_epoch must be the number of an epoch, got {repr(first_epoch)}"
             raise ValueError(msg)
         if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):

@@ -139,6 +139,9 @@ class Progress(Snapshot):
         if not is_integer(values["draws"]) or values["draws"] < 1:
             msg = f"draws must be a positive integer, got {values['draws']!r}"
             raise ValueError(msg)
+        if values["seed"] is None:
+            msg = "seed must be that of the other network, got None"
+            raise ValueError(msg)
         Members(settings).try_parts(backend)
         state, early_stopping = _state_of(settings, backend, values), None
         if values["early_stopping"] is not None:
