@@ -29,6 +29,9 @@ Array: TypeAlias = Any
 S = TypeVar("S", bound=Any)
 
 
+_LOSSES = 10_000  # to keep apart at most: as objects of their own they take fifty times as much as in an array
+
+
 class Step(Protocol):
     """What a backend knows of a training step."""
 
@@ -161,8 +164,11 @@ class Backend(ABC):
         losses : array of shape (steps, ...)
             The loss of every step, still on the device.
         """
+        stacks: list[Array] = []
         losses, theta, layers = [], None, None
         for batch in batches:
+            if len(losses) == _LOSSES:
+                stacks, losses = [*stacks, self.xp.stack(losses)], []
             # An update in place hands the same vector on, with its views as good as before. Where arrays are immutable,
             # every step brings a new vector.
             if state.theta is not theta:
@@ -170,4 +176,5 @@ class Backend(ABC):
             state, loss = step(state, batch, layers)
             losses.append(loss)
         # Stacking a single loss would take a twentieth of an epoch of one step.
-        return state, self.xp.stack(losses) if len(losses) > 1 else losses[0][None, ...]
+        last = self.xp.stack(losses) if len(losses) > 1 else losses[0][None, ...]
+        return state, self.xp.concat([*stacks, last]) if stacks else last

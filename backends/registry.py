@@ -132,7 +132,8 @@ def backend_of(x: Array | Any) -> Backend:
     TypeError
         If `x` is an array of a library that has no backend.
     """
-    library = _library_of(type(x))
+    kind: Any = type(x)
+    library = _library_of(kind)
     if library is not None:
         return load_backend(library).of(x)
     if hasattr(x, "__dlpack__") and not hasattr(x, "null_count"):  # columns of Arrow are taken as data frames are

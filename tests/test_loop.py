@@ -61,3 +61,13 @@ def test_a_large_network_needs_its_parameters_a_few_times_over(settings, trainin
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < (len(network._snapshot.optimizer_state[:2]) + 1 + times + 0.2) * size
+
+
+def test_the_losses_of_very_many_steps_are_all_there(monkeypatch, rng):
+    X, y, losses = rng.random(25), rng.random(25), []
+    for most in (10_000, 7, 25, 5):
+        monkeypatch.setattr("xpnet.backends.base._LOSSES", most)
+        network = NeuralNetwork([1, 3, 1], seed=0)
+        network.train(X, y, 0.1, epochs=2, verbose=False)
+        losses.append(network.epoch_loss)
+    assert losses[0] == losses[1] == losses[2] == losses[3]

@@ -321,13 +321,13 @@ def metrics_by_name(metrics: Any, settings: Any) -> dict[str, Metric]:
         metrics = [metrics]
     by_name: dict[str, Metric] = {}
     for given in listed("metrics must be a list of names and functions", metrics):
-        known = given if isinstance(given, Metric) else named("metrics", given, METRICS, Callable)
-        if isinstance(given, str):
-            metric = known(settings)
-        elif isinstance(given, Metric):
+        if isinstance(given, Metric):
             metric = _checked(given)
+        elif isinstance(given, str):
+            metric = named("metrics", given, METRICS, Callable)(settings)
         else:
-            metric = _of_all(function("metrics: a metric", given, "(xp, A, Y, weight)"))
+            custom = named("metrics", given, METRICS, Callable)
+            metric = _of_all(function("metrics: a metric", custom, "(xp, A, Y, weight)"))
         name = metric.name
         if name == "loss" or name.startswith("validation_") or name in by_name:
             msg = f"metrics: something is recorded as {name!r} already: give the metric another name"

@@ -226,13 +226,14 @@ class NeuralNetwork(StepByStep):
             ``"balanced"`` makes all classes count alike. With one output the labels are 0 and 1. It does not count in
             metrics and in validation.
         validation_split : float
-            The fraction of the samples, drawn at random but the same for every seed, that is kept from training to
-            measure the loss on.
+            The fraction of the samples, and where targets are classes of each class, that is kept from training to
+            measure the loss on. They are drawn at random, but are the same for every seed.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Other samples to measure the loss on after every epoch.
-        metrics : sequence of str or callable
+        metrics : sequence of str, callable or Metric
             What else to measure after every epoch, on the samples and on those for validation: ``"accuracy"``,
-            ``"r2_score"``, ``"mean_absolute_error"``, or functions as in `xpnet.metrics`.
+            ``"binary_accuracy"``, ``"categorical_accuracy"``, ``"subset_accuracy"``, ``"r2_score"``,
+            ``"mean_absolute_error"``, or custom ones as in `xpnet.metrics`.
         patience : int, optional
             Stop early, when the loss (for validation, where there is one) has not improved for so many epochs. Whenever
             the training ends, the network then goes back to its best epoch: see `best_epoch`. Each network of an
@@ -241,7 +242,7 @@ class NeuralNetwork(StepByStep):
             By how much the loss has to be less than the best one to be an improvement.
         schedule : callable, optional
             How the learning rate goes on from its value: one of `xpnet.schedules`, or a custom one. It counts epochs
-            since the weights were drawn, not since this call.
+            since the weights were drawn, not since this call. It is asked for the epochs to come before the first one.
         callbacks : callable or Callback, or a sequence of them
             Functions are called with the network after every epoch; an `xpnet.Callback` also at the beginning and at
             the end. They may predict, copy the network, call its `stop_training`, or raise, but not change it. Reading

@@ -100,7 +100,7 @@ class Batches:
         numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * self.masks.units)
         each = self.order is None or self.order.ndim > 1 or samples.X.ndim > 2 or samples.Y.ndim > 2
         networks = rates.shape[0] if rates.ndim and each else 1
-        batches = max(BLOCK // (8 * numbers * networks * m), 1)
+        batches = max(BLOCK // int(8 * numbers * networks * m), 1)
         return min(batches * m, N)
 
     @cached_property

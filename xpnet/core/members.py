@@ -225,7 +225,7 @@ class Members:
             def one(seed: int) -> Array:
                 # A row for each sample, wherever one begins, so that neither batches nor blocks change anything.
                 stream = random_stream(seed, Stream.DROPOUT, epoch)
-                stream.bit_generator.advance(start * units)
+                stream.bit_generator.advance(start * units)  # type: ignore[attr-defined]  # PCG64 can
                 return stream.random((stop - start, units)) >= rates
 
             drawn, masks, first = self._drawn(chunk, one).mT, [], 0

@@ -103,7 +103,8 @@ class Samples:
 
     def targets(self, rows: Any, networks: tuple[Any, ...] = (...,)) -> Array:
         """Return the targets of some rows, as `columns` does."""
-        Y, xp = self._columns(self.Y, rows, networks), self.backend.xp
+        Y: Any = self._columns(self.Y, rows, networks)
+        xp = self.backend.xp
         if self.classes is None:
             return Y
         return xp.astype(self.backend.asarray([[c] for c in range(self.classes)], self.dtype) == Y, Y.dtype)
