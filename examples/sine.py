@@ -36,7 +36,9 @@ MOST_EPOCHS = 10  # for each epoch of the run sample by sample
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = parser_of(__doc__, "of the initial weights; the default is one that fits well, most seeds do not", SEED)
+    parser = parser_of(
+        __doc__, "of the initial weights; of 200 seeds a quarter end below a loss of 0.0004, as the default does", SEED
+    )
     layers = "layer sizes, inputs first (default: 1 10 10 1)"
     add_option(parser, "--layers", layers, type=int, nargs="+", default=[1, 10, 10, 1])
     rate = "length of a step down the gradient (default: %(default)s)"

@@ -126,3 +126,13 @@ def test_the_readme_quotes_its_data():
         for name, ratio in report[ratios].items():
             assert f"| {name} | {ratio:g} |" in readme
         assert f"over {report['rounds']} rounds in each of {report['processes']} processes" in " ".join(readme.split())
+
+
+def test_the_page_on_reliability_quotes_its_data():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    (file,) = re.findall(r"\[data\]\(\.\./(benchmarks/results/.*?-stress\.json)\)", page)
+    report = json.loads((ROOT / file).read_text(encoding="utf-8"))
+    for attack, count in report["counts"].items():
+        assert f"| {attack} | {count['made']:,} | {count['withstood']:,} |" in page
+    assert f"in {report['minutes']:g} minutes" in page
+    assert report["faults"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,3 +175,44 @@ def test_ctrl_c_in_the_lock_of_the_bar_is_ctrl_c(data, monkeypatch):
         network.train(*data, 0.1, epochs=9, verbose=False, progress_bar=True)
     assert network.epochs_trained == 3
     network.train(*data, 0.1, epochs=1, verbose=False)
+
+
+@pytest.mark.parametrize(("epochs", "reported"), [
+    (1, [0]), (3, [0, 1, 2]), (10, [*range(10)]), (11, [0, 2, 4, 6, 8, 10]), (1000, [*range(0, 1000, 100), 999]),
+])  # fmt: skip
+def test_some_ten_lines_and_the_last_one_are_reported_however_long_it_takes(epochs, reported, network, data, capsys):
+    network.train(*data, 0.1, epochs=epochs, batch_size=None)
+    assert epochs_of(capsys) == reported
+
+
+def epochs_of(capsys):
+    return [int(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_second_training_reports_from_its_own_beginning(network, data, capsys):
+    network.train(*data, 0.1, epochs=7, verbose=False)
+    network.train(*data, 0.1, epochs=20)
+    assert epochs_of(capsys) == [*range(7, 27, 2), 26]
+    network.train(*data, 0.1, epochs=20, verbose_epoch=10)
+    assert epochs_of(capsys) == [30, 40, 46]
+
+
+def test_a_training_that_is_stopped_reports_the_last_epoch_it_had(network, data, capsys):
+    network.train(*data, 0.1, epochs=100, callbacks=lambda n: n.stop_training() if n.epochs_trained == 13 else None)
+    assert epochs_of(capsys) == [0, 10, 12]
+
+
+def test_a_loss_alone_is_reported_in_full_as_in_the_document(network, data, capsys):
+    network.train(*data, 0.1, epochs=1)
+    assert capsys.readouterr().out == f"Epoch 0 Loss : {network.epoch_loss[0]}\n"
+
+
+def test_a_notebook_has_a_bar_too(network, data, monkeypatch, capsys):
+    class ZMQInteractiveShell:
+        def __init__(self):
+            self.config = {"IPKernelApp": {}}
+
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=ZMQInteractiveShell))
+    monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0.0)
+    network.train(*data, 0.1, epochs=3)
+    assert "3/3" in capsys.readouterr().err
