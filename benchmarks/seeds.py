@@ -2,8 +2,8 @@
 
     python benchmarks/seeds.py [--seeds 200] [--epochs 1000] [--batches] [--device cpu] [--output FILE]
 
-With --batches it is the training of the README, in batches of 50 at a rate of 0.5. Prints as JSON the spread of the loss
-of the last epoch, and the share of the seeds that are nowhere off by more than 0.1.
+With --batches it is the training of the README, in batches of 50 at a rate of 0.5. Prints as JSON the spread of the
+last losses, and the share of the seeds that are nowhere off by more than 0.1.
 """
 
 from __future__ import annotations
