@@ -165,7 +165,8 @@ class Backend(ABC):
             The loss of every step, still on the device.
         """
         stacks: list[Array] = []
-        losses, theta, layers = [], None, None
+        losses: list[Array] = []
+        theta, layers = None, None
         for batch in batches:
             if len(losses) == _LOSSES:
                 stacks, losses = [*stacks, self.xp.stack(losses)], []

@@ -29,7 +29,7 @@ FLOORS = [
     ["__init__", "__main__"],
 ]
 FOLDERS = {
-    "data": ["__init__", "placement", "samples"],
+    "data": ["__init__", "placement", "samples", "incoming"],
     "core": [
         *(
             "__init__",
@@ -134,7 +134,7 @@ print(xpnet.__file__, xpnet.get_backend("cpu").name, found)
 def test_every_room_that_computes_has_tests():
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     # These are tested where they are used.
-    elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "predictor", "placement", "options", "progress"}
+    elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "placement", "incoming", "options", "progress"}
     assert {room.rpartition(".")[2] for room in ROOMS} - elsewhere <= tested
 
 

@@ -9,10 +9,12 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from xpnet import NeuralNetwork, get_backend
-from xpnet.data.samples import BLOCK, bring_samples
+from xpnet.data.incoming import bring_samples
+from xpnet.data.samples import BLOCK
 from xpnet.schedules import cosine
 
 N = 8
+BLOCKS = [f"xpnet.{room}.BLOCK" for room in ("data.samples", "data.incoming", "core.epochs")]
 
 
 @pytest.fixture
@@ -206,8 +208,8 @@ def test_samples_of_every_type_are_numbers(kind, backend, dtype, monkeypatch, rn
     for each, block in (("float64", BLOCK), (kind, BLOCK), (kind, 100)):
         if backend.device in ("no_float64", "no_x64") and each in ("float64", "int64"):
             each = "float32"
-        monkeypatch.setattr("xpnet.data.samples.BLOCK", block)
-        monkeypatch.setattr("xpnet.core.epochs.BLOCK", block)
+        for name in BLOCKS:
+            monkeypatch.setattr(name, block)
         network = NeuralNetwork([2, 4, 1], device=backend, dtype=dtype, seed=0)
         network.train(backend.asarray(X, each), backend.asarray(y, each), 0.5, epochs=3, verbose=False, batch_size=3)
         results.append((backend.to_numpy(network.theta), backend.to_numpy(network.predict(backend.asarray(X, each)))))
@@ -247,8 +249,8 @@ def test_a_block_at_a_time_is_all_at_once(settings, training, batch_size, backen
         settings["dtype"] = "float32"
     results = []
     for block in (BLOCK, 1000):
-        monkeypatch.setattr("xpnet.data.samples.BLOCK", block)
-        monkeypatch.setattr("xpnet.core.epochs.BLOCK", block)
+        for name in BLOCKS:
+            monkeypatch.setattr(name, block)
         network = NeuralNetwork(**settings, device=backend)
         network.train(X, y, 0.1, epochs=2, verbose=False, batch_size=batch_size, **training)
         results.append((backend.to_numpy(network.theta), dict(network.history)))
@@ -260,8 +262,8 @@ def test_a_block_at_a_time_is_all_at_once(settings, training, batch_size, backen
 @pytest.mark.parametrize(("settings", "training"), OPTIONS.values(), ids=OPTIONS)
 def test_nothing_is_made_for_all_samples(settings, training, monkeypatch, rng):
     """Neither copies nor activations; an order, and what is known of classes, are a few numbers for each."""
-    for block in ("xpnet.data.samples.BLOCK", "xpnet.core.epochs.BLOCK"):
-        monkeypatch.setattr(block, 2**16)
+    for name in BLOCKS:
+        monkeypatch.setattr(name, 2**16)
     monkeypatch.setattr(type(get_backend("cpu")), "step_memory", property(lambda self: 2**16))
     rows = 10_000
     settings, _, y = prepared({**settings, "layer_list": [200, *settings.get("layer_list", [5, 8, 1])[1:]]}, rows, rng)
@@ -409,8 +411,8 @@ def test_rows_of_each_networks_own_may_lie_as_they_will(rng):
 
 
 def test_columns_first_need_no_copy_of_all_of_them(rng, monkeypatch):
-    for block in ("xpnet.data.samples.BLOCK", "xpnet.core.epochs.BLOCK"):
-        monkeypatch.setattr(block, 2**20)
+    for name in BLOCKS:
+        monkeypatch.setattr(name, 2**20)
     monkeypatch.setattr(type(get_backend("cpu")), "step_memory", property(lambda self: 2**20))
     X, y = np.asfortranarray(rng.random((20_000, 200))), rng.random(20_000)
     network = NeuralNetwork([200, 2, 1], seed=0)

@@ -11,8 +11,8 @@ from xpnet.backends import random_stream
 from xpnet.core.propagation import forward
 from xpnet.core.settings import one_seed
 from xpnet.core.step import loss_gradient
+from xpnet.data.incoming import bring_samples
 from xpnet.data.placement import Transfer, place_of
-from xpnet.data.samples import bring_samples
 from xpnet.losses import fuse, mean_loss
 from xpnet.network import NeuralNetwork
 

@@ -18,8 +18,9 @@ from xpnet.backends import HOST, Backend
 from xpnet.core.members import Members
 from xpnet.core.parameters import Parameters
 from xpnet.core.settings import Settings, public
+from xpnet.data.incoming import bring_samples, brought, extent, sample_rows
 from xpnet.data.placement import Transfer, bring, place_of
-from xpnet.data.samples import Form, bring_samples, brought, extent, sample_rows
+from xpnet.data.samples import Form
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.metrics import Metric, classes_of, metrics_by_name

@@ -24,8 +24,9 @@ from xpnet.core.propagation import forward
 from xpnet.core.regularization import regularized
 from xpnet.core.settings import Settings
 from xpnet.core.step import Step, make_step
+from xpnet.data.incoming import TrainingData
 from xpnet.data.placement import bring
-from xpnet.data.samples import Samples, TrainingData
+from xpnet.data.samples import Samples
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, fuse, sample_losses
 from xpnet.metrics import Metric

@@ -10,7 +10,7 @@ from xpnet._types import Array, State
 from xpnet.backends import HOST
 from xpnet.core.members import Members, joined
 from xpnet.core.step import objective
-from xpnet.data.samples import TrainingData
+from xpnet.data.incoming import TrainingData
 from xpnet.training import lbfgs
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.options import TrainingOptions

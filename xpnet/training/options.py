@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet._checks import boolean, fraction, number_from_zero, positive_integer
 from xpnet.callbacks import as_callbacks
-from xpnet.data.samples import TrainingData, bring_training_data, named_validation_data
+from xpnet.data.incoming import TrainingData, bring_training_data, named_validation_data
 
 
 def _optional_positive_integer(name: str, value: Any) -> int | None:
