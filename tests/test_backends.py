@@ -237,6 +237,7 @@ def test_the_guard_sees_what_is_computed_elsewhere_or_with_arrays_of_the_host():
 @pytest.fixture
 def no_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(registry._loaded, "cupy", raising=False)
     for name in [name for name in sys.modules if name.startswith(("xpnet.backends.cupy", "array_api_compat.cupy"))]:
         monkeypatch.delitem(sys.modules, name)
 

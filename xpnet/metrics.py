@@ -191,8 +191,8 @@ def classes_of(xp: Namespace, A: Array, settings: Any) -> Array:
     if one_of_several:
         return _greatest(xp, A) - 1.0
     bounds = settings.bounds if all(map(math.isfinite, settings.bounds)) else (0.0, 1.0)
-    low, high = (xp.full_like(A, bound) for bound in bounds)
-    sides = xp.where(_middle(bounds) < A, high, low)
+    low, high = bounds
+    sides = low + (high - low) * xp.astype(_middle(bounds) < A, A.dtype)
     return sides[..., 0, :] if A.shape[-2] == 1 else sides
 
 

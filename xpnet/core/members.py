@@ -33,6 +33,8 @@ from xpnet.metrics import Metric
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.schedules import Schedule
 
+host = HOST.xp
+
 _METRIC = "(xp, A, Y, weight) or a Metric"
 
 
@@ -77,7 +79,7 @@ class Members:
             initializer if name_of(initializer, INITIALIZERS) else partial(drawn, f"initializer[{l}]", initializer)
             for l, initializer in enumerate(initializers)
         ]
-        vectors = HOST.xp.empty((len(settings.seeds), layout.size))
+        vectors = host.empty((len(settings.seeds), layout.size))
         for i, seed in enumerate(settings.seeds):
             # The first draw has the stream to itself, each later one a stream that is spawned from it.
             stream, start = random_stream(seed, Stream.WEIGHTS, *([draws] * bool(draws))), 0
@@ -126,7 +128,7 @@ class Members:
 
         def some(n: int, m: int) -> Array:
             shape = (*ensemble, n, m)
-            return backend.asarray(HOST.xp.linspace(0.1, 0.9, math.prod(shape)).reshape(shape), settings.dtype)
+            return backend.asarray(host.linspace(0.1, 0.9, math.prod(shape)).reshape(shape), settings.dtype)
 
         with backend.on_device():
             for m in (3, 1):  # samples: a part may take one for a special case
@@ -241,7 +243,7 @@ class Members:
         """Draw with the seed of each network; only once where they have all the same."""
         seeds = self.settings.seeds[slice(None) if chunk == ALL else chunk[0]]
         by_seed = {seed: draw(seed) for seed in dict.fromkeys(seeds)}
-        return HOST.xp.stack([by_seed[seed] for seed in seeds]) if len(by_seed) > 1 else by_seed[seeds[0]]
+        return host.stack([by_seed[seed] for seed in seeds]) if len(by_seed) > 1 else by_seed[seeds[0]]
 
     def factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         """Ask a schedule for the factors of an epoch, of shape (steps,) or (steps, E), and check them."""
