@@ -198,17 +198,18 @@ def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool
 
 def same_kind(name: str, array: Array, like: Array) -> None:
     """Make sure that an array is one of the library of another one, and on its device."""
+    if type(array) is type(like):
+        device, expected = (backend_of(each).device for each in (array, like))
+        if device != expected:
+            msg = f"{name} must be on {expected}, got an array on {device}"
+            raise ValueError(msg)
     # What NumPy makes of an array without axes is a number of a type of its own.
-    number = array.shape == () and hasattr(array, "dtype") and backend_of(array) == backend_of(like)
-    if type(array) is not type(like) and not number:
+    elif not (array.shape == () and hasattr(array, "dtype") and backend_of(array) == backend_of(like)):
         came, expected = (type(each).__module__.partition(".")[0] for each in (array, like))
         msg = (
             f"{name} must be an array of {expected}, got a {type(array).__name__} of {came}: use functions of xp alone"
         )
         raise TypeError(msg)
-    if backend_of(array) != backend_of(like):
-        msg = f"{name} must be on {backend_of(like).device}, got an array on {backend_of(array).device}"
-        raise ValueError(msg)
 
 
 def real_array(xp: Any, name: str, array: Array, x: Any) -> None:
@@ -224,8 +225,8 @@ def real_array(xp: Any, name: str, array: Array, x: Any) -> None:
 
 
 def finite_array(xp: Any, name: str, array: Array) -> None:
-    """Make sure that an array holds neither NaN nor infinity."""
-    if not bool(xp.all(xp.isfinite(array))):
+    """Make sure that an array holds neither NaN nor infinity, which only floating-point numbers can."""
+    if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
         msg = f"{name} must be finite, but holds NaN or infinity (as {array.dtype})"
         raise ValueError(msg)
 

@@ -146,9 +146,9 @@ class StepByStep(Predictor):
             snapshot = self._at(backend)
             state = snapshot.state.copy(xp)  # for the update may change it in place
             state = updated(xp, self._members.optimizer(backend), state, flatten(xp, arrays), learning_rate)
-            for what, array in (("theta", state.theta), *(("its state", array) for array in state.optimizer_state)):
-                if xp.isdtype(array.dtype, "real floating"):
-                    finite_array(xp, f"what optimizer.update makes of {what}", array)
+            finite_array(xp, "what optimizer.update makes of theta", state.theta)
+            for array in state.optimizer_state:
+                finite_array(xp, "what optimizer.update makes of its state", array)
             self._snapshot = snapshot.with_parameters(*state)
 
     def sigmoid(self, x: Array) -> Array:

@@ -115,7 +115,7 @@ class Members:
 
     def weights_mask(self, backend: Backend) -> Array:
         """Return an array of bool of shape (P,), True where theta holds a weight and not a bias."""
-        return backend.asarray(self.settings.layout.weights_mask(HOST.xp))
+        return backend.asarray(self.settings.layout.weights_mask(host))
 
     def step(self, backend: Backend, chunk: Chunk = ALL) -> Step:
         """Return the step that the networks take."""
@@ -231,9 +231,9 @@ class Members:
                 stream.bit_generator.advance(start * units)  # type: ignore[attr-defined]  # PCG64 can
                 return stream.random((stop - start, units)) >= rates
 
-            drawn, masks, first = self._drawn(chunk, one).mT, [], 0
+            stay, masks, first = self._drawn(chunk, one).mT, [], 0
             for n, rate in hidden:
-                masks.append(drawn[..., first : first + n, :] if rate else None)
+                masks.append(stay[..., first : first + n, :] if rate else None)
                 first += n if rate else 0
             return masks
 
@@ -247,14 +247,14 @@ class Members:
 
     def factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         """Ask a schedule for the factors of an epoch, of shape (steps,) or (steps, E), and check them."""
-        xp, what = HOST.xp, f"what the schedule returns for epoch {epoch}"
+        what = f"what the schedule returns for epoch {epoch}"
         with HOST.on_device():
             t = epoch + HOST.asarray(range(steps), "float64") / steps
-            returned = called("schedule", "(xp, t, history) -> factors", schedule, xp, t, history)
+            returned = called("schedule", "(xp, t, history) -> factors", schedule, host, t, history)
             factors = bring(what, returned, HOST, self.settings.dtype)
             same_shape(what, factors, (steps, *self.settings.ensemble_shape) if factors.ndim > 1 else (steps,))
-            finite_array(xp, what, factors)
-            least, greatest = float(xp.min(factors)), float(xp.max(factors))
+            finite_array(host, what, factors)
+            least, greatest = float(host.min(factors)), float(host.max(factors))
         if least < 0.0 or greatest == 0.0:
             msg = (
                 f"{what} must not be negative, nor 0 throughout, for nothing is learned then, but reaches from {least} "
@@ -267,7 +267,7 @@ class Members:
         """Find a schedule that does not return what it must, as far as it does not depend on what is yet to come."""
         self.factors(schedule, history, steps, epochs[0])
         with suppress(_AskedTheFuture):
-            for epoch in (*epochs[1:1000], epochs[-1]):
+            for epoch in (*epochs[1:1000], *epochs[1000:][-1:]):
                 self.factors(schedule, _Future(), steps, epoch)
 
     # ---- Predicting and measuring
@@ -315,7 +315,7 @@ class Members:
         for metric in metrics.values():
             if metric.check:
                 for which in samples.slices():
-                    metric.check(samples.backend.xp, samples.columns(which)[1])
+                    metric.check(samples.backend.xp, samples.targets(which))
 
     def measure_epoch(
         self, data: TrainingData, metrics: Mapping[str, Metric], theta: Array, loss: Array

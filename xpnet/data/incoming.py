@@ -35,7 +35,7 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
     (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
     xp, n_0, n_L = transfer.backend.xp, layer_list[0], layer_list[-1]
     rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "first layer", ensemble)
-    extent(xp, X_name, rows, dtype)
+    reach = extent(xp, X_name, rows, dtype)
     targets, N, classes = brought(transfer, y_name, y), int(rows.shape[-2]), None
     came = tuple(targets.shape)
     if n_L > 1 and targets.shape and 0 not in targets.shape:
@@ -64,7 +64,7 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
             raise ValueError(msg)
         weight = of_mean_one(xp, weight_name, weight[..., None])
     form = Form(len(came) - _is_one_each(came, ensemble, n_L, N), _type_of_labels(y))
-    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form)
+    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form, reach=reach)
 
 
 def _type_of_labels(y: Any) -> str:
@@ -261,14 +261,12 @@ def bring_training_data(
 def _warn_of_scales(samples: Samples) -> None:
     """Warn where the inputs are of so different sizes that the largest alone would be heard."""
     xp, X = samples.backend.xp, samples.X
-    if X.shape[-1] == 1 or xp.isdtype(X.dtype, "bool"):
+    if X.shape[-1] == 1 or max(map(abs, samples.reach)) <= 100.0:  # known already, where columns take time
         return
     axes = tuple(range(X.ndim - 1))
     columns = (xp.astype(f(X, axis=axes), getattr(xp, samples.dtype)) for f in (xp.max, xp.min))
     sizes = host.abs(host.stack([samples.backend.to_numpy(column) for column in columns])).max(axis=0)
     sizes = host.where(sizes > 0.0, sizes, host.nan)  # a column of zeros harms nobody
-    if bool(host.all(host.isnan(sizes))):
-        return
     largest, smallest = float(host.nanmax(sizes)), float(host.nanmin(sizes))
     if largest > 100.0 and largest > 1000.0 * smallest:
         least, most = int(host.nanargmin(sizes)), int(host.nanargmax(sizes))

@@ -52,6 +52,8 @@ class Samples:
         Which of the rows are meant; None for all of them.
     form : Form or None
         The form in which the targets came.
+    reach : (float, float)
+        The least and the greatest entry of X.
     """
 
     backend: Backend
@@ -62,6 +64,7 @@ class Samples:
     classes: int | None = None
     chosen: Any = None
     form: Form | None = None
+    reach: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def size(self) -> int:
@@ -95,17 +98,19 @@ class Samples:
         X, Y, weight : arrays of shape (..., n_0, m), (..., n_L, m) and (..., 1, m), or None
             Labels have become columns of a 1 and zeros.
         """
-        rows = which if self.chosen is None else self.chosen[which]
-        X, weight = self._columns(self.X, rows, networks), self._columns(self.weight, which, networks)
-        return X, self.targets(rows, networks), weight
+        X = self._columns(self.X, self._rows(which), networks)
+        return X, self.targets(which, networks), self._columns(self.weight, which, networks)
 
-    def targets(self, rows: Any, networks: tuple[Any, ...] = (...,)) -> Array:
-        """Return the targets of some rows, as `columns` does."""
-        Y: Any = self._columns(self.Y, rows, networks)
+    def targets(self, which: Any, networks: tuple[Any, ...] = (...,)) -> Array:
+        """Return the targets of some samples, as `columns` does."""
+        Y: Any = self._columns(self.Y, self._rows(which), networks)
         xp = self.backend.xp
         if self.classes is None:
             return Y
         return xp.astype(self.backend.asarray([[c] for c in range(self.classes)], self.dtype) == Y, Y.dtype)
+
+    def _rows(self, which: Any) -> Any:
+        return which if self.chosen is None else self.chosen[which]
 
     def _columns(self, array: Array | None, rows: Any, networks: tuple[Any, ...]) -> Array | None:
         if array is None:
@@ -146,10 +151,8 @@ class Samples:
         if self.weight is None:
             return part
         of = f"the sample_weight of the {part.size} samples {purpose}, which validation_split has chosen among all,"
-        indices = self.backend.asarray(chosen, "int32")
-        return replace(
-            part, weight=of_mean_one(self.backend.xp, of, self.backend.xp.take(self.weight, indices, axis=-2))
-        )
+        weight = self.backend.take_rows(self.weight, chosen)
+        return replace(part, weight=of_mean_one(self.backend.xp, of, weight))
 
     def first(self, count: int) -> Samples:
         """Return the first few samples, without their weights."""
@@ -159,7 +162,7 @@ class Samples:
 
     def _membership(self, which: slice) -> Array | None:
         """Return columns of a 1 and zeros, which say of what class each sample is, or None if they do not."""
-        xp, targets = self.backend.xp, self.targets(which if self.chosen is None else self.chosen[which])
+        xp, targets = self.backend.xp, self.targets(which)
         yes = targets == 1.0
         members = xp.concat([~yes, yes], axis=-2) if targets.shape[-2] == 1 else yes
         members = xp.astype(members, targets.dtype)

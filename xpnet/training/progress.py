@@ -196,8 +196,7 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
     with backend.on_device():
         finite_array(backend.xp, "theta", theta)
         for array in optimizer_state:
-            if backend.xp.isdtype(array.dtype, "real floating"):
-                finite_array(backend.xp, "optimizer_state", array)
+            finite_array(backend.xp, "optimizer_state", array)
     return State(theta, optimizer_state)
 
 
