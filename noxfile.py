@@ -1,27 +1,52 @@
-"""Everything that is run on xpnet; ``nox`` runs what this machine can, ``nox -s "tests(cupy)"`` one session.
+"""All that is run on xpnet: ``nox`` runs what this machine can run, ``nox -s "tests(cupy)"`` runs one session.
 
-Each session has an environment of its own, with xpnet installed into it as its users install it.
+Each session has its own environment, and installs xpnet into it as users do.
 """
 
 from __future__ import annotations
 
 import ctypes.util
+import os
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2025.2.9"
 
 BACKENDS = ["numpy", "array_api_strict", "cupy"]
 HAS_GPU = bool(ctypes.util.find_library("cuda") or shutil.which("nvidia-smi"))
 # CuPy has no wheels for macOS. Without a GPU its names, signatures and error messages are tested all the same.
 CUPY = [] if sys.platform == "darwin" else ["cupy-cuda12x>=14.1.1"]
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+if shutil.which("pyenv"):  # it has many versions of Python, and hides those that are not chosen
+    installed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False)
+    os.environ.setdefault("PYENV_VERSION", ":".join(reversed(installed.stdout.split())))
 
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def is_installed(python: str) -> bool:
+    """Return whether a version of Python runs on this machine."""
+    found = shutil.which(f"python{python}")
+    return bool(found) and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+
+
+OTHER_PYTHONS = [python for python in PYTHONS if python != THIS_PYTHON and is_installed(python)]
 nox.options.sessions = [
     "lint",
     "typecheck",
     *(f"tests({backend})" for backend in BACKENDS if backend != "cupy" or HAS_GPU),
+    "coverage",
+    *(f"tests-{python}" for python in OTHER_PYTHONS),
+    *(["oldest"] if is_installed(PYTHONS[0]) else []),
     "examples",
 ]
 
@@ -29,7 +54,7 @@ nox.options.sessions = [
 @nox.session
 def lint(session: nox.Session) -> None:
     """Look for mistakes and untidy code."""
-    session.install("ruff>=0.12")
+    session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -37,7 +62,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """Check the types of the installed package: the checkout keeps xpnet.backends elsewhere than type checkers look."""
-    session.install("mypy>=1.15", ".")
+    session.install(*group("types"), ".")
     session.chdir(session.create_tmp())
     session.run("mypy", "--config-file", f"{session.invoked_from}/pyproject.toml", "-p", "xpnet")
 
@@ -46,12 +71,46 @@ def typecheck(session: nox.Session) -> None:
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on one backend, on NumPy the slow ones too; arguments after -- go to pytest."""
-    if backend == "cupy":
-        session.install(".[test,cuda12]")
-    else:
-        session.install(".[test]", *CUPY)
+    cupy = ["cupy-cuda12x[ctk]>=14.1.1"] if backend == "cupy" else CUPY
+    session.install(".[all]", *group("test"), *cupy)
     slow = ["--slow"] if backend == "numpy" else []  # they do not depend on the backend
-    session.run("pytest", *slow, "--backend", backend, *session.posargs)
+    measure = ["--cov", "--cov-report="]
+    data = {"COVERAGE_FILE": str(session.cache_dir / f"coverage.{backend}")}
+    session.run("pytest", "-n", "auto", *measure, *slow, "--backend", backend, *session.posargs, env=data)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Report the lines and branches that the tests of all backends together have run."""
+    session.install("coverage[toml]>=7.6")
+    data = sorted(map(str, Path(session.cache_dir).glob("coverage.*")))
+    session.env["COVERAGE_FILE"] = f"{session.create_tmp()}/combined"
+    session.run("coverage", "combine", "--keep", *data)
+    session.run("coverage", "report")
+
+
+def python_tests(session: nox.Session) -> None:
+    """Run the tests of the NumPy backend on another version of Python; arguments after -- go to pytest."""
+    session.install(".[all]", *group("test"))
+    session.run("pytest", "-n", "auto", "--backend", "numpy", *session.posargs)
+
+
+for python in PYTHONS:
+    nox.session(python_tests, name=f"tests-{python}", python=python)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """Run the tests of the NumPy backend with the oldest Python and libraries that pyproject.toml allows."""
+    project = PYPROJECT["project"]
+    libraries = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    # The last one is as old as that matplotlib, which knows no newer one.
+    exact = [library.replace(">=", "==") for library in libraries if "[" not in library] + ["pyparsing==3.1"]
+    constraints.write_text("\n".join(exact), encoding="utf-8")
+    session.install(".[all]", *group("test"), "--constraint", str(constraints))
+    # Old libraries warn of each other.
+    session.run("pytest", "-n", "auto", "-W", "default", "--backend", "numpy", *session.posargs)
 
 
 @nox.session
@@ -65,7 +124,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure how fast xpnet is beside the document's code, and together; arguments after -- go to each."""
+    """Measure how fast xpnet is beside the document's code, and in ensembles; arguments after -- go to each."""
     session.install(".")
     for benchmark in ("per_sample", "ensembles"):
         session.run("python", f"benchmarks/{benchmark}.py", *session.posargs)
@@ -74,5 +133,5 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session
 def stress(session: nox.Session) -> None:
     """Attack xpnet for ten minutes with calls, files, Ctrl-C and kills; arguments after -- go to tests/stress.py."""
-    session.install(".[test]")
+    session.install(".[all]", *group("test"))
     session.run("python", "tests/stress.py", *session.posargs)

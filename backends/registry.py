@@ -22,7 +22,7 @@ class _BuiltIn(NamedTuple):
 _BUILT_IN = {
     "numpy": _BuiltIn("xpnet.backends.numpy_backend", "NumpyBackend", "pip install numpy"),
     "cupy": _BuiltIn("xpnet.backends.cupy_backend", "CupyBackend", CUDA_FIX),
-    "array_api_strict": _BuiltIn("xpnet.backends.strict_backend", "StrictBackend", 'pip install "xpnet[test]"'),
+    "array_api_strict": _BuiltIn("xpnet.backends.strict_backend", "StrictBackend", "pip install array-api-strict"),
 }
 
 _loaded: dict[str, type[Backend]] = {}

@@ -166,7 +166,7 @@ def test_it_is_refused_by_the_name_of_the_argument(data, error, says):
 @pytest.mark.parametrize("data", [
     None, "text", b"bytes", {}, {1.0}, itertools.count(), (x for x in NUMBERS), iter([1.0]), np, np.float32, object(),
     np.array("2020", "datetime64[s]"), np.ones((3, 2)) * 1j,
-], ids=repr)  # fmt: skip
+], ids=lambda data: type(data).__name__)  # fmt: skip
 def test_what_is_no_numbers_at_all_is_said_so(data):
     with pytest.raises(TypeError, match=r"^X must hold real numbers, got an? .*"):
         NeuralNetwork([2, 3, 1], seed=0).predict(data)
