@@ -6,6 +6,7 @@ Each session has its own environment, and installs xpnet into it as users do.
 from __future__ import annotations
 
 import ctypes.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -103,7 +104,7 @@ for python in PYTHONS:
 def oldest(session: nox.Session) -> None:
     """Run the tests of the NumPy backend with the oldest Python and libraries that pyproject.toml allows."""
     project = PYPROJECT["project"]
-    libraries = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    libraries = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     constraints = Path(session.create_tmp()) / "constraints.txt"
     # The last one is as old as that matplotlib, which knows no newer one.
     exact = [library.replace(">=", "==") for library in libraries if "[" not in library] + ["pyparsing==3.1"]
