@@ -1,4 +1,4 @@
-"""What the README and the guide show can be run as it stands."""
+"""The code in the README and the guide runs, and the numbers in the docs are those of the benchmark data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from matplotlib import pyplot as plt
 
@@ -26,7 +27,7 @@ def blocks(file: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def test_the_ten_lines_of_the_readme_learn_the_sine(capsys):
+def test_the_ten_lines_in_the_readme_learn_the_sine(capsys):
     library, ensemble = blocks("README.md")
     names = {}
     exec(library, names)
@@ -39,8 +40,9 @@ def test_the_ten_lines_of_the_readme_learn_the_sine(capsys):
 
 
 @pytest.fixture
-def chapters(monkeypatch, capsys):
-    """Run every chapter of the guide, each on its own, and return the names that it defines."""
+def run_block(monkeypatch, tmp_path, capsys):
+    """Run the one code block of the guide that contains a text, and return the names that it defines."""
+    monkeypatch.chdir(tmp_path)
     mylib = SimpleNamespace(**vars(np), to_numpy=lambda array: array)
     monkeypatch.setitem(sys.modules, "mylib", mylib)
 
@@ -53,50 +55,91 @@ def chapters(monkeypatch, capsys):
     return run
 
 
-def test_the_guides_steps_are_one_step(chapters):
-    names = chapters("AL = network.deep_forward(X)")
-    assert network_cost(names) < names["cost"]
+def test_the_steps_in_the_guide_reduce_the_loss(run_block):
+    names = run_block("AL = network.deep_forward(X)")
+    network = names["network"]
+    assert network.cost_function(names["y"], network.deep_forward(names["X"])) < names["cost"]
 
 
-def network_cost(names):
-    return names["network"].cost_function(names["y"], names["network"].deep_forward(names["X"]))
+def test_the_training_in_the_guide_learns_and_numbers_epochs_from_0(run_block, capsys):
+    assert run_block("accuracy = np.mean")["accuracy"] > 0.95
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch ")]
+    assert lines[0].startswith("Epoch 0 ")
+    assert lines[-1].startswith("Epoch 499 ")
 
 
-def test_the_guides_training_learns(chapters):
-    assert chapters("accuracy = np.mean")["accuracy"] > 0.95
+@pytest.mark.parametrize("text", ["schedule=schedule", "train_lbfgs"])
+def test_the_schedule_and_lbfgs_in_the_guide_fit_the_parabola(run_block, text):
+    assert run_block(text)["network"].epoch_loss[-1] < 1e-3
 
 
-def test_the_guides_own_parts_train_a_network(chapters):
-    losses = chapters("softsign")["network"].epoch_loss
+def test_the_custom_metric_in_the_guide_is_recorded(run_block):
+    names = run_block("def max_error")
+    network, X = names["network"], names["X"]
+    error = np.abs(network.predict(X) - X**2).max()
+    assert network.history["max_error"].shape == (100,)
+    assert network.history["max_error"][-1] == pytest.approx(error)
+    assert error < 0.1
+
+
+def test_the_callback_in_the_guide_stops_the_training(run_block):
+    network = run_block("StopAtLoss")["network"]
+    assert network.epochs_trained < 500
+    assert network.epoch_loss[-1] < 1e-4 <= min(network.epoch_loss[:-1])
+
+
+def test_the_resumed_training_in_the_guide_equals_an_uninterrupted_one(run_block):
+    names = run_block("load_checkpoint")
+    network, X = names["network"], names["X"]
+    network.train(X, X**2, learning_rate=0.01, epochs=20, batch_size=20, shuffle=True, verbose=False)
+    np.testing.assert_array_equal(names["resumed"].theta, network.theta)
+
+
+def test_the_export_in_the_guide_writes_a_model(run_block):
+    run_block("export_onnx")
+    onnx.checker.check_model("network.onnx")
+
+
+def test_the_custom_components_in_the_guide_train_a_network(run_block):
+    losses = run_block("pinball")["network"].epoch_loss
     assert losses[-1] < 0.2 * losses[0]
 
 
-def test_the_guides_watched_training_stops_early_and_records_everything(chapters, capsys):
-    names = chapters("patience=20")
+def test_the_gradient_check_in_the_guide_passes(run_block, capsys):
+    report = run_block("gradient_check")["report"]
+    assert report.passed
+    assert [slope.name for slope in report.slopes] == ["W1", "b1", "W2", "b2", "X"]
+
+
+def test_the_monitored_training_in_the_guide_stops_early_and_records_all_metrics(run_block, capsys):
+    names = run_block("patience=20")
     network = names["network"]
     assert network.epochs_trained < 500
     assert list(network.history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
     assert network.evaluate(names["X"], names["y"], metrics="accuracy")["accuracy"] > 0.8
+    best = np.argmin(network.history["validation_loss"])  # the first epoch is epoch 0
+    assert network.best_epoch == best
+    assert network.best_loss == network.history["validation_loss"][best]
     assert len(names["figure"].axes) == 2
     plt.close(names["figure"])
 
 
-def test_the_guides_many_networks_learn_and_give_the_best_one_back(chapters):
-    names = chapters("ensemble=50")
+def test_the_ensemble_in_the_guide_learns_and_returns_its_best_member(run_block):
+    names = run_block("ensemble=50")
     assert names["losses"].shape == (300, 50)
     assert names["outputs"].shape == (50, 40)
     assert names["best"].evaluate(names["X"], names["y"], metrics="r2_score")["r2_score"] > 0.98
     assert 0.01 < names["rate"] < 10.0
 
 
-def test_the_guides_folds_are_learned_and_validated_apart(chapters):
-    names = chapters("folds =")
+def test_the_folds_in_the_guide_are_trained_and_validated_separately(run_block):
+    names = run_block("folds =")
     assert (names["accuracies"] > 0.9).all()
-    assert (names["learned"].sum(axis=1) == 160).all()
+    assert (names["in_training"].sum(axis=1) == 160).all()
 
 
-def test_the_guides_backend_works(chapters):
-    backend = chapters("MylibBackend")["MylibBackend"]
+def test_the_backend_in_the_guide_works(run_block):
+    backend = run_block("MylibBackend")["MylibBackend"]
     network = NeuralNetwork([1, 1], device=backend.open("cpu"))
     network.train([0.0, 1.0], [0.0, 1.0], 0.1, epochs=3, verbose=False)
     assert len(network.epoch_loss) == 3
@@ -104,11 +147,11 @@ def test_the_guides_backend_works(chapters):
         backend.open("cuda")
 
 
-def test_every_chapter_of_the_guide_is_run_here():
-    assert len(blocks("docs/guide.md")) == 7
+def test_every_code_block_of_the_guide_is_run_here():
+    assert len(blocks("docs/guide.md")) == 14
 
 
-def test_the_guide_names_what_can_be_chosen():
+def test_the_guide_lists_all_built_in_names():
     guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
     for known in (ACTIVATIONS, LOSSES, OPTIMIZERS, INITIALIZERS):
         assert ", ".join(f'`"{name}"`' for name in known) in guide
@@ -116,7 +159,7 @@ def test_the_guide_names_what_can_be_chosen():
         assert f'`"{name}"`' in guide
 
 
-def test_the_readme_quotes_its_data():
+def test_the_readme_quotes_the_benchmark_data():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     files = re.findall(r"\[data\]\((benchmarks/results/.*?)\)", readme)
     quoted = {"per_sample": "times_as_fast_as_the_document", "ensembles": "times_as_fast_together"}
@@ -128,7 +171,7 @@ def test_the_readme_quotes_its_data():
         assert f"over {report['rounds']} rounds in each of {report['processes']} processes" in " ".join(readme.split())
 
 
-def test_the_page_on_reliability_quotes_its_data():
+def test_the_reliability_page_quotes_the_stress_test_data():
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     (file,) = re.findall(r"\[data\]\(\.\./(benchmarks/results/.*?-stress\.json)\)", page)
     report = json.loads((ROOT / file).read_text(encoding="utf-8"))

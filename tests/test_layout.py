@@ -1,4 +1,4 @@
-"""The house keeps its rules: who may import whom, and what may compute with what."""
+"""The layout of the repository: which modules may import which, and which names are public."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xpnet"
 
-# A room imports only from floors below its own; in a folder, only from rooms before it in the order given here, which
-# is the one to read them in. `backends` stands on the ground too and imports nothing of xpnet.
-FLOORS = [
+# A module imports only from levels below its own. Within a subpackage, a module imports only from modules before it in
+# the order given here, which is the reading order. `backends` is below all levels and imports nothing from xpnet.
+LEVELS = [
     ["_types"],
     ["_checks", "plotting", "summary"],
     ["activations", "initializers", "optimizers", "schedules", "callbacks", "data"],
@@ -28,7 +28,7 @@ FLOORS = [
     ["storage", "gradient_check"],
     ["__init__", "__main__"],
 ]
-FOLDERS = {
+SUBPACKAGES = {
     "data": ["__init__", "placement", "samples", "incoming"],
     "core": [
         *(
@@ -48,15 +48,15 @@ FOLDERS = {
     ],
     "storage": ["__init__", "files", "checkpoints", "onnx"],
 }
-ROOMS = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py"))
+MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py"))
 
 
-def path_of(room: str) -> Path:
-    return PACKAGE.joinpath(*room.split(".")).with_suffix(".py")
+def path_of(module: str) -> Path:
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def imports(path: Path) -> set[str]:
-    """Return the absolute names of all modules that a file imports, wherever in it."""
+    """Return the absolute names of all modules that a file imports, at any depth."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -67,61 +67,63 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_room_has_its_floor():
-    rooms = [room for floor in FLOORS for room in floor if room not in FOLDERS]
-    rooms += [f"{folder}.{room}" for folder, inside in FOLDERS.items() for room in inside]
-    assert sorted(rooms) == ROOMS
-    assert len(ROOMS) > 30
+def test_every_module_has_a_level():
+    modules = [module for level in LEVELS for module in level if module not in SUBPACKAGES]
+    modules += [f"{package}.{module}" for package, inside in SUBPACKAGES.items() for module in inside]
+    assert sorted(modules) == MODULES
+    assert len(MODULES) > 30
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_from_floors_below(room):
-    folder, _, inside = room.rpartition(".")
-    floor = next(i for i, rooms in enumerate(FLOORS) if (folder or room) in rooms)
-    below = {other for rooms in FLOORS[:floor] for other in rooms} | {"backends", "__version__"}
-    before = set(FOLDERS[folder][: FOLDERS[folder].index(inside)]) if folder else set()
-    for name in imports(path_of(room)):
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_levels_below(module):
+    subpackage, _, inside = module.rpartition(".")
+    level = next(i for i, modules in enumerate(LEVELS) if (subpackage or module) in modules)
+    below = {other for modules in LEVELS[:level] for other in modules} | {"backends", "__version__"}
+    before = set(SUBPACKAGES[subpackage][: SUBPACKAGES[subpackage].index(inside)]) if subpackage else set()
+    for name in imports(path_of(module)):
         package, _, rest = name.partition(".")
         first, _, second = rest.partition(".")
         if package == "xpnet":
-            assert first in below or (first == folder and second.partition(".")[0] in before), f"{room} imports {name}"
+            assert first in below or (first == subpackage and second.partition(".")[0] in before), (
+                f"{module} imports {name}"
+            )
 
 
-def test_the_readme_and_the_design_show_the_same_house():
+def test_the_readme_and_the_design_page_show_the_same_layout():
     readme, design = (
         next(block for block in (ROOT / file).read_text(encoding="utf-8").split("```") if "xpnet/  " in block)
         for file in ("README.md", "docs/design.md")
     )
     assert readme == design
-    for floor, rooms in enumerate(FLOORS[1:-1], start=1):
-        lines = [line for line in readme.splitlines() if line.endswith(f" {floor}")]
-        for room in rooms:
-            assert any(re.search(rf"\b{room}\b", line) for line in lines), f"{room} on floor {floor}"
-    for inside in FOLDERS.values():
-        assert all(re.search(rf"\b{room}\b", readme) for room in inside[1:])
+    for level, modules in enumerate(LEVELS[1:-1], start=1):
+        lines = [line for line in readme.splitlines() if line.endswith(f" {level}")]
+        for module in modules:
+            assert any(re.search(rf"\b{module}\b", line) for line in lines), f"{module} at level {level}"
+    for inside in SUBPACKAGES.values():
+        assert all(re.search(rf"\b{module}\b", readme) for module in inside[1:])
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_room_imports_an_array_library(room):
-    theirs = {
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_an_array_library(module):
+    optional = {
         "plotting": {"matplotlib"},
         "storage.checkpoints": {"safetensors"},
         "storage.onnx": {"ndonnx", "spox"},
         "training.lbfgs": {"scipy"},
         "training.reports": {"tqdm"},
     }
-    allowed = set(sys.stdlib_module_names) | {"xpnet"} | theirs.get(room, set())
-    assert {name.partition(".")[0] for name in imports(path_of(room))} <= allowed
+    allowed = set(sys.stdlib_module_names) | {"xpnet"} | optional.get(module, set())
+    assert {name.partition(".")[0] for name in imports(path_of(module))} <= allowed
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "backends").rglob("*.py")), ids=lambda path: path.stem)
-def test_backends_import_nothing_of_the_rest(path):
+def test_backends_import_nothing_else_from_xpnet(path):
     for name in imports(path):
         assert not name.startswith("xpnet") or name.startswith("xpnet.backends"), f"{path.stem} imports {name}"
 
 
-def test_the_checkout_can_be_used_from_within():
-    """There Python finds xpnet/ before the installed package, and backends/ beside it; and nothing else."""
+def test_xpnet_can_be_imported_in_the_checkout():
+    """In the checkout, Python finds xpnet/ before the installed package; xpnet finds backends/ and nothing else."""
     program = """
 import importlib.util, xpnet.backends
 found = [name for name in ("tests", "xpnet", "examples", "noxfile") if importlib.util.find_spec(f"xpnet.{name}")]
@@ -131,14 +133,14 @@ print(xpnet.__file__, xpnet.get_backend("cpu").name, found)
     assert result.stdout.split() == [str(ROOT / "xpnet" / "__init__.py"), "numpy", "[]"]
 
 
-def test_every_room_that_computes_has_tests():
+def test_every_module_that_computes_has_a_test_file():
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
-    # These are tested where they are used.
+    # These modules are tested through the modules that use them.
     elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "placement", "incoming", "options", "progress"}
-    assert {room.rpartition(".")[2] for room in ROOMS} - elsewhere <= tested
+    assert {module.rpartition(".")[2] for module in MODULES} - elsewhere <= tested
 
 
-# What people choose from, and what else of it is for the rest of the package.
+# The modules that users choose components from, and the names in each that only the package itself uses.
 CHOICES = {
     "activations": set(),
     "callbacks": {"as_callbacks"},
@@ -152,20 +154,20 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("room", CHOICES)
-def test_what_people_choose_from_offers_its_own_names_alone(room):
+@pytest.mark.parametrize("module", CHOICES)
+def test_all_lists_exactly_the_public_names(module):
     defined = set()
-    for node in ast.parse(path_of(room).read_text(encoding="utf-8")).body:
+    for node in ast.parse(path_of(module).read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             defined.add(node.name)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             defined |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
     public = {name for name in defined if not name.startswith("_")}
-    assert set(importlib.import_module(f"xpnet.{room}").__all__) == public - CHOICES[room]
+    assert set(importlib.import_module(f"xpnet.{module}").__all__) == public - CHOICES[module]
 
 
-def test_the_command_of_ci_is_the_one_in_the_readme():
+def test_ci_runs_the_command_in_the_readme():
     command = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if "nox" in line]
     assert len(command) == 1
     assert command[0] in (ROOT / "README.md").read_text()
