@@ -157,9 +157,9 @@ REFUSED = {
 @pytest.mark.parametrize(("data", "error", "says"), REFUSED.values(), ids=REFUSED)
 def test_it_is_refused_by_the_name_of_the_argument(data, error, says):
     network = NeuralNetwork([2, 3, 1], seed=0)
-    with pytest.raises(error, match=f"^X cannot be made an array: {says}"):
+    with pytest.raises(error, match=f"^X cannot be converted to an array: {says}"):
         network.predict(data)
-    with pytest.raises(error, match=f"^X of validation_data cannot be made an array: {says}"):
+    with pytest.raises(error, match=f"^X of validation_data cannot be converted to an array: {says}"):
         network.train(NUMBERS, NUMBERS[:, 0], 0.1, verbose=False, validation_data=(data, NUMBERS[:, 0]))
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_numbers_at_all_is_said_so(data):
 
 @pytest.mark.parametrize("labels", [["u", "v", "u"], np.array(["u", "v", "u"]), pd.Series(["u", "v", "u"])])
 def test_labels_in_words_are_to_be_numbered(labels):
-    with pytest.raises(TypeError, match=r"^y cannot be made an array: .*: number the labels from 0, as LabelEncoder"):
+    with pytest.raises(TypeError, match=r"^y cannot be converted to an array: .*: number the labels from 0, as LabelEncoder"):
         NeuralNetwork([2, 3, 2], seed=0).train(NUMBERS, labels, 0.1)
 
 

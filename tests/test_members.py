@@ -392,7 +392,7 @@ REFUSED = [
     ({"seed": [1, 2]}, TypeError, r"seed must be an integer, got \[1, 2\]"),
     ({"ensemble": 2, "l2": [0.1, -1.0]}, ValueError, r"l2\[1\] must be 0 or a positive number, finite in float.*"),
     ({"ensemble": 2, "l2": [0.1]}, ValueError, r"l2, with one value for each network, must have the shape \(2,\)"),
-    ({"ensemble": 2, "weight_decay": ["a", "b"]}, TypeError, r"weight_decay cannot be made an array: it holds 'a'"),
+    ({"ensemble": 2, "weight_decay": ["a", "b"]}, TypeError, r"weight_decay cannot be converted to an array: it holds 'a'"),
     ({"ensemble": 2, "initial_scale": [1.0, 0.0]}, ValueError, r"initial_scale\[1\] must be a positive"),
     ({"ensemble": 2, "clip_norm": [1.0, float("nan")]}, ValueError, r"clip_norm\[1\] must be a positive"),
     ({"l1": [0.1, 0.2]}, TypeError, r"l1 must be 0 or a positive number, got \[0.1, 0.2\]"),

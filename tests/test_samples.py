@@ -287,7 +287,7 @@ REFUSED = [
     ({"sample_weight": -np.ones(N)}, ValueError, "sample_weight must not be negative"),
     ({"sample_weight": np.full(N, np.nan)}, ValueError, "sample_weight must be finite"),
     ({"sample_weight": np.zeros(N)}, ValueError, "sample_weight is zero throughout"),
-    ({"sample_weight": ["a"] * N}, TypeError, r"sample_weight cannot be made an array: it holds 'a' at \[0\]"),
+    ({"sample_weight": ["a"] * N}, TypeError, r"sample_weight cannot be converted to an array: it holds 'a' at \[0\]"),
     ({"class_weight": "even"}, TypeError, "class_weight must be 'balanced' or a mapping of labels"),
     ({"class_weight": {2: 1.0}}, ValueError, "class_weight names the class 2, but the labels are 0 to 1"),
     ({"class_weight": {0: -1.0}}, ValueError, r"class_weight\[0\] must be 0 or a positive"),
@@ -359,7 +359,7 @@ def test_what_is_not_finite_is_located(bad, where, value, backend, dtype, array,
             return
     X[bad] = value
     with pytest.raises(
-        ValueError, match=rf"^X must be finite, but holds NaN or infinity \(as {dtype}\), first in {where}$"
+        ValueError, match=rf"^X must be finite, got NaN or infinity \(as {dtype}\), first in {where}$"
     ):
         NeuralNetwork([2, 1], device=backend, dtype=dtype).predict(array(X))
 

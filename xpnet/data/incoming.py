@@ -97,7 +97,7 @@ def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
     least, greatest = float(xp.min(array)), float(xp.max(array))
     limit = float(xp.finfo(getattr(xp, dtype)).max)
     if not -limit <= least <= greatest <= limit:  # where there is a NaN, both are NaN
-        msg = f"{name} must be finite, but holds NaN or infinity (as {dtype}){_first_beyond(array, limit)}"
+        msg = f"{name} must be finite, got NaN or infinity (as {dtype}){_first_beyond(array, limit)}"
         raise ValueError(msg)
     return least, greatest
 

@@ -46,7 +46,7 @@ def bring(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Arra
     try:
         array = source.asarray(x)
     except Exception as error:  # whatever NumPy, or what it asks for an array, complains of
-        msg = f"{name} cannot be made an array: {error}"
+        msg = f"{name} cannot be converted to an array: {error}"
         raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
     real_array(source.xp, name, array, x)
     try:
