@@ -23,15 +23,30 @@ def with_value(data, value):
 
 # What is wrong, the arguments of train that say so, the error, and what it must say.
 BAD_TRAINING = [
-    ("X of other size", {"X": np.ones((7, 3))}, ValueError, r"X has the shape \(7, 3\).* first layer has size 2"),
-    ("X the wrong way round", {"X": GOOD_X.T}, ValueError, r"X has the shape \(2, 7\)"),
-    ("y of other size", {"y": np.ones((7, 2))}, ValueError, r"y has the shape \(7, 2\).* last layer has size 1"),
-    ("flat X for two inputs", {"X": np.ones(7)}, ValueError, r"X has the shape \(7,\)"),
+    (
+        "X of other size",
+        {"X": np.ones((7, 3))},
+        ValueError,
+        r"X must have 2 values per sample, the size of the input layer, got 3 in the shape \(7, 3\)",
+    ),
+    ("X the wrong way round", {"X": GOOD_X.T}, ValueError, r"X must have 2 values per sample, .* \(2, 7\); use X.T"),
+    (
+        "y of other size",
+        {"y": np.ones((7, 2))},
+        ValueError,
+        r"y must have 1 value per sample, the size of the output layer, .* \(7, 2\)",
+    ),
+    ("flat X for two inputs", {"X": np.ones(7)}, ValueError, r"X must have 2 values per sample, .* \(7,\)"),
     ("X of too many axes", {"X": np.ones((7, 2, 3))}, ValueError, r"X must have the shape \(N, 2\).* \(7, 2, 3\)"),
     ("X a number", {"X": 3.0}, ValueError, r"X must have the shape \(N, 2\)"),
-    ("different length", {"y": GOOD_Y[:5]}, ValueError, "X has 7 samples, but y has 5"),
-    ("no samples", {"X": np.ones((0, 2)), "y": np.ones((0, 1))}, ValueError, r"X is empty: its shape is \(0, 2\)"),
-    ("no targets", {"y": np.ones((0, 1))}, ValueError, r"y is empty"),
+    ("different length", {"y": GOOD_Y[:5]}, ValueError, "X and y must have the same number of samples, got 7 and 5"),
+    (
+        "no samples",
+        {"X": np.ones((0, 2)), "y": np.ones((0, 1))},
+        ValueError,
+        r"X must not be empty, got the shape \(0, 2\)",
+    ),
+    ("no targets", {"y": np.ones((0, 1))}, ValueError, "y must not be empty"),
     ("NaN in X", {"X": with_value(GOOD_X, np.nan)}, ValueError, "X must be finite, got NaN or infinity"),
     ("infinity in y", {"y": with_value(GOOD_Y, np.inf)}, ValueError, "y must be finite, got"),
     (
@@ -54,7 +69,7 @@ BAD_TRAINING = [
         "targets out of reach",
         {"y": GOOD_Y * 2 - 1},
         ValueError,
-        "y reaches from -1.0 to 1.0, .* only from 0 to 1: scale",
+        "y must be from 0 to 1, .* got values from -1.0 to 1.0; scale",
     ),
     (
         "a rate of zero",
@@ -117,9 +132,9 @@ def test_training_refuses(arguments, error, says, network, unchanged):
 
 
 @pytest.mark.parametrize(("data", "error", "says"), [
-    (np.ones((5, 3)), ValueError, r"X has the shape \(5, 3\)"),
+    (np.ones((5, 3)), ValueError, r"X must have 2 values per sample, .* \(5, 3\)"),
     (np.full((5, 2), np.nan), ValueError, "X must be finite"),
-    (np.ones((0, 2)), ValueError, "X is empty"),
+    (np.ones((0, 2)), ValueError, "X must not be empty"),
     (np.ones((5, 2), dtype=complex), TypeError, "X must hold real numbers"),
 ])  # fmt: skip
 def test_predicting_refuses(data, error, says, network, unchanged):
@@ -181,7 +196,8 @@ def test_parameters_refuse_other_names_and_shapes(network, unchanged):
 def test_arrays_in_two_places_are_refused(other, network, unchanged):
     X = array_api_strict.asarray(GOOD_X, device=array_api_strict.Device("device1"))
     with pytest.raises(
-        ValueError, match=r"X is an array of array_api_strict on device1, but y one of .*: bring one to"
+        ValueError,
+        match=r"X and y must be arrays of one library .* got array_api_strict on device1 and .*; convert one",
     ):
         network.train(X, other, 0.1)
 
@@ -189,7 +205,7 @@ def test_arrays_in_two_places_are_refused(other, network, unchanged):
 def test_bad_data_elsewhere_does_not_draw_the_network_there(array, dtype):
     network = NeuralNetwork(LAYERS, dtype=dtype)
     place = network.backend
-    with pytest.raises(ValueError, match="X has 7 samples, but y has 5"):
+    with pytest.raises(ValueError, match="X and y must have the same number of samples, got 7 and 5"):
         network.train(array(GOOD_X), array(GOOD_Y[:5]), 0.1)
     assert network.backend == place
 

@@ -146,7 +146,7 @@ def test_batches_reach_the_loss_of_the_run_sample_by_sample(capsys):
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--layers", "1", "0", "1"], r"layer_list\[1\] must be a positive integer, got 0"),
-    (["--layers", "2", "1"], "X has the shape .* first layer has size 2"),
+    (["--layers", "2", "1"], "X must have 2 values per sample, the size of the input layer"),
     (["--learning-rate", "-1"], "learning_rate must be a positive number, finite"),
     (["--epochs", "0"], "epochs must be a positive integer"),
     (["--epochs", "-60", "--animate"], "epochs must be a positive integer"),

@@ -174,7 +174,9 @@ def test_what_is_no_numbers_at_all_is_said_so(data):
 
 @pytest.mark.parametrize("labels", [["u", "v", "u"], np.array(["u", "v", "u"]), pd.Series(["u", "v", "u"])])
 def test_labels_in_words_are_to_be_numbered(labels):
-    with pytest.raises(TypeError, match=r"^y cannot be converted to an array: .*: number the labels from 0, as LabelEncoder"):
+    with pytest.raises(
+        TypeError, match=r"^y cannot be converted to an array: .*; encode labels as integers from 0, .*LabelEncoder"
+    ):
         NeuralNetwork([2, 3, 2], seed=0).train(NUMBERS, labels, 0.1)
 
 
