@@ -60,7 +60,7 @@ BAD_TRAINING = [
         "objects",
         {"y": np.array([[None]] * 7)},
         TypeError,
-        r"y cannot be converted to an array: it holds None at \[0, 0\], which is no number",
+        r"y cannot be converted to an array: it holds None at \[0, 0\], which is not a number",
     ),
     ("nothing", {"X": None}, TypeError, "X must hold real numbers"),
     ("ragged lists", {"X": [[1, 2], [3]]}, ValueError, "X cannot be converted to an array: .*inhomogeneous"),
@@ -222,7 +222,9 @@ def test_arrays_of_a_foreign_library_are_refused():
         def __dlpack__(self): ...
 
     Foreign.__module__ = "tinygrad.tensor"
-    with pytest.raises(TypeError, match=r"X: an array of tinygrad has no backend here \(known are numpy, cupy"):
+    with pytest.raises(
+        TypeError, match=r"X: an array must be of a library with a backend \(numpy, cupy, .* got one of tinygrad"
+    ):
         NeuralNetwork(LAYERS).train(Foreign(), GOOD_Y, 0.1)
 
 
@@ -253,10 +255,10 @@ def test_arrays_of_a_foreign_library_are_refused():
     ({"dtype": np.int64}, ValueError, "dtype must be .float32. or .float64., got <class .numpy.int64.>"),
     ({"seed": -1}, ValueError, "seed must not be negative, got -1"),
     ({"seed": 1.5}, TypeError, "seed must be an integer, got 1.5"),
-    ({"device": "gpu"}, ValueError, "unknown device 'gpu'; known are 'cpu', 'cuda', 'cuda:N'"),
-    ({"device": "cuda:x"}, ValueError, "unknown device 'cuda:x'"),
-    ({"device": "cpu:1"}, ValueError, "unknown device 'cpu:1'"),
-    ({"device": ""}, ValueError, "unknown device ''"),
+    ({"device": "gpu"}, ValueError, "device must be 'cpu', 'cuda', 'cuda:N' .* got 'gpu'"),
+    ({"device": "cuda:x"}, ValueError, "device must be .* got 'cuda:x'"),
+    ({"device": "cpu:1"}, ValueError, "device must be .* got 'cpu:1'"),
+    ({"device": ""}, ValueError, "device must be .* got ''"),
     ({"device": 0}, TypeError, "device must be a string such as 'cpu' or 'cuda:0', or a Backend, got 0"),
 ])  # fmt: skip
 def test_a_network_refuses_to_be_built(arguments, error, says):
