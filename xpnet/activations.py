@@ -199,3 +199,4 @@ ACTIVATIONS = {
     "tanh": tanh,
     "softmax": softmax,
 }
+"""The built-in activations by name."""

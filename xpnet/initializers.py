@@ -193,3 +193,4 @@ INITIALIZERS = {
     "lecun_uniform": lecun(uniform=True),
     "lecun_normal": lecun(uniform=False),
 }
+"""The built-in initializers by name."""

@@ -248,6 +248,7 @@ LOSSES = {
     "binary_crossentropy": binary_crossentropy,
     "categorical_crossentropy": categorical_crossentropy,
 }
+"""The built-in losses by name."""
 
 
 def fuse(activations: Sequence[Activation], loss: Loss) -> tuple[list[Activation], Loss]:

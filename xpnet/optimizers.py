@@ -106,7 +106,7 @@ def _momentum_update(
 
 
 def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
-    """Return stochastic gradient descent, with momentum [1]_ or Nesterov momentum [2]_ if asked for.
+    """Return stochastic gradient descent, optionally with momentum [1]_ or Nesterov momentum [2]_.
 
     v ← μ v + dθ; θ ← θ − α v, or with Nesterov momentum θ ← θ − α (dθ + μ v). α is the learning rate; v starts at 0.
 
@@ -287,7 +287,7 @@ def _adam_update(
     v += (1.0 - betas[1]) * dtheta * dtheta
     t += 1.0
     first, second = (-xp.expm1(t * math.log(beta) if beta else -math.inf * t) for beta in betas)
-    # In place: for a large network only these two arrays fit into memory beside the gradient.
+    # In place, to save memory: a large network may have no space for further arrays.
     size = xp.sqrt(v)
     size /= xp.sqrt(second)
     size += eps
@@ -326,7 +326,7 @@ def adam(*, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Opt
 
     Examples
     --------
-    The first step has the length of the learning rate, whatever the gradient:
+    In the first step each parameter moves by the learning rate, for any gradient:
 
     >>> import numpy as np
     >>> from xpnet.optimizers import adam
@@ -387,7 +387,7 @@ OPTIMIZERS = {
     "adam": adam(),
     "adamw": adamw(),
 }
-
+"""The built-in optimizers by name, with their default arguments."""
 
 _BUILT_IN = [getattr(optimizer.update, "func", optimizer.update) for optimizer in OPTIMIZERS.values()]
 

@@ -11,7 +11,7 @@ from xpnet._checks import type_name
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, HoldsText, backend_of
 from xpnet.data.placement import Transfer, bring
-from xpnet.data.samples import BLOCK, LABEL_TYPES, Form, Samples, of_mean_one
+from xpnet.data.samples import BLOCK, LABEL_TYPES, Form, Samples, with_mean_one
 
 host = HOST.xp
 
@@ -34,7 +34,7 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
     (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
     xp, n_0, n_L = transfer.backend.xp, layer_list[0], layer_list[-1]
     rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "input layer", ensemble)
-    reach = extent(xp, X_name, rows, dtype)
+    X_range = extent(xp, X_name, rows, dtype)
     targets, N, classes = brought(transfer, y_name, y), int(rows.shape[-2]), None
     y_shape = tuple(targets.shape)
     if n_L > 1 and targets.shape and 0 not in targets.shape:
@@ -66,9 +66,9 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
         if minimum < 0.0:
             msg = f"{weight_name} must not be negative, got {minimum:g}"
             raise ValueError(msg)
-        weight = of_mean_one(xp, weight_name, weight[..., None])
+        weight = with_mean_one(xp, weight_name, weight[..., None])
     form = Form(len(y_shape) - _has_network_axis(y_shape, ensemble, n_L, N), _label_type(y))
-    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form, reach=reach)
+    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form, X_range=X_range)
 
 
 def _label_type(y: Any) -> str:
@@ -179,9 +179,11 @@ def _check_labels(xp: Any, name: str, array: Array, classes: int, dtype: str) ->
         raise ValueError(msg)
 
 
-def _check_within(xp: Any, name: str, array: Array, reach: tuple[float, float], bounds: tuple[float, float]) -> None:
+def _check_within(
+    xp: Any, name: str, array: Array, value_range: tuple[float, float], bounds: tuple[float, float]
+) -> None:
     """Raise a ValueError unless targets lie within the bounds of the output activation, up to rounding."""
-    minimum, maximum = reach
+    minimum, maximum = value_range
     if minimum >= bounds[0] - 1e-6 and maximum <= bounds[1] + 1e-6:
         return
     could_be_labels = array.shape[-1] == 1 and minimum == 0.0 and 1.0 < maximum < 1000.0 and _are_integers(xp, array)
@@ -268,7 +270,9 @@ def bring_training_data(
 def _warn_of_scales(samples: Samples) -> None:
     """Warn if the scales of the input columns differ so much that the largest dominate."""
     xp, X = samples.backend.xp, samples.X
-    if X.shape[-1] == 1 or max(map(abs, samples.reach)) <= 100.0:  # a fast test, which avoids the reductions per column
+    if (
+        X.shape[-1] == 1 or max(map(abs, samples.X_range)) <= 100.0
+    ):  # a fast test, which avoids the reductions per column
         return
     axes = tuple(range(X.ndim - 1))
     columns = (xp.astype(f(X, axis=axes), getattr(xp, samples.dtype)) for f in (xp.max, xp.min))

@@ -52,7 +52,7 @@ class Samples:
         The rows that belong to the samples; None for all rows.
     form : Form or None
         The form in which the targets were passed.
-    reach : (float, float)
+    X_range : (float, float)
         The minimum and maximum of X.
     """
 
@@ -64,7 +64,7 @@ class Samples:
     classes: int | None = None
     chosen: Any = None
     form: Form | None = None
-    reach: tuple[float, float] = (-math.inf, math.inf)
+    X_range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def size(self) -> int:
@@ -155,7 +155,7 @@ class Samples:
             return part
         name = f"sample_weight of the {part.size} {purpose} samples of validation_split"
         weight = self.backend.take_rows(self.weight, chosen)
-        return replace(part, weight=of_mean_one(self.backend.xp, name, weight))
+        return replace(part, weight=with_mean_one(self.backend.xp, name, weight))
 
     def first(self, count: int) -> Samples:
         """Return the first samples, without their weights."""
@@ -208,7 +208,7 @@ class Samples:
         weight = xp.concat(parts, axis=-1).mT
         weight = weight if self.weight is None else self.weight * weight
         name = f"class_weight{'' if self.weight is None else ' times sample_weight'} of the classes in y"
-        return replace(self, weight=of_mean_one(xp, name, weight))
+        return replace(self, weight=with_mean_one(xp, name, weight))
 
 
 def _of_each_class(order: Any, labels: Any, count: int) -> Any:
@@ -225,7 +225,7 @@ def _of_each_class(order: Any, labels: Any, count: int) -> Any:
     return host.concat(chosen)
 
 
-def of_mean_one(xp: Any, name: str, weight: Array) -> Array:
+def with_mean_one(xp: Any, name: str, weight: Array) -> Array:
     """Return weights divided by their mean over the samples; errors call them `name`."""
     mean = xp.mean(weight, axis=-2, keepdims=True)
     if not bool(xp.all(xp.isfinite(mean))):
