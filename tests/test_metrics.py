@@ -248,7 +248,7 @@ def test_mean_absolute_error_is_of_all_outputs(xp, array, assert_close):
 def test_a_metric_that_returns_a_number_of_the_host_is_refused_before_training(backend, dtype, array, rng):
     network = NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0)
     X, y = array(rng.standard_normal((6, 2))), array(rng.random(6))
-    says = r"what <lambda> returns must be an array of .*, got a float64 of numpy: use only functions of xp"
+    says = r"what <lambda> returns must be an array of .*, got a float64 of numpy; use only functions of xp"
     with pytest.raises(TypeError, match=says):
         network.train(X, y, 0.1, epochs=2, verbose=False, metrics=[lambda xp, A, Y, weight: np.float64(1.0)])
     assert network.epochs_trained == 0
