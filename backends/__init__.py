@@ -1,4 +1,4 @@
-"""Where arrays live: the only code of xpnet that imports an array library."""
+"""Backends: the array libraries and devices, and the only code of xpnet that imports an array library."""
 
 from xpnet.backends.base import Backend, DeviceUnavailable
 from xpnet.backends.host import HoldsText
@@ -6,7 +6,7 @@ from xpnet.backends.registry import backend_names, backend_of, get_backend, load
 from xpnet.backends.streams import Stream, new_seed, random_stream
 
 HOST = get_backend("cpu")
-"""Where random numbers are drawn, and what was measured is kept."""
+"""The NumPy backend on the host, which draws the random numbers and stores recorded metrics."""
 
 __all__ = [
     "HOST",

@@ -1,17 +1,17 @@
-"""The contract of a backend.
+"""The base class of backends.
 
-A backend is one array library on one device, and knows no mathematics::
+A backend is one array library on one device; it contains no mathematics::
 
-    name, xp, device               who it is, its array API namespace, where its arrays live
-    asarray, to_numpy              the only host–device transfers
+    name, xp, device               its name, its array API namespace, its device
+    asarray, to_numpy              the only host-device transfers
     take_rows                      gather samples
-    synchronize                    wait until the device has done what it was asked to do
-    train_epoch                    take the step for every batch of an epoch
-    on_device                      the context to compute in, with its device the current one
-    working_memory, step_memory    how many bytes many networks may take together, and in a step
+    synchronize                    wait until the device has finished its work
+    train_epoch                    take a training step for every batch of an epoch
+    on_device                      the context to compute in, with its device as the current one
+    working_memory, step_memory    the memory in bytes for networks that train in parallel, and for one step
 
-A new backend is a subclass: it sets `name` and `xp`, and writes `open`, `of`, `devices` and the two transfers.
-`train_epoch` is the place to be clever, for there alone a backend sees the whole loop.
+A custom backend is a subclass: it sets `name` and `xp`, and implements `open`, `of`, `devices` and the two transfers.
+It can override `train_epoch` to compile or optimize the loop over the batches.
 """
 
 from __future__ import annotations
@@ -29,25 +29,34 @@ Array: TypeAlias = Any
 S = TypeVar("S", bound=Any)
 
 
-_LOSSES = 10_000  # to keep apart at most: as objects of their own they take fifty times as much as in an array
+_LOSSES = 10_000  # losses are stacked in chunks of this size: separate arrays take fifty times the memory
 
 
 class Step(Protocol):
-    """What a backend knows of a training step."""
+    """A training step, as `Backend.train_epoch` calls it."""
 
     def layers(self, theta: Array) -> Any:
-        """Return the views into the parameters that a step works with."""
+        """Return the weights and biases of all layers as views into theta."""
 
     def __call__(self, state: Any, batch: Any, layers: Any = None) -> Any:
-        """Return the next state, and the loss."""
+        """Return the next state and the loss of the batch."""
 
 
-class DeviceUnavailable(RuntimeError):  # noqa: N818 - it says what is the matter, without the word error
-    """A device or library that was asked for cannot be used here; the message says what is missing and the fix."""
+class DeviceUnavailable(RuntimeError):  # noqa: N818 - the name describes the state without the word error
+    """The requested device or library cannot be used; the message says what is missing and how to fix it.
+
+    Examples
+    --------
+    >>> from xpnet import DeviceUnavailable, get_backend
+    >>> try:
+    ...     backend = get_backend("cuda")
+    ... except DeviceUnavailable:
+    ...     backend = get_backend("cpu")
+    """
 
 
 def first_line(error: Exception) -> str:
-    """Return the beginning of what a library complains of, which may go on for pages."""
+    """Return the first line of an error message, which can be long."""
     return str(error).partition("\n")[0]
 
 
@@ -58,11 +67,20 @@ class Backend(ABC):
     Attributes
     ----------
     device : str
-        What people call the device: ``"cpu"``, ``"cuda:0"``, or the library's own name for it.
+        The name of the device: ``"cpu"``, ``"cuda:0"``, or the name that the library uses.
     name : str
         The import name of the array library.
     xp : module
-        Its array API namespace.
+        The array API namespace of the library.
+
+    Examples
+    --------
+    >>> from xpnet import get_backend
+    >>> backend = get_backend("cpu")
+    >>> backend.name, backend.device
+    ('numpy', 'cpu')
+    >>> backend.asarray([1, 2], "float64")
+    array([1., 2.])
     """
 
     device: str
@@ -71,98 +89,271 @@ class Backend(ABC):
 
     @property
     def working_memory(self) -> int:
-        """How many bytes the networks that train at once may take together."""
+        """The memory in bytes for all networks that train in parallel."""
         return 2**28
 
     @property
     def step_memory(self) -> int:
-        """How many bytes a step of theirs should be content with: on a CPU, what its cache holds."""
+        """The memory in bytes that one of their steps should use: on a CPU the size of the cache."""
         return self.working_memory
 
     @classmethod
     @abstractmethod
     def open(cls, device: str) -> Self:
-        """Make sure that the device can be used, and return its backend; raise `DeviceUnavailable` if it cannot."""
+        """Return the backend of a device, after a test that the device can be used.
+
+        Parameters
+        ----------
+        device : str
+            The name of the device.
+
+        Returns
+        -------
+        backend : Backend
+            The backend.
+
+        Raises
+        ------
+        DeviceUnavailable
+            If the device cannot be used.
+
+        Examples
+        --------
+        >>> from xpnet.backends import load_backend
+        >>> load_backend("numpy").open("cpu").device
+        'cpu'
+        """
 
     @classmethod
     @abstractmethod
     def of(cls, array: Array) -> Self:
-        """Return the backend where an array of this library lives."""
+        """Return the backend of an array of this library.
+
+        Parameters
+        ----------
+        array : array
+            An array of the library.
+
+        Returns
+        -------
+        backend : Backend
+            The backend of the array's device.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet.backends import load_backend
+        >>> load_backend("numpy").of(np.zeros(3)).device
+        'cpu'
+        """
 
     @classmethod
     @abstractmethod
     def devices(cls) -> list[str]:
-        """Return the names of the devices here; raise `DeviceUnavailable` if there are none."""
+        """Return the names of the devices of this machine.
+
+        Returns
+        -------
+        devices : list of str
+            Names that `open` takes.
+
+        Raises
+        ------
+        DeviceUnavailable
+            If there are none.
+
+        Examples
+        --------
+        >>> from xpnet.backends import load_backend
+        >>> load_backend("numpy").devices()
+        ['cpu']
+        """
 
     @abstractmethod
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        """Bring host data, or an array of this library, to the device; copy only where needed."""
+        """Transfer host data, or an array of this library, to the device; copy only if needed.
+
+        Parameters
+        ----------
+        x : array_like
+            A list, number, data frame, NumPy array, or array of this library.
+        dtype : str, optional
+            The data type of the result, such as ``"float32"``; by default that of x.
+
+        Returns
+        -------
+        array : array
+            An array of the shape of x on the device.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x cannot be converted to an array of numbers.
+
+        Examples
+        --------
+        >>> from xpnet import get_backend
+        >>> get_backend("cpu").asarray([1, 2], "float64")
+        array([1., 2.])
+        """
 
     @abstractmethod
     def to_numpy(self, array: Array) -> Any:
-        """Bring an array of this backend to the host, as a NumPy array; copy only where needed."""
+        """Transfer an array of this backend to the host; copy only if needed.
+
+        Parameters
+        ----------
+        array : array
+            An array on the device.
+
+        Returns
+        -------
+        array : numpy.ndarray
+            A NumPy array of the same shape and type.
+
+        Examples
+        --------
+        >>> from xpnet import get_backend
+        >>> backend = get_backend("cpu")
+        >>> backend.to_numpy(backend.asarray([1.0, 2.0]))
+        array([1., 2.])
+        """
 
     def take_rows(self, array: Array, rows: Any) -> Array:
-        """Return some rows of an array of shape (..., N, n).
+        """Return a copy of some rows of an array of shape (..., N, n).
 
         Parameters
         ----------
         array : array of shape (N, n) or (E, N, n)
-            What to take from.
+            The samples as rows.
         rows : host array of int of shape (m,) or (E, m)
-            Which rows; two axes have some for each network.
+            The numbers of the rows; with two axes, of each network.
 
         Returns
         -------
         taken : array of shape (..., m, n)
-            A copy.
+            The rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import get_backend
+        >>> get_backend("cpu").take_rows(np.array([[1.0], [2.0], [3.0]]), np.array([2, 0]))
+        array([[3.],
+               [1.]])
         """
         xp, axes = self.xp, rows.shape
         if len(axes) > 1 and array.ndim > 2:
-            # All samples one after the other, those of each network from a place of its own on.
+            # The samples of all networks are stacked below; each network has an offset.
             rows = rows + array.shape[-2] * numpy.arange(axes[0])[:, None]
         if len(axes) > 1:
             array, rows = xp.reshape(array, (-1, array.shape[-1])), rows.reshape(-1)
-        integer = "int32" if math.prod(array.shape) < 2**31 else "int64"  # not every device has 64 bits
+        integer = "int32" if math.prod(array.shape) < 2**31 else "int64"  # some devices have no 64-bit integers
         taken = xp.take(array, self.asarray(rows, integer), axis=-2)
         return xp.reshape(taken, (*axes, array.shape[-1])) if len(axes) > 1 else taken
 
     def read_only(self, array: Array) -> Array:
-        """Return an array that cannot be written to and shows the same memory, where the library has that."""
+        """Return a read-only view of an array, or the array itself if the library has no read-only views.
+
+        Parameters
+        ----------
+        array : array
+            The array.
+
+        Returns
+        -------
+        view : array
+            Of the same shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import get_backend
+        >>> get_backend("cpu").read_only(np.zeros(2)).flags.writeable
+        False
+        """
         return array
 
     def describe(self) -> str:
-        """Return a few words on the device, for people."""
+        """Return a short description of the device, which ``python -m xpnet`` prints.
+
+        Returns
+        -------
+        description : str
+            Empty by default.
+
+        Examples
+        --------
+        >>> from xpnet import get_backend
+        >>> get_backend("cpu").describe()
+        '... cores'
+        """
         return ""
 
     def synchronize(self) -> None:  # noqa: B027 - most libraries have nothing to wait for
-        """Wait until all work given to the device is done."""
+        """Wait until the device has finished all its work.
+
+        Examples
+        --------
+        >>> from xpnet import get_backend
+        >>> get_backend("cpu").synchronize()
+        """
 
     def on_device(self) -> AbstractContextManager[Any]:
-        """Return the context to compute in: new arrays are made on this device, and overflow is silent as on a GPU."""
+        """Return the context to compute in: new arrays are on this device, and overflow is silent, as on a GPU.
+
+        Returns
+        -------
+        context : context manager
+            For a ``with`` statement.
+
+        Examples
+        --------
+        >>> from xpnet import get_backend
+        >>> backend = get_backend("cpu")
+        >>> with backend.on_device():
+        ...     array = backend.xp.zeros(3)
+        """
         return nullcontext()
 
     def train_epoch(self, step: Step, state: S, batches: Iterable[Any]) -> tuple[S, Array]:
-        """Take the step for every batch of an epoch, handing the state on.
+        """Take a training step for every batch of an epoch.
 
         Parameters
         ----------
         step : Step
-            ``step(state, batch, layers) -> (state, loss)``; it owns the arrays of the state and may change them in
-            place. `layers` is ``step.layers(state.theta)``, views into the parameters.
+            ``step(state, batch, layers) -> (state, loss)``, which may change the arrays of the state in place.
+            `layers` is ``step.layers(state.theta)``, views into the parameters.
         state : State
-            What a step hands to the next: its `theta` are the parameters.
+            The first state; its `theta` holds the parameters.
         batches : Batches
-            What each step takes. It may be iterated over, or taken apart: it has the samples as rows in the types in
-            which they came, their order, the learning rates and what draws the masks of dropout, and has gathered
-            nothing before it is iterated over.
+            An iterable of the batches. Nothing is gathered before the iteration, so that a backend that compiles an
+            epoch can use its attributes instead: the samples as rows in their original types, their order, the
+            learning rates, and the function that draws the dropout masks.
 
         Returns
         -------
         state : State
             The last state.
         losses : array of shape (steps, ...)
-            The loss of every step, still on the device.
+            The loss of every step, on the device.
+
+        Examples
+        --------
+        A step that moves theta towards each batch:
+
+        >>> import numpy as np
+        >>> from types import SimpleNamespace
+        >>> from xpnet import get_backend
+        >>> class Step:
+        ...     def layers(self, theta):
+        ...         return None
+        ...     def __call__(self, state, batch, layers=None):
+        ...         return SimpleNamespace(theta=(state.theta + batch) / 2), (state.theta - batch) ** 2
+        >>> state = SimpleNamespace(theta=np.asarray(0.0))
+        >>> state, losses = get_backend("cpu").train_epoch(Step(), state, [1.0, 1.0])
+        >>> float(state.theta), losses
+        (0.75, array([1.  , 0.25]))
         """
         stacks: list[Array] = []
         losses: list[Array] = []
@@ -170,12 +361,12 @@ class Backend(ABC):
         for batch in batches:
             if len(losses) == _LOSSES:
                 stacks, losses = [*stacks, self.xp.stack(losses)], []
-            # An update in place hands the same vector on, with its views as good as before. Where arrays are immutable,
-            # every step brings a new vector.
+            # After an update in place theta is the same array, and its views stay valid. With immutable arrays every
+            # step returns a new theta.
             if state.theta is not theta:
                 theta, layers = state.theta, step.layers(state.theta)
             state, loss = step(state, batch, layers)
             losses.append(loss)
-        # Stacking a single loss would take a twentieth of an epoch of one step.
+        # xp.stack of a single loss would take a twentieth of the time of an epoch of one step.
         last = self.xp.stack(losses) if len(losses) > 1 else losses[0][None, ...]
         return state, self.xp.concat([*stacks, last]) if stacks else last

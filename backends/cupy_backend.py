@@ -1,7 +1,7 @@
 """CuPy on CUDA GPUs.
 
-CuPy imports on a machine without a driver, and with a driver fails only at the first matrix product if the CUDA
-libraries are missing, so a device is tried before it is handed out.
+CuPy can be imported on a machine without a driver. With a driver but without the CUDA libraries it fails only at the
+first matrix product. Therefore `open` tests a device before it returns it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def _vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     return cupy.sum(x1 * x2, axis=axis)
 
 
-# array-api-compat's namespace, but for two functions: its sign waits for the device in search of NaN, which CuPy's own
-# hands on anyway, and its vecdot is a matrix product for every sample.
+# The namespace of array-api-compat, except for two functions: its `sign` waits for the device to look for NaN, which
+# cupy.sign returns as NaN anyway, and its `vecdot` is a matrix product for every sample.
 _NAMESPACE = SimpleNamespace(**{**vars(array_api_compat.cupy), "sign": cupy.sign, "vecdot": _vecdot})
 
 
 class CupyBackend(Backend):
-    """CuPy on one GPU: a step launches kernels and never waits for them."""
+    """CuPy on one GPU. A training step launches kernels and does not wait for them."""
 
     name: ClassVar[str] = "cupy"
     xp: ClassVar[Any] = _NAMESPACE
@@ -44,19 +44,19 @@ class CupyBackend(Backend):
         if backend.device not in devices:
             msg = f"there is no {backend.device}; this machine has {', '.join(devices)}"
             raise DeviceUnavailable(msg)
-        backend._try()
+        backend._test()
         return backend
 
-    def _try(self) -> None:
-        """Take a small matrix product, which needs the memory and the libraries that training needs."""
+    def _test(self) -> None:
+        """Compute a small matrix product, which needs the same libraries as training; raise an error if it fails."""
         try:
             with self.on_device():
-                tried = cupy.ones((2, 2)) @ cupy.ones((2, 2))
-            self.to_numpy(tried)
+                product = cupy.ones((2, 2)) @ cupy.ones((2, 2))
+            self.to_numpy(product)
         except MemoryError as error:
             msg = f"{self.device} has no memory left ({error})"
             raise DeviceUnavailable(msg) from error
-        except Exception as error:  # whatever a broken CUDA installation raises, of whichever library
+        except Exception as error:  # a broken CUDA installation can raise any error
             reason = first_line(error)
             msg = f"there is a driver, but no usable CUDA library ({type(error).__name__}: {reason}): {CUDA_FIX}"
             raise DeviceUnavailable(msg) from error

@@ -1,7 +1,8 @@
-"""What people hold data in, as NumPy arrays: taken right, or refused with the fix.
+"""Conversion of any data to NumPy arrays of numbers.
 
-Lists, frames with columns of several types, and whatever else NumPy would make an array of objects of, or numbers that
-were none, is checked here. Nothing is imported for it: a data frame is told by what it can do.
+Lists, data frames with columns of several types, masked and sparse arrays, and other data that NumPy would convert to
+an array of objects or to wrong numbers, are converted correctly or rejected with a hint. Data frames are recognized by
+their attributes, so that no data frame library is imported.
 """
 
 from __future__ import annotations
@@ -15,23 +16,33 @@ from typing import Any
 import numpy
 
 
-class HoldsText(TypeError):  # noqa: N818 - it says what is the matter, without the word error
-    """There is text where numbers should be."""
+class HoldsText(TypeError):  # noqa: N818 - the name describes the data without the word error
+    """Data holds text instead of numbers.
+
+    Examples
+    --------
+    >>> from xpnet.backends import HoldsText, get_backend
+    >>> try:
+    ...     get_backend("cpu").asarray(["cat", "dog"])
+    ... except HoldsText as error:
+    ...     print(error)
+    it holds 'cat' at [0], which is not a number
+    """
 
 
 def host_array(x: Any, dtype: str | None = None) -> Any:
-    """Return anything as a NumPy array; what is too great for the type becomes infinite, and never a mere warning.
+    """Return data as a NumPy array; numbers that overflow the type become infinite, without a warning.
 
     Raises
     ------
     TypeError, ValueError
-        If it holds something that is no number, or that would be taken for another number than it is; the message says
-        what, as in "it is a masked array, …".
+        If the data holds anything that is not a number, or that NumPy would convert to a wrong number; the message
+        starts with "it", as in "it is a masked array, …".
     """
     if type(x) is numpy.ndarray and x.dtype == (dtype or x.dtype) and x.dtype.kind == "f":
-        return x  # as most do, and a sample at a time
+        return x  # a shortcut, which matters for a sample at a time
     if not isinstance(x, numpy.ndarray):
-        x = _plain(x)
+        x = _convertible(x)
     with numpy.errstate(over="ignore"):
         array = numpy.asanyarray(x)
         _refuse_masked(array)
@@ -39,8 +50,8 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
         if array.dtype.names:
             fields = ", ".join(array.dtype.names)
             msg = (
-                f"it is a structured array of the fields {fields}: numpy.lib.recfunctions.structured_to_unstructured "
-                "makes one of numbers"
+                f"it is a structured array with the fields {fields}; use "
+                "numpy.lib.recfunctions.structured_to_unstructured"
             )
             raise TypeError(msg)
         if array.dtype.kind in "USTO" and array.ndim:
@@ -48,17 +59,17 @@ def host_array(x: Any, dtype: str | None = None) -> Any:
         return numpy.asarray(array, dtype=dtype)
 
 
-def _plain(x: Any) -> Any:
-    """Return what NumPy can make an array of."""
+def _convertible(x: Any) -> Any:
+    """Return data in a form that numpy.asanyarray converts correctly."""
     if hasattr(x, "toarray") and hasattr(x, "nnz"):
-        msg = f"it is a sparse {type(x).__name__}: .toarray() makes an array of it"
+        msg = f"it is a sparse {type(x).__name__}; use .toarray()"
         raise TypeError(msg)
     if hasattr(x, "collect") and not hasattr(x, "to_numpy"):
-        msg = f"it is a {type(x).__name__}: .collect() makes a data frame of it"
+        msg = f"it is a {type(x).__name__}; use .collect()"
         raise TypeError(msg)
     if hasattr(x, "dtypes") and hasattr(x, "columns"):  # a data frame of pandas or polars
         if hasattr(x, "iloc") and all(isinstance(each, numpy.dtype) and each.kind in "iuf" for each in x.dtypes):
-            array = x.to_numpy()  # without a copy, where all columns are of one type
+            array = x.to_numpy()  # no copy if all columns have the same type
             if not array.size or array.dtype.kind != "f" or not numpy.isnan(array.min()):
                 return array
         names = list(x.columns)
@@ -74,7 +85,8 @@ def _plain(x: Any) -> Any:
 
 
 def _frame(names: list[Any], columns: list[Any]) -> Any:
-    # Column by column into place: a frame of several types has no array that could be shared.
+    """Return the columns of a data frame as an array of shape (rows, columns)."""
+    # Column by column: a frame of several types has no array to share.
     numbers = numpy.empty((len(columns[0]) if columns else 0, len(columns)))
     for i, (name, column) in enumerate(zip(names, columns, strict=True)):
         numbers[:, i] = _column(f"its column {name!r}", column)
@@ -88,32 +100,33 @@ def _column(what: str, column: Any) -> Any:
         missing = missing()
     kind = str(getattr(column, "dtype", getattr(column, "type", "")))
     if int(missing):
-        msg = f"{what} has missing values ({int(missing)}): fill them or drop their rows first"
+        msg = f"{what} has missing values ({int(missing)}); fill them or drop their rows first"
         raise ValueError(msg)
     if kind.lower().startswith(("category", "categorical", "enum", "dictionary")):
-        msg = f"{what} is of {kind}, which is no number: take its codes, or a column of 0 and 1 for each category"
+        msg = f"{what} is of {kind}, which is not a number; use its codes, or one-hot columns"
         raise TypeError(msg)
     array = numpy.asarray(column.to_numpy())
     if array.dtype == object:
         array = _numbers(array, what)
     if array.dtype.kind not in "biuf" or array.ndim != 1:
-        msg = f"{what} is of {kind}, which is no number: turn it into numbers, or leave it out"
+        msg = f"{what} is of {kind}, which is not a number; convert it to numbers, or drop it"
         raise TypeError(msg)
     return array
 
 
 def _refuse_masked(x: Any) -> None:
+    """Raise a ValueError for an array with masked values."""
     if isinstance(x, numpy.ma.MaskedArray) and numpy.ma.is_masked(x):
-        msg = "it is a masked array, whose masked values would be taken for numbers; fill them or drop them first"
+        msg = "it is a masked array, whose masked values would be read as numbers; fill them or drop them first"
         raise ValueError(msg)
 
 
 def _refuse_in_list(x: Sequence[Any]) -> None:
-    """Refuse, in a list of lists, what NumPy would take for something else or fail at."""
+    """Raise an error for elements of nested lists that NumPy would misread, or cannot convert."""
     level: Any = x
-    for _ in range(4):  # lists in lists, and no array of data has more axes
+    for _ in range(4):  # nested lists; arrays of data have at most four axes
         deeper: list[Any] = []
-        for kind in set(map(type, level)):  # a long list has few types
+        for kind in set(map(type, level)):  # by type: a long list has few types
             if issubclass(kind, (list, tuple)):
                 deeper += [each for each in level if type(each) is kind]
             elif issubclass(kind, numpy.ma.MaskedArray):
@@ -121,7 +134,7 @@ def _refuse_in_list(x: Sequence[Any]) -> None:
                     _refuse_masked(each)
             elif hasattr(kind, "__dlpack__") and not issubclass(kind, (numpy.ndarray, numpy.generic)):
                 library = kind.__module__.partition(".")[0]
-                msg = f"it is a list of arrays of {library}: stack them into one array first"
+                msg = f"it is a list of arrays of {library}; stack them into one array first"
                 raise TypeError(msg)
         level = list(chain.from_iterable(deeper))
         if not level:
@@ -129,20 +142,21 @@ def _refuse_in_list(x: Sequence[Any]) -> None:
 
 
 def _numbers(array: Any, what: str = "it") -> Any:
-    """Return an array of objects as one of floats, if they are numbers."""
+    """Return an array of objects as an array of floats; raise an error unless all objects are numbers."""
     for index, each in numpy.ndenumerate(array):
         if not isinstance(each, (Real, Decimal, numpy.bool)) or isinstance(each, numpy.timedelta64):
             place = ", ".join(map(str, index))
-            msg = f"{what} holds {_few_words(each)} at [{place}], which is no number"
+            msg = f"{what} holds {_short_repr(each)} at [{place}], which is not a number"
             raise (HoldsText if isinstance(each, (str, bytes)) else TypeError)(msg)
     try:
         return array.astype("float64")
     except OverflowError:
-        msg = f"{what} holds a number that is too great"
+        msg = f"{what} holds a number that is too large for float64"
         raise ValueError(msg) from None
 
 
-def _few_words(value: Any) -> str:
+def _short_repr(value: Any) -> str:
+    """Return a text in quotes, cut to 38 characters, or the type of any other value."""
     if isinstance(value, (str, bytes)):
         words = repr(str(value) if isinstance(value, str) else bytes(value))
     else:

@@ -15,11 +15,11 @@ from xpnet.backends.host import host_array
 
 @cache
 def keep_memory() -> None:
-    """Let freed arrays of up to 32 MiB be used again at once.
+    """Let glibc reuse the memory of freed arrays of up to 32 MiB.
 
-    glibc gives such memory back to the system, which zeroes it anew for the next array of the same size, step after
-    step: ensembles then train half as fast. A block that is freed raises the size from which glibc does so to the
-    block's own [1]_; this one is never touched. Elsewhere, and where MALLOC_MMAP_THRESHOLD_ is set, nothing happens.
+    By default glibc returns the memory of large arrays to the system, which must zero it for the next array: ensembles
+    then train half as fast. Freeing a block raises the size from which glibc does so to the size of the block [1]_; the
+    memory of the block is never touched. Without glibc, or if MALLOC_MMAP_THRESHOLD_ is set, this has no effect.
 
     References
     ----------
@@ -29,7 +29,7 @@ def keep_memory() -> None:
 
 
 class NumpyBackend(Backend):
-    """NumPy, used bare: it is complete from version 2.1 on, and a wrapper's calls cost as much as a small product."""
+    """NumPy without a wrapper: it implements the standard from version 2.1 on, and a wrapper would be slower."""
 
     name: ClassVar[str] = "numpy"
     xp: ClassVar[Any] = numpy
@@ -62,9 +62,9 @@ class NumpyBackend(Backend):
     def take_rows(self, array: Array, rows: Any) -> Array:
         if array.flags.c_contiguous:
             return super().take_rows(array, rows)
-        # numpy.take would bring all of the array into order first.
-        own = rows.ndim > 1 and array.ndim > 2
-        return array[numpy.arange(rows.shape[0])[:, None], rows] if own else array[..., rows, :]
+        # numpy.take would first make a contiguous copy of the whole array.
+        per_network = rows.ndim > 1 and array.ndim > 2
+        return array[numpy.arange(rows.shape[0])[:, None], rows] if per_network else array[..., rows, :]
 
     def read_only(self, array: Array) -> Array:
         view = array[...]
@@ -73,9 +73,9 @@ class NumpyBackend(Backend):
 
     @property
     def step_memory(self) -> int:
-        # Measured with 256 networks of several sizes: up to a third less time than with 64 MiB or with 2.
+        # Measured with 256 networks of several sizes: up to a third less time than with 64 MiB or 2 MiB.
         return 2**24
 
     def on_device(self) -> AbstractContextManager[Any]:
-        # Training that diverges is reported once, with its epoch, by whoever reads the losses.
+        # Training reports a divergence itself, once and with its epoch, when it reads the losses.
         return numpy.errstate(all="ignore")

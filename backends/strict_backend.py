@@ -1,6 +1,7 @@
-"""array-api-strict on the CPU: the standard and nothing else, to test that the mathematics keeps to it.
+"""array-api-strict on the CPU: a test backend, the reference implementation of the array API standard.
 
-Its made-up devices (``"device1"``, ``"no_float64"``, …) refuse to mix, as GPUs do.
+It tests that the mathematics uses only functions of the standard. Arrays of its simulated devices (``"device1"``,
+``"no_float64"``, …) cannot be mixed, as on GPUs.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from xpnet.backends.host import host_array
 from xpnet.backends.numpy_backend import NumpyBackend
 
 _HOST = "CPU_DEVICE"
-_Array = type(array_api_strict.asarray(0))  # the library keeps its class to itself
+_Array = type(array_api_strict.asarray(0))  # the class is not public
 
 
 def _devices() -> dict[str, Any]:
     devices = array_api_strict.__array_namespace_info__().devices()
-    # "cpu" is what people say; the library's own name is _HOST.
+    # "cpu" is the name in xpnet, _HOST that of the library.
     return {"cpu" if device._device == _HOST else device._device: device for device in devices}
 
 
 class StrictBackend(NumpyBackend):
-    """array-api-strict on one of its devices; NumPy computes underneath, and gives the same warnings."""
+    """array-api-strict on one of its devices; it computes with NumPy and gives the same warnings."""
 
     name: ClassVar[str] = "array_api_strict"
     xp: ClassVar[Any] = array_api_strict
@@ -46,12 +47,12 @@ class StrictBackend(NumpyBackend):
         return list(_devices())
 
     def describe(self) -> str:
-        return "made up, for tests"
+        return "simulated device, for tests"
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         device = _devices()[self.device]
         if isinstance(x, _Array):
-            # The type first: the device may not have the one that the array comes with.
+            # The type first: the device may not have the type of the array.
             if dtype is not None:
                 x = array_api_strict.astype(x, getattr(array_api_strict, dtype), copy=False)
             return x.to_device(device)

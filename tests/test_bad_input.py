@@ -23,38 +23,53 @@ def with_value(data, value):
 
 # What is wrong, the arguments of train that say so, the error, and what it must say.
 BAD_TRAINING = [
-    ("X of other size", {"X": np.ones((7, 3))}, ValueError, r"X has the shape \(7, 3\).* first layer has size 2"),
-    ("X the wrong way round", {"X": GOOD_X.T}, ValueError, r"X has the shape \(2, 7\)"),
-    ("y of other size", {"y": np.ones((7, 2))}, ValueError, r"y has the shape \(7, 2\).* last layer has size 1"),
-    ("flat X for two inputs", {"X": np.ones(7)}, ValueError, r"X has the shape \(7,\)"),
+    (
+        "X of other size",
+        {"X": np.ones((7, 3))},
+        ValueError,
+        r"X must have 2 values per sample, the size of the input layer, got 3 in the shape \(7, 3\)",
+    ),
+    ("X the wrong way round", {"X": GOOD_X.T}, ValueError, r"X must have 2 values per sample, .* \(2, 7\); use X.T"),
+    (
+        "y of other size",
+        {"y": np.ones((7, 2))},
+        ValueError,
+        r"y must have 1 value per sample, the size of the output layer, .* \(7, 2\)",
+    ),
+    ("flat X for two inputs", {"X": np.ones(7)}, ValueError, r"X must have 2 values per sample, .* \(7,\)"),
     ("X of too many axes", {"X": np.ones((7, 2, 3))}, ValueError, r"X must have the shape \(N, 2\).* \(7, 2, 3\)"),
     ("X a number", {"X": 3.0}, ValueError, r"X must have the shape \(N, 2\)"),
-    ("different length", {"y": GOOD_Y[:5]}, ValueError, "X has 7 samples, but y has 5"),
-    ("no samples", {"X": np.ones((0, 2)), "y": np.ones((0, 1))}, ValueError, r"X is empty: its shape is \(0, 2\)"),
-    ("no targets", {"y": np.ones((0, 1))}, ValueError, r"y is empty"),
-    ("NaN in X", {"X": with_value(GOOD_X, np.nan)}, ValueError, "X must be finite, but holds NaN or infinity"),
-    ("infinity in y", {"y": with_value(GOOD_Y, np.inf)}, ValueError, "y must be finite, but holds"),
+    ("different length", {"y": GOOD_Y[:5]}, ValueError, "X and y must have the same number of samples, got 7 and 5"),
+    (
+        "no samples",
+        {"X": np.ones((0, 2)), "y": np.ones((0, 1))},
+        ValueError,
+        r"X must not be empty, got the shape \(0, 2\)",
+    ),
+    ("no targets", {"y": np.ones((0, 1))}, ValueError, "y must not be empty"),
+    ("NaN in X", {"X": with_value(GOOD_X, np.nan)}, ValueError, "X must be finite, got NaN or infinity"),
+    ("infinity in y", {"y": with_value(GOOD_Y, np.inf)}, ValueError, "y must be finite, got"),
     (
         "text",
         {"X": [["a", "b"]] * 7},
         TypeError,
-        r"X cannot be made an array: it holds 'a' at \[0, 0\], which",
+        r"X cannot be converted to an array: it holds 'a' at \[0, 0\], which",
     ),
     ("complex numbers", {"X": GOOD_X * 1j}, TypeError, "X must hold real numbers, got an array of complex128"),
     (
         "objects",
         {"y": np.array([[None]] * 7)},
         TypeError,
-        r"y cannot be made an array: it holds None at \[0, 0\], which is no number",
+        r"y cannot be converted to an array: it holds None at \[0, 0\], which is not a number",
     ),
     ("nothing", {"X": None}, TypeError, "X must hold real numbers"),
-    ("ragged lists", {"X": [[1, 2], [3]]}, ValueError, "X cannot be made an array: .*inhomogeneous"),
-    ("masked values", {"X": np.ma.masked_less(GOOD_X, 0)}, ValueError, "X cannot be made an array: .*masked"),
+    ("ragged lists", {"X": [[1, 2], [3]]}, ValueError, "X cannot be converted to an array: .*inhomogeneous"),
+    ("masked values", {"X": np.ma.masked_less(GOOD_X, 0)}, ValueError, "X cannot be converted to an array: .*masked"),
     (
         "targets out of reach",
         {"y": GOOD_Y * 2 - 1},
         ValueError,
-        "y reaches from -1.0 to 1.0, .* only from 0 to 1: scale",
+        "y must be from 0 to 1, .* got values from -1.0 to 1.0; scale",
     ),
     (
         "a rate of zero",
@@ -117,9 +132,9 @@ def test_training_refuses(arguments, error, says, network, unchanged):
 
 
 @pytest.mark.parametrize(("data", "error", "says"), [
-    (np.ones((5, 3)), ValueError, r"X has the shape \(5, 3\)"),
+    (np.ones((5, 3)), ValueError, r"X must have 2 values per sample, .* \(5, 3\)"),
     (np.full((5, 2), np.nan), ValueError, "X must be finite"),
-    (np.ones((0, 2)), ValueError, "X is empty"),
+    (np.ones((0, 2)), ValueError, "X must not be empty"),
     (np.ones((5, 2), dtype=complex), TypeError, "X must hold real numbers"),
 ])  # fmt: skip
 def test_predicting_refuses(data, error, says, network, unchanged):
@@ -181,7 +196,8 @@ def test_parameters_refuse_other_names_and_shapes(network, unchanged):
 def test_arrays_in_two_places_are_refused(other, network, unchanged):
     X = array_api_strict.asarray(GOOD_X, device=array_api_strict.Device("device1"))
     with pytest.raises(
-        ValueError, match=r"X is an array of array_api_strict on device1, but y one of .*: bring one to"
+        ValueError,
+        match=r"X and y must be arrays of one library .* got array_api_strict on device1 and .*; convert one",
     ):
         network.train(X, other, 0.1)
 
@@ -189,13 +205,13 @@ def test_arrays_in_two_places_are_refused(other, network, unchanged):
 def test_bad_data_elsewhere_does_not_draw_the_network_there(array, dtype):
     network = NeuralNetwork(LAYERS, dtype=dtype)
     place = network.backend
-    with pytest.raises(ValueError, match="X has 7 samples, but y has 5"):
+    with pytest.raises(ValueError, match="X and y must have the same number of samples, got 7 and 5"):
         network.train(array(GOOD_X), array(GOOD_Y[:5]), 0.1)
     assert network.backend == place
 
 
 def test_too_large_for_single_precision_is_said_so():
-    with pytest.raises(ValueError, match=r"X must be finite, but holds NaN or infinity \(as float32\)"):
+    with pytest.raises(ValueError, match=r"X must be finite, got NaN or infinity \(as float32\)"):
         NeuralNetwork(LAYERS, dtype="float32").train(with_value(GOOD_X, 1e300), GOOD_Y, 0.1)
 
 
@@ -206,7 +222,9 @@ def test_arrays_of_a_foreign_library_are_refused():
         def __dlpack__(self): ...
 
     Foreign.__module__ = "tinygrad.tensor"
-    with pytest.raises(TypeError, match=r"X: an array of tinygrad has no backend here \(known are numpy, cupy"):
+    with pytest.raises(
+        TypeError, match=r"X: an array must be of a library with a backend \(numpy, cupy, .* got one of tinygrad"
+    ):
         NeuralNetwork(LAYERS).train(Foreign(), GOOD_Y, 0.1)
 
 
@@ -227,20 +245,20 @@ def test_arrays_of_a_foreign_library_are_refused():
      r"b of initializer\[0\] must be finite"),
     ({"activations": ["relu"]}, ValueError, "activations must be 2, one for each of the layers"),
     ({"activations": "relu"}, TypeError, "activations must be a list, one for each of the 2 layers"),
-    ({"activations": ["relu", "soft"]}, ValueError, r"activations\[1\]: there is no 'soft'; known are 'identity'"),
+    ({"activations": ["relu", "soft"]}, ValueError, r"activations\[1\] must be one of 'identity', .* got 'soft'"),
     ({"activations": ["relu", max]}, TypeError, r"activations\[1\] must be one of .*, or a custom Activation, got"),
-    ({"loss": "mse"}, ValueError, r"loss: there is no 'mse' \(did you mean 'half_squared_error'\?\); known"),
-    ({"optimizer": "adamm"}, ValueError, r"optimizer: there is no 'adamm' \(did you mean 'adam' or 'adamw'\?\); known"),
-    ({"initializer": "zeros"}, ValueError, "initializer: there is no 'zeros'; known are 'normal'"),
+    ({"loss": "mse"}, ValueError, r"loss must be one of .* got 'mse'; did you mean 'half_squared_error'\?"),
+    ({"optimizer": "adamm"}, ValueError, r"optimizer must be one of .* got 'adamm'; did you mean 'adam' or 'adamw'\?"),
+    ({"initializer": "zeros"}, ValueError, "initializer must be one of 'normal', .* got 'zeros'"),
     ({"initializer": 3}, TypeError, "initializer must be one of 'normal', .*, or a custom function, got 3"),
     ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
     ({"dtype": np.int64}, ValueError, "dtype must be .float32. or .float64., got <class .numpy.int64.>"),
     ({"seed": -1}, ValueError, "seed must not be negative, got -1"),
     ({"seed": 1.5}, TypeError, "seed must be an integer, got 1.5"),
-    ({"device": "gpu"}, ValueError, "unknown device 'gpu'; known are 'cpu', 'cuda', 'cuda:N'"),
-    ({"device": "cuda:x"}, ValueError, "unknown device 'cuda:x'"),
-    ({"device": "cpu:1"}, ValueError, "unknown device 'cpu:1'"),
-    ({"device": ""}, ValueError, "unknown device ''"),
+    ({"device": "gpu"}, ValueError, "device must be 'cpu', 'cuda', 'cuda:N' .* got 'gpu'"),
+    ({"device": "cuda:x"}, ValueError, "device must be .* got 'cuda:x'"),
+    ({"device": "cpu:1"}, ValueError, "device must be .* got 'cpu:1'"),
+    ({"device": ""}, ValueError, "device must be .* got ''"),
     ({"device": 0}, TypeError, "device must be a string such as 'cpu' or 'cuda:0', or a Backend, got 0"),
 ])  # fmt: skip
 def test_a_network_refuses_to_be_built(arguments, error, says):

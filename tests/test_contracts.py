@@ -53,7 +53,7 @@ AT_ONCE = [
     (
         identity(forward=lambda Z: Z),
         TypeError,
-        r"activations\[0\].forward must be a function \(xp, Z\), got .* of \(Z\)",
+        r"activations\[0\].forward must be a function \(xp, Z\), got .* with the signature \(Z\)",
     ),
     (identity(backward=lambda xp, dA: dA), TypeError, r"activations\[0\].backward must be a function \(xp, dA, Z, A\)"),
     (identity(bounds=5), ValueError, r"activations\[0\].bounds must be a pair of floats, .* got 5"),

@@ -71,8 +71,8 @@ def test_a_report_is_a_table(data):
 
 
 @pytest.mark.parametrize(("arguments", "error", "says"), [
-    ({"X": np.ones((6, 9))}, ValueError, r"X has the shape \(6, 9\)"),
-    ({"y": np.ones((5, 2))}, ValueError, "X has 6 samples, but y has 5"),
+    ({"X": np.ones((6, 9))}, ValueError, r"X must have 3 values per sample, .* \(6, 9\)"),
+    ({"y": np.ones((5, 2))}, ValueError, "X and y must have the same number of samples, got 6 and 5"),
     ({"step": 0.0}, ValueError, "step must be a positive"),
     ({"tolerance": -1.0}, ValueError, "tolerance must be a positive"),
     ({"seed": None}, TypeError, "seed must be an integer"),

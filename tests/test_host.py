@@ -109,38 +109,38 @@ REFUSED = {
         TypeError,
         "its column 'a' is of Array",
     ),
-    "a frame to come": (pl.LazyFrame({"a": [1.0], "b": [2.0]}), TypeError, r"it is a LazyFrame: .collect\(\) makes"),
-    "sparse": (scipy.sparse.csr_matrix(NUMBERS), TypeError, r"it is a sparse csr_matrix: .toarray\(\) makes an array"),
-    "a sparse array": (scipy.sparse.coo_array(NUMBERS), TypeError, r"it is a sparse coo_array: .toarray\(\)"),
+    "a frame to come": (pl.LazyFrame({"a": [1.0], "b": [2.0]}), TypeError, r"it is a LazyFrame; use .collect\(\)"),
+    "sparse": (scipy.sparse.csr_matrix(NUMBERS), TypeError, r"it is a sparse csr_matrix; use .toarray\(\)"),
+    "a sparse array": (scipy.sparse.coo_array(NUMBERS), TypeError, r"it is a sparse coo_array; use .toarray\(\)"),
     "records": (
         np.zeros(3, [("a", float), ("b", int)]),
         TypeError,
-        "it is a structured array of the fields a, b: numpy.lib",
+        "it is a structured array with the fields a, b; use numpy.lib",
     ),
     "a record array": (
         np.zeros(3, [("a", float)]).view(np.recarray),
         TypeError,
-        "it is a structured array of the fields a",
+        "it is a structured array with the fields a",
     ),
     "arrays of another library": (
         [array_api_strict.asarray([0.0, 1.0])] * 3,
         TypeError,
         "it is a list of arrays of arr",
     ),
-    "None among objects": ([[0.0, None]] * 3, TypeError, r"it holds None at \[0, 1\], which is no number"),
-    "text": (np.full((3, 2), "x"), TypeError, r"it holds 'x' at \[0, 0\], which is no number"),
-    "bytes": (np.full((3, 2), b"x"), TypeError, r"it holds b'x' at \[0, 0\], which is no number"),
+    "None among objects": ([[0.0, None]] * 3, TypeError, r"it holds None at \[0, 1\], which is not a number"),
+    "text": (np.full((3, 2), "x"), TypeError, r"it holds 'x' at \[0, 0\], which is not a number"),
+    "bytes": (np.full((3, 2), b"x"), TypeError, r"it holds b'x' at \[0, 0\], which is not a number"),
     "text among objects": (np.array([[0.0, 1.0], [1.0, "x"]], object), TypeError, r"it holds 'x' at \[1, 1\]"),
-    "a number without end": ([[0.0, 10**400]] * 3, ValueError, "it holds a number that is too great"),
+    "a number without end": ([[0.0, 10**400]] * 3, ValueError, "it holds a number that is too large"),
     "a category": (frame(b=pd.Categorical(["u", "v", "u"])), TypeError, "its column 'b' is of category, .* its codes"),
     "a category of numbers": (frame(b=pd.Categorical([1, 2, 1])), TypeError, "its column 'b' is of category"),
     "a column of text": (
         frame(b=["u", "v", "u"]),
         TypeError,
-        r"its column 'b' (holds 'u' at \[0\]|is of str), which is no number",
+        r"its column 'b' (holds 'u' at \[0\]|is of str), which is not a number",
     ),
-    "dates": (frame(b=pd.date_range("2020", periods=3)), TypeError, "its column 'b' is of datetime64.*, which is no"),
-    "a missing number": (frame(b=[1.0, nan, 2.0]), ValueError, r"its column 'b' has missing values \(1\): fill"),
+    "dates": (frame(b=pd.date_range("2020", periods=3)), TypeError, "its column 'b' is of datetime64.*, which is not"),
+    "a missing number": (frame(b=[1.0, nan, 2.0]), ValueError, r"its column 'b' has missing values \(1\); fill"),
     "a missing nullable": (frame(b=pd.Series([1, None, 2], dtype="Int64")), ValueError, r"its column 'b' has missing"),
     "missing in polars": (pl.DataFrame({"a": [1.0, None, 2.0]}), ValueError, "its column 'a' has missing values"),
     "text in polars": (pl.DataFrame({"a": ["u", "v", "w"]}), TypeError, "its column 'a' "),
@@ -157,9 +157,9 @@ REFUSED = {
 @pytest.mark.parametrize(("data", "error", "says"), REFUSED.values(), ids=REFUSED)
 def test_it_is_refused_by_the_name_of_the_argument(data, error, says):
     network = NeuralNetwork([2, 3, 1], seed=0)
-    with pytest.raises(error, match=f"^X cannot be made an array: {says}"):
+    with pytest.raises(error, match=f"^X cannot be converted to an array: {says}"):
         network.predict(data)
-    with pytest.raises(error, match=f"^X of validation_data cannot be made an array: {says}"):
+    with pytest.raises(error, match=f"^X of validation_data cannot be converted to an array: {says}"):
         network.train(NUMBERS, NUMBERS[:, 0], 0.1, verbose=False, validation_data=(data, NUMBERS[:, 0]))
 
 
@@ -174,7 +174,9 @@ def test_what_is_no_numbers_at_all_is_said_so(data):
 
 @pytest.mark.parametrize("labels", [["u", "v", "u"], np.array(["u", "v", "u"]), pd.Series(["u", "v", "u"])])
 def test_labels_in_words_are_to_be_numbered(labels):
-    with pytest.raises(TypeError, match=r"^y cannot be made an array: .*: number the labels from 0, as LabelEncoder"):
+    with pytest.raises(
+        TypeError, match=r"^y cannot be converted to an array: .*; encode labels as integers from 0, .*LabelEncoder"
+    ):
         NeuralNetwork([2, 3, 2], seed=0).train(NUMBERS, labels, 0.1)
 
 

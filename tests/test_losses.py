@@ -162,9 +162,9 @@ def test_labels_are_the_rows_of_the_unit_matrix(backend, dtype, array, rng):
 
 
 @pytest.mark.parametrize(("labels", "says"), [
-    ([0, 1, 3], "y of shape .3,. holds labels of 3 classes, whole numbers from 0 to 2, but it reaches from 0 to 3"),
-    ([0, -1, 2], "it reaches from -1 to 2"),
-    ([0, 0.5, 2], "or holds fractions"),
+    ([0, 1, 3], "y of shape .3,. must hold labels, integers from 0 to 2 for 3 classes, got values from 0 to 3"),
+    ([0, -1, 2], "got values from -1 to 2"),
+    ([0, 0.5, 2], "with fractions"),
     ([0, np.nan, 2], "y must be finite"),
 ])  # fmt: skip
 def test_labels_out_of_range_are_refused(labels, says, backend, dtype):

@@ -80,7 +80,7 @@ def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
 @pytest.mark.parametrize(("make", "says"), [
     (lambda: sgd(momentum=1.0), "momentum must be below 1, got 1.0"),
     (lambda: sgd(momentum=-0.1), "momentum must be 0 or a positive number, finite in float64, got -0.1"),
-    (lambda: sgd(nesterov=True), "nesterov needs a momentum above 0"),
+    (lambda: sgd(nesterov=True), "momentum must be above 0 for nesterov=True"),
     (lambda: rmsprop(alpha=1.5), "alpha must be below 1"),
     (lambda: rmsprop(eps=0.0), "eps must be a positive"),
     (lambda: adam(betas=(0.5, -0.9)), "betas must be 0 or a positive"),

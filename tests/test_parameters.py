@@ -81,7 +81,8 @@ def test_an_unknown_name_lists_the_known_ones(parameters):
 @pytest.mark.parametrize(("value", "error", "says"), [
     (np.full((3, 1), np.nan), ValueError, "b1 must be finite"),
     (np.ones((3, 1)) * 1j, TypeError, "b1 must hold real numbers, got an array of complex128"),
-    ([["1"], ["2"], ["3"]], TypeError, r"b1 cannot be made an array: it holds '1' at \[0, 0\], which is no number"),
+    ([["1"], ["2"], ["3"]], TypeError,
+     r"b1 cannot be converted to an array: it holds '1' at \[0, 0\], which is not a number"),
 ])  # fmt: skip
 def test_a_value_that_is_no_number_is_refused(value, error, says, parameters, backend):
     before = backend.to_numpy(parameters.theta).copy()

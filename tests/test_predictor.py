@@ -109,5 +109,5 @@ def test_what_accuracy_counts_is_what_classes_say(X, rng):
 
 
 def test_numbers_are_no_classes(X):
-    with pytest.raises(ValueError, match="predict_classes means nothing for outputs that are not classes"):
+    with pytest.raises(ValueError, match="predict_classes needs a classifier, got a regression loss"):
         NeuralNetwork([2, 1], activations=["identity"], seed=0).predict_classes(X)

@@ -1,10 +1,10 @@
-"""A neural network from scratch, written once against the array API."""
+"""A multilayer perceptron from scratch, written once against the array API standard."""
 
 from importlib.metadata import version as _version
 
 
 def _find_backends() -> None:
-    """Load ``xpnet.backends`` from where it stands in the checkout: beside xpnet/, and not inside it."""
+    """Load ``xpnet.backends`` from the folder beside xpnet/, where it is in a checkout."""
     import sys
     from importlib.util import module_from_spec, spec_from_file_location
     from pathlib import Path

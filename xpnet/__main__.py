@@ -1,4 +1,4 @@
-"""``python -m xpnet``: what can be used on this machine."""
+"""``python -m xpnet`` prints the backends and devices of this machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from xpnet import __version__
 from xpnet.backends import DeviceUnavailable, backend_names, load_backend
 
+NOTE = "array_api_strict is a test backend: the reference implementation of the array API standard."
+
 
 def _version(library: str) -> str:
-    """Return the version of the installed package that a library is imported from."""
+    """Return the version of the package that installed a library, or "-" if there is none."""
     try:
         return version(packages_distributions()[library][0])
     except (KeyError, PackageNotFoundError):
@@ -17,7 +19,7 @@ def _version(library: str) -> str:
 
 
 def table() -> str:
-    """Return a table of all backends: version, devices, or why there are none and what mends it."""
+    """Return a table of all backends: version and devices, or the reason why there are none and the fix."""
     rows = [("backend", "version", "device", "")]
     for name in backend_names():
         try:
@@ -32,4 +34,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(f"xpnet {__version__}\n\n{table()}")
+    print(f"xpnet {__version__}\n\n{table()}\n\n{NOTE}")

@@ -2,11 +2,10 @@
 
 An activation is a pair of pure functions over arrays of shape (..., n, m), n units and m samples::
 
-    A  = forward(xp, Z)           the activations of the units
-    dZ = backward(xp, dA, Z, A)   the gradient with respect to Z, given the one with respect to A
+    A  = forward(xp, Z)           the outputs of the units
+    dZ = backward(xp, dA, Z, A)   the gradient of the loss with respect to Z, from the gradient with respect to A
 
-and the bounds between which A lies. `xp` is the array API namespace of the arrays. A custom pair is as good as
-those below.
+and the lower and upper bound of A. `xp` is the array API namespace of the arrays. A custom activation is such a pair.
 """
 
 from __future__ import annotations
@@ -34,7 +33,32 @@ __all__ = [
 
 
 class Activation(NamedTuple):
-    """An activation function, with its derivative and its bounds."""
+    """An activation function with its derivative and its bounds.
+
+    Attributes
+    ----------
+    forward : callable
+        ``forward(xp, Z) -> A`` for arrays of shape (..., n, m), n units and m samples.
+    backward : callable
+        ``backward(xp, dA, Z, A) -> dZ``, the product of dA and the derivative dA/dZ; all arrays have the shape of Z.
+    bounds : (float, float)
+        The lower and upper bound of A, by default −∞ and ∞. The targets of an output layer must lie within them.
+
+    Examples
+    --------
+    A custom activation, softsign(z) = z / (1 + |z|):
+
+    >>> import numpy as np
+    >>> from xpnet import Activation, NeuralNetwork
+    >>> softsign = Activation(
+    ...     forward=lambda xp, Z: Z / (1 + xp.abs(Z)),
+    ...     backward=lambda xp, dA, Z, A: dA * (1 - xp.abs(A)) ** 2,
+    ...     bounds=(-1.0, 1.0),
+    ... )
+    >>> softsign.forward(np, np.array([[-1.0, 0.0, 3.0]]))
+    array([[-0.5 ,  0.  ,  0.75]])
+    >>> network = NeuralNetwork([2, 4, 1], activations=[softsign, "identity"])
+    """
 
     forward: Callable[[Namespace, Array], Array]
     backward: Callable[[Namespace, Array, Array, Array], Array]
@@ -42,10 +66,12 @@ class Activation(NamedTuple):
 
 
 def _identity(xp: Namespace, Z: Array) -> Array:
+    """Z."""
     return Z
 
 
 def _identity_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
+    """dA."""
     return dA
 
 
@@ -55,14 +81,14 @@ def _relu(xp: Namespace, Z: Array) -> Array:
 
 
 def _relu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
-    """dA where Z > 0, else 0: sign(A) is just that factor, and cheaper than a comparison with a choice."""
+    """dA where Z > 0, else 0. The factor is sign(A), which is faster than `where` with a comparison."""
     return dA * xp.sign(A)
 
 
 def _sigmoid(xp: Namespace, Z: Array) -> Array:
-    """1 / (1 + exp(−Z)), with exp kept below its overflow: beyond it the result is as good as 0 already."""
-    greatest = 709.0 if Z.dtype == xp.float64 else 88.0  # log of the greatest number in double and single precision
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -greatest)))
+    """1 / (1 + exp(−Z)). Z is clipped where exp would overflow: the result is 0 up to rounding there."""
+    largest = 709.0 if Z.dtype == xp.float64 else 88.0  # log of the largest number in double and single precision
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -largest)))
 
 
 def _sigmoid_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
@@ -71,6 +97,7 @@ def _sigmoid_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
 
 
 def _tanh(xp: Namespace, Z: Array) -> Array:
+    """tanh(Z)."""
     return xp.tanh(Z)
 
 
@@ -80,27 +107,28 @@ def _tanh_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
 
 
 def _softmax(xp: Namespace, Z: Array) -> Array:
-    """exp(Zᵢ) / Σⱼ exp(Zⱼ) over the units, shifted by the greatest Z so that no exp overflows."""
+    """exp(Zᵢ) / Σⱼ exp(Zⱼ) over the units; subtracting max(Z) prevents overflow of exp."""
     E = xp.exp(Z - xp.max(Z, axis=-2, keepdims=True))
     return E / xp.sum(E, axis=-2, keepdims=True)
 
 
 def _softmax_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
-    """Aᵢ (dAᵢ − Σⱼ dAⱼ Aⱼ): the product with softmax's Jacobian, diag(A) − A Aᵀ, which is never formed."""
+    """Aᵢ (dAᵢ − Σⱼ dAⱼ Aⱼ), the product of dA and the Jacobian diag(A) − A Aᵀ, computed without forming it."""
     return A * (dA - xp.sum(dA * A, axis=-2, keepdims=True))
 
 
 def _leaky_relu(xp: Namespace, Z: Array) -> Array:
-    """Z where Z > 0, else 0.01 Z."""
+    """Z where Z > 0, else 0.01 Z; Maas et al., 2013."""
     return xp.maximum(Z, 0.01 * Z)
 
 
 def _leaky_relu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
+    """dA where Z > 0, else 0.01 dA."""
     return xp.where(Z > 0, dA, 0.01 * dA)
 
 
 def _elu(xp: Namespace, Z: Array) -> Array:
-    """Z where Z > 0, else exp(Z) − 1; Clevert et al., https://arxiv.org/abs/1511.07289."""
+    """Z where Z > 0, else exp(Z) − 1; Clevert et al., 2016, https://arxiv.org/abs/1511.07289."""
     return xp.where(Z > 0, Z, xp.expm1(xp.minimum(Z, 0.0)))
 
 
@@ -113,19 +141,22 @@ _GELU_SCALE, _GELU_CUBE = math.sqrt(2.0 / math.pi), 0.044715
 
 
 def _gelu(xp: Namespace, Z: Array) -> Array:
-    """½ Z (1 + t) with t = tanh(√(2/π) (Z + 0.044715 Z³)); Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415."""
+    """½ Z (1 + t) with t = tanh(√(2/π) (Z + 0.044715 Z³)), the tanh approximation of GELU.
+
+    Hendrycks and Gimpel, 2016, https://arxiv.org/abs/1606.08415.
+    """
     return 0.5 * Z * (1.0 + xp.tanh(_GELU_SCALE * (Z + _GELU_CUBE * Z * Z * Z)))
 
 
 def _gelu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
     """dA (½ (1 + t) + ½ Z (1 − t²) √(2/π) (1 + 3 · 0.044715 Z²))."""
-    Z = xp.minimum(xp.maximum(Z, -30.0), 30.0)  # beyond that t is ±1, and the powers of Z might overflow
+    Z = xp.minimum(xp.maximum(Z, -30.0), 30.0)  # t is ±1 outside, and the powers of Z might overflow
     t = xp.tanh(_GELU_SCALE * (Z + _GELU_CUBE * Z * Z * Z))
     return dA * 0.5 * (1.0 + t + Z * (1.0 - t * t) * _GELU_SCALE * (1.0 + 3.0 * _GELU_CUBE * Z * Z))
 
 
 def _silu(xp: Namespace, Z: Array) -> Array:
-    """Z σ(Z), where Z is kept above −88 as in the sigmoid itself; https://arxiv.org/abs/1702.03118."""
+    """Z σ(Z), with Z clipped at −88 as in the sigmoid; Elfwing et al., 2018, https://arxiv.org/abs/1702.03118."""
     return xp.maximum(Z, -88.0) * _sigmoid(xp, Z)
 
 
@@ -136,7 +167,7 @@ def _silu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
 
 
 def _softplus(xp: Namespace, Z: Array) -> Array:
-    """log(1 + exp(Z)), as max(0, Z) + log(1 + exp(−|Z|)) so that no exp overflows."""
+    """log(1 + exp(Z)), computed as max(0, Z) + log(1 + exp(−|Z|)), where exp cannot overflow."""
     return xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z)))
 
 
@@ -168,3 +199,4 @@ ACTIVATIONS = {
     "tanh": tanh,
     "softmax": softmax,
 }
+"""The built-in activations by name."""

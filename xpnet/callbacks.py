@@ -1,4 +1,4 @@
-"""Callbacks: hooks into a training."""
+"""Callbacks: hooks that training calls."""
 
 from __future__ import annotations
 
@@ -14,27 +14,41 @@ __all__ = [
 
 
 class Callback:
-    """What is called in the course of a training, with the network; the names are Keras's.
+    """Base class of callbacks, whose hooks training calls with the network; the names of the hooks are those of Keras.
 
-    At the beginning and after an epoch it may look at the network, predict, copy it, save it, call its `stop_training`,
-    or raise to stop at once, but not change it.
+    A hook may read, copy and save the network, predict with it, call its `stop_training`, or raise an error to stop at
+    once. It must not change the network.
+
+    Examples
+    --------
+    >>> from xpnet import Callback, NeuralNetwork
+    >>> class Counter(Callback):
+    ...     def on_epoch_end(self, network):
+    ...         print("epochs trained:", network.epochs_trained)
+    >>> network = NeuralNetwork([1, 4, 1], seed=0)
+    >>> network.train([0.0, 1.0], [0.2, 0.8], learning_rate=0.5, epochs=2, callbacks=Counter(), verbose=False)
+    epochs trained: 1
+    epochs trained: 2
     """
 
     def on_train_begin(self, network: Any) -> object:
-        """Before the first epoch."""
+        """Run before the first epoch."""
 
     def on_epoch_end(self, network: Any) -> object:
-        """After every epoch, with the network as it is then, and after the last one as the training leaves it."""
+        """Run after every epoch, with the current network.
+
+        After the last epoch this is the final network, which early stopping may have restored from the best epoch.
+        """
 
     def on_train_end(self, network: Any) -> object:
-        """When a training that has begun has ended, however it did; the network is as the training leaves it.
+        """Run when training has ended, also by an error, if `on_train_begin` ran; with the final network.
 
-        Of several callbacks the last one is called first.
+        Several callbacks are called in reverse order.
         """
 
 
 class _EveryEpoch(Callback):
-    """A function, called after every epoch."""
+    """A function that is called after every epoch."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
@@ -44,7 +58,7 @@ class _EveryEpoch(Callback):
 
 
 def as_callbacks(callbacks: Any) -> list[Callback]:
-    """Return callbacks from one, several or None, of which functions are called after every epoch."""
+    """Return a list of callbacks from one, several or None; functions are called after every epoch."""
     if callbacks is None:
         return []
     if isinstance(callbacks, (Callback, str)) or not isinstance(callbacks, Sequence):

@@ -1,16 +1,16 @@
 """Loss functions.
 
-A loss is a pair of pure functions of the outputs A and the targets Y, both of shape (..., n, m)::
+A loss is a pair of pure functions of the outputs A and the targets Y, both of shape (..., n, m), n outputs and m
+samples::
 
     value(xp, A, Y)       the loss of every sample, of shape (..., m)
     gradient(xp, A, Y)    its gradient with respect to A, of shape (..., n, m)
 
-The loss of a sample is the sum over its outputs; that of a batch is the mean over its samples, which `mean_loss` takes
-of any such pair.
+The loss of a sample is the sum over its outputs. The loss of a batch is the mean over its samples, see `mean_loss`.
 
-Where a last activation belongs to a loss, as the sigmoid does to the binary cross-entropy, the loss names it together
-with the loss as a function of Z, before that activation: `fuse` then lets training skip the activation, which is exact
-where A rounds to 0 or 1, and makes the gradient with respect to Z simply A − Y.
+Some losses have a canonical output activation, such as the sigmoid for the binary cross-entropy. Such a loss also
+stores the loss as a function of the logits Z, the inputs of that activation. Training then uses it instead of the
+activation and the loss (`fuse`): it is exact even where A rounds to 0 or 1, and its gradient by Z is A − Y.
 """
 
 from __future__ import annotations
@@ -40,10 +40,32 @@ __all__ = [
 
 
 class Loss(NamedTuple):
-    """The loss of each sample, with its gradient.
+    """A loss function: the loss of each sample and its gradient.
 
-    It may also name the last activation that it belongs to, with the loss of Z, and the bounds between which A has to
-    lie.
+    Attributes
+    ----------
+    value : callable
+        ``value(xp, A, Y)`` returns the loss of each sample, of shape (..., m), for A and Y of shape (..., n, m).
+    gradient : callable
+        ``gradient(xp, A, Y)`` returns its gradient with respect to A, of shape (..., n, m).
+    canonical : (Activation, Loss) or None
+        The canonical output activation, and the loss as a function of its input Z.
+    bounds : (float, float)
+        The lower and upper bound of the outputs for which the loss is defined, by default −∞ and ∞.
+
+    Examples
+    --------
+    A custom loss, (A − Y)⁴:
+
+    >>> import numpy as np
+    >>> from xpnet import Loss, NeuralNetwork
+    >>> quartic = Loss(
+    ...     value=lambda xp, A, Y: xp.sum((A - Y) ** 4, axis=-2),
+    ...     gradient=lambda xp, A, Y: 4 * (A - Y) ** 3,
+    ... )
+    >>> quartic.value(np, np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))
+    array([ 1., 16.])
+    >>> network = NeuralNetwork([1, 10, 1], loss=quartic)
     """
 
     value: Callable[[Namespace, Array, Array], Array]
@@ -55,7 +77,7 @@ class Loss(NamedTuple):
 def _half_squared_error(xp: Namespace, A: Array, Y: Array) -> Array:
     """½ ‖A − Y‖²."""
     error = A - Y
-    if error.shape[-2] == 1:  # a product costs half as much as a sum of products
+    if error.shape[-2] == 1:  # an elementwise product takes half the time of vecdot
         return (0.5 * error * error)[..., 0, :]
     return 0.5 * xp.vecdot(error, error, axis=-2)
 
@@ -76,26 +98,26 @@ def _mean_absolute_error_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
 
 
 def _huber(xp: Namespace, A: Array, Y: Array, *, delta: float) -> Array:
-    """Σ ½ e² where |e| ≤ δ, else Σ δ (|e| − ½ δ), with e = A − Y: c (|e| − ½ c) where c is |e| or at most δ."""
-    size = xp.abs(A - Y)
-    cut = xp.minimum(size, delta)
-    return xp.sum(cut * (size - 0.5 * cut), axis=-2)
+    """Σ ½ e² where |e| ≤ δ, else δ (|e| − ½ δ), with e = A − Y; computed as c (|e| − ½ c) with c = min(|e|, δ)."""
+    error = xp.abs(A - Y)
+    clipped = xp.minimum(error, delta)
+    return xp.sum(clipped * (error - 0.5 * clipped), axis=-2)
 
 
 def _huber_gradient(xp: Namespace, A: Array, Y: Array, *, delta: float) -> Array:
-    """A − Y, cut at ±δ."""
+    """A − Y, clipped to [−δ, δ]."""
     return xp.minimum(xp.maximum(A - Y, -delta), delta)
 
 
 def _log_cosh(xp: Namespace, A: Array, Y: Array) -> Array:
-    """Σ log cosh(A − Y), as |e| + log(1 + exp(−2 |e|)) − log 2, for cosh overflows.
+    """Σ log cosh e with e = A − Y, computed as |e| + log(1 + exp(−2 |e|)) − log 2, because cosh overflows.
 
-    Where |e| is small that cancels, and it is −½ log(1 − tanh² e).
+    For small |e| the terms of this sum cancel; there it is computed as −½ log(1 − tanh² e).
     """
-    size = xp.abs(A - Y)
-    t = xp.tanh(xp.minimum(size, 1.0))
-    far = size + xp.log1p(xp.exp(-2.0 * size)) - math.log(2.0)
-    return xp.sum(xp.where(size < 1.0, -0.5 * xp.log1p(-t * t), far), axis=-2)
+    error = xp.abs(A - Y)
+    t = xp.tanh(xp.minimum(error, 1.0))
+    large = error + xp.log1p(xp.exp(-2.0 * error)) - math.log(2.0)
+    return xp.sum(xp.where(error < 1.0, -0.5 * xp.log1p(-t * t), large), axis=-2)
 
 
 def _log_cosh_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
@@ -104,17 +126,17 @@ def _log_cosh_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
 
 
 def _above_zero(xp: Namespace, A: Array) -> Array:
-    """Return A, or where it is less a number so small that its logarithm and its inverse are just finite enough."""
+    """Return A, clipped from below at a tiny number whose logarithm and inverse are finite."""
     return xp.maximum(A, float(xp.finfo(A.dtype).smallest_normal) ** 0.5)
 
 
 def _below_one(xp: Namespace, A: Array) -> Array:
-    """Return 1 − A, but no less than the distance from 1 to the next greater number."""
+    """Return 1 − A, clipped from below at the machine epsilon."""
     return xp.maximum(1.0 - A, float(xp.finfo(A.dtype).eps))
 
 
 def _poisson(xp: Namespace, A: Array, Y: Array) -> Array:
-    """Σ A − Y log A."""
+    """Σ (A − Y log A), the Poisson log-likelihood with its sign changed, up to a constant."""
     return xp.sum(A - Y * xp.log(_above_zero(xp, A)), axis=-2)
 
 
@@ -124,7 +146,7 @@ def _poisson_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
 
 
 def _binary_crossentropy(xp: Namespace, A: Array, Y: Array) -> Array:
-    """−Σ Y log A + (1 − Y) log(1 − A)."""
+    """−Σ (Y log A + (1 − Y) log(1 − A))."""
     return -xp.sum(Y * xp.log(_above_zero(xp, A)) + (1.0 - Y) * xp.log(_below_one(xp, A)), axis=-2)
 
 
@@ -134,7 +156,8 @@ def _binary_crossentropy_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
 
 
 def _binary_crossentropy_of_logits(xp: Namespace, Z: Array, Y: Array) -> Array:
-    """Σ log(1 + exp(Z)) − Y Z, which is the binary cross-entropy of A = σ(Z); what is great cancels first."""
+    """Σ (log(1 + exp(Z)) − Y Z), the binary cross-entropy of A = σ(Z)."""
+    # Large terms are subtracted first, for precision.
     return xp.sum((xp.maximum(Z, 0.0) - Y * Z) + xp.log1p(xp.exp(-xp.abs(Z))), axis=-2)
 
 
@@ -154,18 +177,47 @@ def _categorical_crossentropy_gradient(xp: Namespace, A: Array, Y: Array) -> Arr
 
 
 def _categorical_crossentropy_of_logits(xp: Namespace, Z: Array, Y: Array) -> Array:
-    """Σᵢ Yᵢ (log Σⱼ exp(Zⱼ) − Zᵢ), shifted by the greatest Z: the categorical cross-entropy of A = softmax(Z)."""
+    """Σᵢ Yᵢ (log Σⱼ exp(Zⱼ) − Zᵢ), the categorical cross-entropy of A = softmax(Z); computed from Z − max(Z)."""
     shifted = Z - xp.max(Z, axis=-2, keepdims=True)
     return xp.sum(Y * (xp.log(xp.sum(xp.exp(shifted), axis=-2, keepdims=True)) - shifted), axis=-2)
 
 
 def _categorical_crossentropy_of_logits_gradient(xp: Namespace, Z: Array, Y: Array) -> Array:
-    """softmax(Z) Σ Y − Y, and Σ Y is 1 as a rule."""
+    """softmax(Z) Σ Y − Y, where Σ Y is 1 for one-hot targets."""
     return softmax.forward(xp, Z) * xp.sum(Y, axis=-2, keepdims=True) - Y
 
 
 def huber(*, delta: float = 1.0) -> Loss:
-    """Half the squared error up to `delta`, and linear beyond; Huber, 1964, https://doi.org/10.1214/aoms/1177703732."""
+    """Return the Huber loss, which is quadratic for small errors and linear for large ones [1]_.
+
+    With e = A − Y it is the sum over the outputs of ½ e² where |e| ≤ δ, else δ (|e| − ½ δ).
+
+    Parameters
+    ----------
+    delta : float
+        δ, above 0: the size of the error from which the loss is linear.
+
+    Returns
+    -------
+    loss : Loss
+        The Huber loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `delta` is not a positive number.
+
+    References
+    ----------
+    .. [1] Huber, "Robust estimation of a location parameter", 1964, https://doi.org/10.1214/aoms/1177703732
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.losses import huber
+    >>> huber(delta=1.0).value(np, np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))
+    array([0.125, 2.5  ])
+    """
     delta = positive_number("delta", delta, "float32")
     return Loss(partial(_huber, delta=delta), partial(_huber_gradient, delta=delta))
 
@@ -196,31 +248,87 @@ LOSSES = {
     "binary_crossentropy": binary_crossentropy,
     "categorical_crossentropy": categorical_crossentropy,
 }
+"""The built-in losses by name."""
 
 
 def fuse(activations: Sequence[Activation], loss: Loss) -> tuple[list[Activation], Loss]:
-    """Return activations and a loss that come to the same; exactly so where the last activation belongs to the loss."""
+    """Replace a canonical output activation and its loss by the identity and the loss of the logits.
+
+    Parameters
+    ----------
+    activations : sequence of Activation
+        The activations of all layers.
+    loss : Loss
+        The loss.
+
+    Returns
+    -------
+    activations : list of Activation
+        The same, with `identity` in the output layer if its activation is the canonical one of the loss.
+    loss : Loss
+        The loss as a function of the new outputs.
+
+    Examples
+    --------
+    >>> from xpnet.activations import identity, sigmoid, tanh
+    >>> from xpnet.losses import binary_crossentropy, fuse
+    >>> activations, loss = fuse([tanh, sigmoid], binary_crossentropy)
+    >>> activations == [tanh, identity]
+    True
+    """
     if loss.canonical and activations[-1] == loss.canonical[0]:
         return [*activations[:-1], identity], loss.canonical[1]
     return list(activations), loss
 
 
 def sample_losses(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | None = None) -> Array:
-    """Return the loss of every sample, of shape (..., m), as much as it counts."""
+    """Return the loss of every sample, of shape (..., m), multiplied with its weight if there are weights."""
     values = loss.value(xp, A, Y)
     if values.shape != (*A.shape[:-2], A.shape[-1]):
         msg = (
-            f"the value of a loss must have the shape {(*A.shape[:-2], A.shape[-1])} for outputs of shape "
-            f"{tuple(A.shape)}, one number a sample, got {tuple(values.shape)}"
+            f"the value of a loss must have the shape {(*A.shape[:-2], A.shape[-1])}, one number per sample, for "
+            f"outputs of shape {tuple(A.shape)}, got {tuple(values.shape)}"
         )
         raise ValueError(msg)
     return values if weight is None else values * weight[..., 0, :]
 
 
 def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | None = None) -> tuple[Array, Array]:
-    """Return the loss averaged over the samples, of shape (...), and its gradient with respect to A, (..., n, m).
+    """Return the mean loss of a batch and its gradient.
 
-    A weight of shape (..., 1, m) says how much every sample counts; the sum is still divided by m.
+    It is L = (1/m) Σⱼ wⱼ L(Aⱼ, Yⱼ) over the m samples, where wⱼ = 1 without weights.
+
+    Parameters
+    ----------
+    xp : module
+        The array API namespace of the arrays.
+    loss : Loss
+        The loss of each sample.
+    A, Y : array of shape (..., n, m)
+        The outputs and the targets.
+    weight : array of shape (..., 1, m), optional
+        The weights of the samples.
+
+    Returns
+    -------
+    loss : array of shape (...)
+        The mean loss.
+    dA : array of shape (..., n, m)
+        Its gradient with respect to A.
+
+    Raises
+    ------
+    ValueError
+        If the loss returns an array of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.losses import half_squared_error, mean_loss
+    >>> A, Y = np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]])
+    >>> value, dA = mean_loss(np, half_squared_error, A, Y)
+    >>> float(value), dA  # (½ · 1² + ½ · 3²) / 2
+    (2.5, array([[0.5, 1.5]]))
     """
     values, dA, m = sample_losses(xp, loss, A, Y, weight), loss.gradient(xp, A, Y), A.shape[-1]
     if dA.shape != A.shape:
@@ -228,6 +336,6 @@ def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | Non
         raise ValueError(msg)
     if weight is not None:
         dA = dA * weight
-    if m == 1:  # the mean of one number is that number, and taking it would cost a tenth of a per-sample step
+    if m == 1:  # xp.mean of one number would take a tenth of the time of a per-sample step
         return values[..., 0], dA
     return xp.mean(values, axis=-1), dA / m

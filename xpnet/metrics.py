@@ -1,16 +1,16 @@
-"""Metrics: how good the outputs of a network are, in numbers for people.
+"""Metrics: numbers that report the quality of the outputs, besides the loss.
 
-A metric goes through the samples slice by slice, so that the outputs for all of them are never held at once. It is a
-name with a pair of pure functions::
+A metric is computed chunk by chunk, so that the outputs for all samples are never in memory at once. It is a name with
+two pure functions::
 
-    state = accumulate(xp, state, A, Y, weight)    what is known after one more slice; the first state is None
+    state = accumulate(xp, state, A, Y, weight)    the state after one more chunk; the first state is None
     value = finish(xp, state)                      the metric, of shape (...)
 
-of the outputs A and the targets Y, both of shape (..., n, m), and of how much each of the m samples counts: a weight of
-shape (..., 1, m), or None where all count alike. A plain function ``metric(xp, A, Y, weight) -> value`` will do, too,
-and gets all outputs at once.
+A and Y are the outputs and the targets of shape (..., n, m); `weight` holds the weights of the m samples, of shape
+(..., 1, m), or is None if all are equal. A custom metric is a `Metric`, or a function
+``metric(xp, A, Y, weight) -> value``, which gets the outputs for all samples at once.
 
-Names and definitions are scikit-learn's [1]_ and Keras's [2]_.
+Names and definitions are those of scikit-learn [1]_ and Keras [2]_.
 
 References
 ----------
@@ -42,9 +42,33 @@ __all__ = [
 
 
 class Metric(NamedTuple):
-    """What is measured beside the loss.
+    """A metric that is computed chunk by chunk.
 
-    It may also have a function ``check(xp, Y)`` that raises a `ValueError` where it means nothing for such targets.
+    Attributes
+    ----------
+    name : str
+        The name under which the metric is recorded.
+    accumulate : callable
+        ``accumulate(xp, state, A, Y, weight) -> state`` for A and Y of shape (..., n, m), and `weight` of shape
+        (..., 1, m) or None. The first state is None.
+    finish : callable
+        ``finish(xp, state) -> value`` of shape (...).
+    check : callable or None
+        ``check(xp, Y)`` raises a `ValueError` if the metric is not defined for such targets.
+
+    Examples
+    --------
+    A custom metric, the maximum error:
+
+    >>> import numpy as np
+    >>> from xpnet.metrics import Metric
+    >>> def accumulate(xp, state, A, Y, weight):
+    ...     error = xp.max(xp.abs(A - Y), axis=(-2, -1))
+    ...     return error if state is None else xp.maximum(state, error)
+    >>> max_error = Metric("max_error", accumulate, lambda xp, state: state)
+    >>> state = max_error.accumulate(np, None, np.array([[1.0, 2.0]]), np.array([[1.5, 0.0]]), None)
+    >>> float(max_error.finish(np, state))
+    2.0
     """
 
     name: str
@@ -63,150 +87,195 @@ def _accumulate_mean(
     Y: Array,
     weight: Array | None,
     *,
-    of_each: Callable[[Namespace, Array, Array], Array],
+    per_sample: Callable[[Namespace, Array, Array], Array],
 ) -> tuple[Array, Array]:
-    """Add up a number of each sample, of shape (..., m), and how much the samples count."""
-    values = of_each(xp, A, Y)
-    counts = xp.ones_like(values) if weight is None else xp.broadcast_to(weight[..., 0, :], values.shape)
-    total, count = state or (0.0, 0.0)
-    return total + xp.sum(values * counts, axis=-1), count + xp.sum(counts, axis=-1)
+    """Add the weighted sum of one number per sample, and the sum of the weights, each of shape (...)."""
+    values = per_sample(xp, A, Y)
+    weights = xp.ones_like(values) if weight is None else xp.broadcast_to(weight[..., 0, :], values.shape)
+    total, total_weight = state or (0.0, 0.0)
+    return total + xp.sum(values * weights, axis=-1), total_weight + xp.sum(weights, axis=-1)
 
 
 def _finish_mean(xp: Namespace, state: tuple[Array, Array]) -> Array:
-    total, count = state
-    return total / count
+    """Return the weighted mean, of shape (...)."""
+    total, total_weight = state
+    return total / total_weight
 
 
-def _mean(name: str, of_each: Callable[[Namespace, Array, Array], Array]) -> Metric:
-    return Metric(name, partial(_accumulate_mean, of_each=of_each), _finish_mean)
+def _mean(name: str, per_sample: Callable[[Namespace, Array, Array], Array]) -> Metric:
+    """Return the metric that is the weighted mean of one number per sample."""
+    return Metric(name, partial(_accumulate_mean, per_sample=per_sample), _finish_mean)
 
 
-def _error_of_each(xp: Namespace, A: Array, Y: Array) -> Array:
+def _absolute_error(xp: Namespace, A: Array, Y: Array) -> Array:
+    """Return the mean of |Y − A| over the outputs, of shape (..., m)."""
     return xp.mean(xp.abs(Y - A), axis=-2)
 
 
-mean_absolute_error = _mean("mean_absolute_error", _error_of_each)
+mean_absolute_error = _mean("mean_absolute_error", _absolute_error)
 """The mean of |Y − A| over samples and outputs."""
 
 
 # ---- Accuracies
 
 
-def _greatest(xp: Namespace, A: Array) -> Array:
-    """Return the number of the greatest output, the first of several: argmax, whose 64 bits not every device has."""
+def _argmax(xp: Namespace, A: Array) -> Array:
+    """Return the number, from 1 and of shape (..., m), of the largest output, the first one if several are equal."""
+    # xp.argmax returns 64-bit integers, which some devices do not have.
     numbers = xp.cumulative_sum(xp.ones_like(A), axis=-2)
     return xp.min(xp.where(xp.max(A, axis=-2, keepdims=True) == A, numbers, xp.inf), axis=-2)
 
 
-def _right_class(xp: Namespace, A: Array, Y: Array) -> Array:
-    return xp.astype(_greatest(xp, A) == _greatest(xp, Y), A.dtype)
+def _correct_class(xp: Namespace, A: Array, Y: Array) -> Array:
+    """Return 1 for each sample whose largest output is at the largest target, else 0, of shape (..., m)."""
+    return xp.astype(_argmax(xp, A) == _argmax(xp, Y), A.dtype)
 
 
-def _right_sides(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
+def _correct_outputs(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
+    """Return the fraction of correct outputs of each sample, of shape (..., m)."""
     return xp.mean(xp.astype((threshold < A) == (threshold < Y), A.dtype), axis=-2)
 
 
-def _all_right_sides(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
+def _all_outputs_correct(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
+    """Return 1 for each sample with only correct outputs, else 0, of shape (..., m)."""
     return xp.astype(xp.all((threshold < A) == (threshold < Y), axis=-2), A.dtype)
 
 
-categorical_accuracy = _mean("categorical_accuracy", _right_class)
-"""The fraction of samples whose greatest output is that of the greatest target."""
+categorical_accuracy = _mean("categorical_accuracy", _correct_class)
+"""The fraction of samples whose largest output is that of the largest target."""
 
 
 def binary_accuracy(threshold: float = 0.5) -> Metric:
-    """Return the fraction of outputs that are on the same side of a threshold as their targets."""
-    return _mean("binary_accuracy", partial(_right_sides, threshold=threshold))
+    """Return the metric that is the fraction of outputs on the same side of a threshold as their targets.
+
+    Parameters
+    ----------
+    threshold : float
+        Outputs and targets above it are one class, the others the other class.
+
+    Returns
+    -------
+    metric : Metric
+        The metric, named "binary_accuracy".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.metrics import binary_accuracy
+    >>> metric = binary_accuracy()
+    >>> A, Y = np.array([[0.9, 0.2], [0.6, 0.1]]), np.array([[1.0, 0.0], [0.0, 0.0]])
+    >>> float(metric.finish(np, metric.accumulate(np, None, A, Y, None)))  # 3 of 4 outputs
+    0.75
+    """
+    return _mean("binary_accuracy", partial(_correct_outputs, threshold=threshold))
 
 
 def subset_accuracy(threshold: float = 0.5) -> Metric:
-    """Return the fraction of samples all of whose outputs are on the same side of a threshold as their targets."""
-    return _mean("subset_accuracy", partial(_all_right_sides, threshold=threshold))
+    """Return the metric that is the fraction of samples with all outputs on the same side of a threshold as targets.
+
+    Parameters
+    ----------
+    threshold : float
+        Outputs and targets above it are one class, the others the other class.
+
+    Returns
+    -------
+    metric : Metric
+        The metric, named "subset_accuracy".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.metrics import subset_accuracy
+    >>> metric = subset_accuracy()
+    >>> A, Y = np.array([[0.9, 0.2], [0.6, 0.1]]), np.array([[1.0, 0.0], [0.0, 0.0]])
+    >>> float(metric.finish(np, metric.accumulate(np, None, A, Y, None)))  # 1 of 2 samples
+    0.5
+    """
+    return _mean("subset_accuracy", partial(_all_outputs_correct, threshold=threshold))
 
 
-def _middle(bounds: tuple[float, float]) -> float:
-    least, greatest = bounds
-    return (least + greatest) / 2 if math.isfinite(least) and math.isfinite(greatest) else 0.5
+def _threshold(bounds: tuple[float, float]) -> float:
+    """Return the midpoint of the bounds of the outputs, or 0.5 if they are not finite."""
+    lower, upper = bounds
+    return (lower + upper) / 2 if math.isfinite(lower) and math.isfinite(upper) else 0.5
 
 
 def _binary(settings: Any) -> Metric:
-    return binary_accuracy(_middle(settings.bounds))
+    return binary_accuracy(_threshold(settings.bounds))
 
 
 def _subset(settings: Any) -> Metric:
-    return subset_accuracy(_middle(settings.bounds))
+    return subset_accuracy(_threshold(settings.bounds))
 
 
 def _categorical(settings: Any) -> Metric:
     if settings.layer_list[-1] == 1:
-        msg = "metrics: categorical_accuracy needs several outputs, one for each class; for one it is binary_accuracy"
+        msg = "metrics: categorical_accuracy needs at least 2 outputs, one per class, got 1; use 'binary_accuracy'"
         raise ValueError(msg)
     return categorical_accuracy
 
 
-def _choice(settings: Any, what: str) -> tuple[bool, bool]:
-    """Return what the last layer and the loss of a network say of classes.
+def _class_encoding(settings: Any, what: str) -> tuple[bool, bool]:
+    """Return how the outputs of a network encode classes, according to its output layer and its loss.
 
-    With softmax, or a loss that belongs to it, the class is the greatest output. With a loss that belongs to the
-    sigmoid each output is a yes or a no. Where another loss compares outputs that have bounds, the one that should
-    reach its upper bound is the class, or a single output says yes above the middle. Outputs without bounds are none.
+    With softmax, or a loss whose canonical activation is softmax, the class is the largest output. With a loss whose
+    canonical activation is the sigmoid, each output is binary. With another loss and bounded outputs, the class is the
+    largest of several outputs, and a single output is binary. Unbounded outputs are a regression.
 
     Returns
     -------
     one_of_several : bool
-        Whether the class is the number of an output, instead of a yes or a no of each.
+        Whether the class is the number of the largest output; else each output is binary.
     certain : bool
-        Whether that is so for whatever targets the loss takes.
+        Whether the loss implies classification; else the targets must be checked.
     """
-    belongs_to = settings.loss.canonical and settings.loss.canonical[0]
-    if settings.activations[-1] == softmax or belongs_to == softmax:
+    canonical = settings.loss.canonical and settings.loss.canonical[0]
+    if settings.activations[-1] == softmax or canonical == softmax:
         return True, True
-    if belongs_to == sigmoid:
+    if canonical == sigmoid:
         return False, True
     if not all(map(math.isfinite, settings.bounds)):
-        least, greatest = settings.bounds
-        msg = (
-            f"{what} means nothing for outputs that are not classes, those of a last layer that reaches from {least:g} "
-            f"to {greatest:g}, and of a loss for numbers"
-        )
+        lower, upper = settings.bounds
+        msg = f"{what} needs a classifier, got a regression loss and outputs from {lower:g} to {upper:g}"
         raise ValueError(msg)
     return settings.layer_list[-1] > 1, False
 
 
 def _accuracy(settings: Any) -> Metric:
-    """Return what accuracy means for a network; where its loss is one for numbers too, targets have to be classes."""
-    one_of_several, certain = _choice(settings, "metrics: accuracy")
+    """Return the accuracy for a network; if its loss also suits regression, the metric checks the targets."""
+    one_of_several, certain = _class_encoding(settings, "metrics: accuracy")
     metric = _categorical(settings) if one_of_several else _subset(settings)
-    check = None if certain else partial(_check_classes, bounds=settings.bounds, several=one_of_several)
+    check = None if certain else partial(_check_classes, bounds=settings.bounds, one_of_several=one_of_several)
     return metric._replace(name="accuracy", check=check)
 
 
 def classes_of(xp: Namespace, A: Array, settings: Any) -> Array:
-    """Return the classes that outputs of shape (..., n, m) stand for, as numbers: what accuracy compares.
+    """Return the predicted classes, as numbers, for outputs of shape (..., n, m).
 
-    Where the class is one of several they have the shape (..., m) and count from 0. Else each output is at its lower or
-    its upper bound, and they have the shape (..., n, m), or of one output (..., m).
+    If the class is one of several, they count from 0 and have the shape (..., m). Else they are the lower or upper
+    bound of each output, of shape (..., n, m), or (..., m) for a single output.
     """
-    one_of_several, _ = _choice(settings, "predict_classes")
+    one_of_several, _ = _class_encoding(settings, "predict_classes")
     if one_of_several:
-        return _greatest(xp, A) - 1.0
+        return _argmax(xp, A) - 1.0
     bounds = settings.bounds if all(map(math.isfinite, settings.bounds)) else (0.0, 1.0)
     low, high = bounds
-    sides = low + (high - low) * xp.astype(_middle(bounds) < A, A.dtype)
-    return sides[..., 0, :] if A.shape[-2] == 1 else sides
+    classes = low + (high - low) * xp.astype(_threshold(bounds) < A, A.dtype)
+    return classes[..., 0, :] if A.shape[-2] == 1 else classes
 
 
-def _check_classes(xp: Namespace, Y: Array, *, bounds: tuple[float, float], several: bool) -> None:
-    """Make sure that all targets are classes: at a bound, and of several outputs just one at the upper bound."""
+def _check_classes(xp: Namespace, Y: Array, *, bounds: tuple[float, float], one_of_several: bool) -> None:
+    """Raise a ValueError unless all targets are at a bound, and for one of several classes one-hot."""
     low, high = bounds
-    classes = xp.all((low == Y) | (high == Y)) | (several & xp.all((Y == 0.0) | (high == Y)))
-    if several:
+    classes = xp.all((low == Y) | (high == Y)) | (one_of_several & xp.all((Y == 0.0) | (high == Y)))
+    if one_of_several:
         classes = classes & xp.all(xp.sum(xp.astype(high == Y, Y.dtype), axis=-2) == 1.0)
     if not bool(classes):
-        are = "rows of one {1:g} and else {0:g}, or 0" if several else "{:g} or {:g}"
+        form = "one-hot rows of {1:g} and {0:g} (or 0)" if one_of_several else "{:g} or {:g}"
         msg = (
-            f"metrics: accuracy means nothing for these targets, which are no classes, {are.format(*bounds)}; ask for "
-            "'categorical_accuracy' or 'binary_accuracy', or for a metric of numbers"
+            f"metrics: accuracy needs targets that are classes, {form.format(*bounds)}; use 'categorical_accuracy', "
+            "'binary_accuracy' or a regression metric for other targets"
         )
         raise ValueError(msg)
 
@@ -215,22 +284,22 @@ def _check_classes(xp: Namespace, Y: Array, *, bounds: tuple[float, float], seve
 
 
 class _Variation(NamedTuple):
-    """What `r2_score` knows of the slices so far, of shape (..., 1), and (..., n) but for the first."""
+    """The state of `r2_score`: `weight` has the shape (..., 1), the others (..., n)."""
 
-    count: Array
+    weight: Array  # Σ w
     mean: Array  # of the targets
-    total: Array  # Σ (Y − mean)²
-    left: Array  # Σ (Y − A)²
-    least: Array
-    greatest: Array
+    total: Array  # Σ w (Y − mean)²
+    residual: Array  # Σ w (Y − A)²
+    minimum: Array  # of the targets
+    maximum: Array
 
 
 def _accumulate_variation(
     xp: Namespace, state: _Variation | None, A: Array, Y: Array, weight: Array | None
 ) -> _Variation:
-    """Join a slice to those before, whose squares are taken around a mean of their own.
+    """Combine a chunk with the chunks before it, whose sums of squares are about a different mean.
 
-    How the two come together is Chan, Golub and LeVeque's, https://doi.org/10.1080/00031305.1983.10483115.
+    Chan, Golub and LeVeque, 1983, https://doi.org/10.1080/00031305.1983.10483115.
     """
     Y, one = xp.broadcast_to(Y, A.shape), xp.ones_like(A[..., :1, :])
     weight = one if weight is None else xp.broadcast_to(weight, one.shape)
@@ -238,38 +307,39 @@ def _accumulate_variation(
     def summed(values: Array) -> Array:
         return xp.sum(weight * values, axis=-1)
 
-    count = summed(one)
-    mean = summed(Y) / xp.where(count > 0.0, count, 1.0)
+    chunk_weight = summed(one)
+    mean = summed(Y) / xp.where(chunk_weight > 0.0, chunk_weight, 1.0)
     total = summed((Y - mean[..., None]) ** 2)
-    least = xp.min(xp.where(weight > 0.0, Y, xp.inf), axis=-1)
-    greatest = xp.max(xp.where(weight > 0.0, Y, -xp.inf), axis=-1)
-    mine = _Variation(count, mean, total, summed((Y - A) ** 2), least, greatest)
+    minimum = xp.min(xp.where(weight > 0.0, Y, xp.inf), axis=-1)
+    maximum = xp.max(xp.where(weight > 0.0, Y, -xp.inf), axis=-1)
+    chunk = _Variation(chunk_weight, mean, total, summed((Y - A) ** 2), minimum, maximum)
     if state is None:
-        return mine
-    both = state.count + count
-    share = count / xp.where(both > 0.0, both, 1.0)
-    apart = mean - state.mean
+        return chunk
+    combined = state.weight + chunk_weight
+    fraction = chunk_weight / xp.where(combined > 0.0, combined, 1.0)
+    difference = mean - state.mean
     return _Variation(
-        both,
-        state.mean + apart * share,
-        state.total + total + apart**2 * state.count * share,
-        state.left + mine.left,
-        xp.minimum(state.least, mine.least),
-        xp.maximum(state.greatest, mine.greatest),
+        combined,
+        state.mean + difference * fraction,
+        state.total + total + difference**2 * state.weight * fraction,
+        state.residual + chunk.residual,
+        xp.minimum(state.minimum, chunk.minimum),
+        xp.maximum(state.maximum, chunk.maximum),
     )
 
 
 def _finish_r2(xp: Namespace, state: _Variation) -> Array:
-    varies = state.greatest > state.least
-    score = 1.0 - state.left / xp.where(varies, state.total, 1.0)
-    return xp.mean(xp.where(varies, score, xp.astype(state.left == 0.0, score.dtype)), axis=-1)
+    """Return R², averaged over the outputs, of shape (...)."""
+    varies = state.maximum > state.minimum
+    score = 1.0 - state.residual / xp.where(varies, state.total, 1.0)
+    return xp.mean(xp.where(varies, score, xp.astype(state.residual == 0.0, score.dtype)), axis=-1)
 
 
 r2_score = Metric("r2_score", _accumulate_variation, _finish_r2)
 """R² = 1 − Σ (Y − A)² / Σ (Y − Ȳ)², averaged over the outputs.
 
-Of an output whose targets are all the same it is 1 where every output is right, and else 0; scikit-learn says so too,
-but for what rounding makes of their mean.
+For an output with constant targets it is 1 if all predictions are exact, else 0, as in scikit-learn (where rounding of
+the mean can change it).
 """
 
 
@@ -283,11 +353,11 @@ METRICS: dict[str, Callable[[Any], Metric]] = {
     "r2_score": lambda settings: r2_score,
     "mean_absolute_error": lambda settings: mean_absolute_error,
 }
-"""For each name a function of the settings of a network, which says what the metric means for it."""
+"""For each name, a function that returns the metric for the settings of a network."""
 
 
 def _of_all(metric: Callable[[Namespace, Array, Array, Array | None], Array]) -> Metric:
-    """Return the metric that a plain function of all outputs is."""
+    """Return the metric of a function of all outputs, which keeps the outputs of all chunks."""
 
     def accumulate(xp: Namespace, state: Any, A: Array, Y: Array, weight: Array | None) -> Any:
         return [*(state or []), (A, Y, weight)]
@@ -303,6 +373,7 @@ def _of_all(metric: Callable[[Namespace, Array, Array, Array | None], Array]) ->
 
 
 def _checked(metric: Metric) -> Metric:
+    """Return a custom metric; raise a TypeError if one of its parts is of the wrong type."""
     if not isinstance(metric.name, str):
         msg = f"metrics: the name of a Metric must be a string, got {repr(metric.name)}"
         raise TypeError(msg)
@@ -314,7 +385,7 @@ def _checked(metric: Metric) -> Metric:
 
 
 def metrics_by_name(metrics: Any, settings: Any) -> dict[str, Metric]:
-    """Return one or several metrics by name: known ones, and custom ones, for a network of such settings."""
+    """Return one or several metrics, built-in or custom, by name, for the settings of a network."""
     if metrics is None:
         return {}
     if isinstance(metrics, (str, Metric)) or callable(metrics):
@@ -330,7 +401,7 @@ def metrics_by_name(metrics: Any, settings: Any) -> dict[str, Metric]:
             metric = _of_all(function("metrics: a metric", custom, "(xp, A, Y, weight)"))
         name = metric.name
         if name == "loss" or name.startswith("validation_") or name in by_name:
-            msg = f"metrics: something is recorded as {name!r} already: give the metric another name"
+            msg = f"metrics must have names that are not yet recorded, got {name!r}; rename the metric"
             raise ValueError(msg)
         by_name[name] = metric
     return by_name

@@ -5,12 +5,11 @@ An optimizer is a pair of pure functions over the flat parameter vector ``theta`
     optimizer_state = init(xp, theta)
     theta, optimizer_state = update(xp, theta, dtheta, optimizer_state, learning_rate)
 
-The optimizer state is a tuple of arrays that it keeps between steps; the update is one step down the gradient dtheta.
-`learning_rate` broadcasts against theta: a number, or an array of shape () or (..., 1). The update owns theta, dtheta
-and the optimizer state and may change them in place; it keeps their shapes and types. The arrays of the optimizer state
-have the leading axes of theta and any after those.
+The optimizer state is a tuple of arrays; each has the leading axes of theta and any number of axes after those. The
+update takes one step against the gradient dtheta. `learning_rate` is a number, or an array of shape () or (..., 1).
+The update may change theta, dtheta and the optimizer state in place; it must keep their shapes and types.
 
-Names, formulas and defaults are PyTorch's, https://docs.pytorch.org/docs/stable/optim.html.
+Names, formulas and defaults are those of PyTorch, https://docs.pytorch.org/docs/stable/optim.html.
 """
 
 from __future__ import annotations
@@ -37,10 +36,32 @@ OptimizerState: TypeAlias = tuple[Array, ...]
 
 
 class Optimizer(NamedTuple):
-    """How the parameters follow their gradient.
+    """An optimizer: two pure functions that update the parameters with their gradient.
 
-    It may also name the decoupled weight decay that goes with it where none is asked for; a network applies it, to its
-    weights.
+    Attributes
+    ----------
+    init : callable
+        ``init(xp, theta) -> optimizer_state``, a tuple of arrays, for theta of shape (..., P).
+    update : callable
+        ``update(xp, theta, dtheta, optimizer_state, learning_rate) -> (theta, optimizer_state)``; dtheta has the shape
+        of theta.
+    weight_decay : float
+        The default of a network's `weight_decay`, by default 0. The network applies it, not `update`.
+
+    Examples
+    --------
+    A custom optimizer, which uses only the sign of the gradient:
+
+    >>> import numpy as np
+    >>> from xpnet import NeuralNetwork, Optimizer
+    >>> sign_descent = Optimizer(
+    ...     init=lambda xp, theta: (),
+    ...     update=lambda xp, theta, dtheta, state, learning_rate: (theta - learning_rate * xp.sign(dtheta), state),
+    ... )
+    >>> theta, state = sign_descent.update(np, np.array([1.0, 2.0]), np.array([0.3, -5.0]), (), 0.5)
+    >>> theta
+    array([0.5, 2.5])
+    >>> network = NeuralNetwork([1, 10, 1], optimizer=sign_descent)
     """
 
     init: Callable[[Namespace, Array], OptimizerState]
@@ -49,6 +70,7 @@ class Optimizer(NamedTuple):
 
 
 def _sgd_init(xp: Namespace, theta: Array) -> OptimizerState:
+    """()."""
     return ()
 
 
@@ -61,6 +83,7 @@ def _sgd_update(
 
 
 def _zeros(xp: Namespace, theta: Array) -> OptimizerState:
+    """Zeros of shape (..., P)."""
     return (xp.zeros_like(theta),)
 
 
@@ -74,7 +97,7 @@ def _momentum_update(
     momentum: float,
     nesterov: bool,
 ) -> tuple[Array, OptimizerState]:
-    """v ← μ v + dθ; θ ← θ − α v, or with Nesterov's look ahead θ ← θ − α (dθ + μ v)."""
+    """v ← μ v + dθ; θ ← θ − α v, or with Nesterov momentum θ ← θ − α (dθ + μ v)."""
     (v,) = optimizer_state
     v *= momentum
     v += dtheta
@@ -83,19 +106,45 @@ def _momentum_update(
 
 
 def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
-    """Step down the gradient, with a momentum from the steps before.
+    """Return stochastic gradient descent, optionally with momentum [1]_ or Nesterov momentum [2]_.
+
+    v ← μ v + dθ; θ ← θ − α v, or with Nesterov momentum θ ← θ − α (dθ + μ v). α is the learning rate; v starts at 0.
 
     Parameters
     ----------
     momentum : float
-        How much of the last step lives on in the next, from 0 to below 1; Polyak, 1964.
+        μ in [0, 1). The default, 0, is plain gradient descent: θ ← θ − α dθ.
     nesterov : bool
-        Whether to look ahead to where the momentum leads; Sutskever et al.,
-        https://proceedings.mlr.press/v28/sutskever13.html.
+        Whether to use Nesterov momentum; `momentum` must then be above 0.
+
+    Returns
+    -------
+    optimizer : Optimizer
+        Its state is empty, or v of shape (..., P).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    References
+    ----------
+    .. [1] Polyak, "Some methods of speeding up the convergence of iteration methods", 1964
+    .. [2] Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013,
+       https://proceedings.mlr.press/v28/sutskever13.html
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.optimizers import sgd
+    >>> optimizer = sgd(momentum=0.5)
+    >>> theta, state = np.array([1.0, 2.0]), (np.array([2.0, 0.0]),)
+    >>> optimizer.update(np, theta, np.array([1.0, 1.0]), state, 0.25)
+    (array([0.5 , 1.75]), (array([2., 1.]),))
     """
     momentum, nesterov = fraction("momentum", momentum), boolean("nesterov", nesterov)
     if nesterov and momentum == 0.0:
-        msg = "nesterov needs a momentum above 0"
+        msg = "momentum must be above 0 for nesterov=True, got 0"
         raise ValueError(msg)
     if momentum == 0.0:
         return Optimizer(_sgd_init, _sgd_update)
@@ -121,14 +170,39 @@ def _rmsprop_update(
 
 
 def rmsprop(*, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
-    """Divide the gradient by a running mean of its size; Hinton, lecture 6e of "Neural Networks", 2012.
+    """Return RMSProp, which divides the gradient by the root of a running mean of its square [1]_.
+
+    s ← ρ s + (1 − ρ) dθ²; θ ← θ − α dθ / (√s + ε). α is the learning rate, and s starts at 0.
 
     Parameters
     ----------
     alpha : float
-        How slowly the mean forgets, from 0 to below 1.
+        ρ in [0, 1), the decay rate of the running mean.
     eps : float
-        What keeps the division from zero.
+        ε above 0, which prevents a division by zero.
+
+    Returns
+    -------
+    optimizer : Optimizer
+        Its state is s of shape (..., P).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    References
+    ----------
+    .. [1] Tieleman and Hinton, "Lecture 6.5: rmsprop", COURSERA: Neural Networks for Machine Learning, 2012
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.optimizers import rmsprop
+    >>> optimizer, theta = rmsprop(alpha=0.75), np.array([1.0])
+    >>> theta, state = optimizer.update(np, theta, np.array([4.0]), optimizer.init(np, theta), 0.25)
+    >>> theta.round(6), state  # s = 0.25 · 4², θ = 1 − 0.25 · 4 / √4
+    (array([0.5]), (array([4.]),))
     """
     alpha, eps = fraction("alpha", alpha), positive_number("eps", eps, "float32")
     return Optimizer(_zeros, partial(_rmsprop_update, alpha=alpha, eps=eps))
@@ -151,11 +225,43 @@ def _adagrad_update(
 
 
 def adagrad(*, eps: float = 1e-10) -> Optimizer:
-    """Divide the gradient by the root of all its squares; Duchi et al., https://jmlr.org/papers/v12/duchi11a.html."""
+    """Return AdaGrad, which divides the gradient by the root of the sum of its squares so far [1]_.
+
+    s ← s + dθ²; θ ← θ − α dθ / (√s + ε). α is the learning rate, and s starts at 0.
+
+    Parameters
+    ----------
+    eps : float
+        ε above 0, which prevents a division by zero.
+
+    Returns
+    -------
+    optimizer : Optimizer
+        Its state is s of shape (..., P).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `eps` is not a positive number.
+
+    References
+    ----------
+    .. [1] Duchi et al., "Adaptive subgradient methods for online learning and stochastic optimization", JMLR 2011,
+       https://jmlr.org/papers/v12/duchi11a.html
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.optimizers import adagrad
+    >>> theta, state = adagrad().update(np, np.array([1.0]), np.array([3.0]), (np.array([16.0]),), 0.5)
+    >>> theta.round(6), state  # s = 16 + 3², θ = 1 − 0.5 · 3 / √25
+    (array([0.7]), (array([25.]),))
+    """
     return Optimizer(_zeros, partial(_adagrad_update, eps=positive_number("eps", eps, "float32")))
 
 
 def _adam_init(xp: Namespace, theta: Array) -> OptimizerState:
+    """m and v, zeros of shape (..., P), and the step counter t of shape (..., 1)."""
     return xp.zeros_like(theta), xp.zeros_like(theta), xp.zeros_like(theta[..., :1])
 
 
@@ -171,8 +277,8 @@ def _adam_update(
 ) -> tuple[Array, OptimizerState]:
     """m ← β₁ m + (1 − β₁) dθ; v ← β₂ v + (1 − β₂) dθ²; θ ← θ − α m̂ / (√v̂ + ε).
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) in the t-th step, where 1 − βᵗ is −expm1(t log β), exact in single precision
-    too.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) in step t. 1 − βᵗ is computed as −expm1(t log β), which is accurate in
+    single precision too.
     """
     m, v, t = optimizer_state
     m *= betas[0]
@@ -181,7 +287,7 @@ def _adam_update(
     v += (1.0 - betas[1]) * dtheta * dtheta
     t += 1.0
     first, second = (-xp.expm1(t * math.log(beta) if beta else -math.inf * t) for beta in betas)
-    # In place, for a large network has no room for more than these two beside the gradient.
+    # In place, to save memory: a large network may have no space for further arrays.
     size = xp.sqrt(v)
     size /= xp.sqrt(second)
     size += eps
@@ -192,14 +298,42 @@ def _adam_update(
 
 
 def adam(*, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
-    """Follow a running mean of the gradient, divided by one of its size; Kingma and Ba, https://arxiv.org/abs/1412.6980.
+    """Return Adam, which follows running means of the gradient and of its square [1]_.
+
+    m ← β₁ m + (1 − β₁) dθ; v ← β₂ v + (1 − β₂) dθ²; θ ← θ − α m̂ / (√v̂ + ε), where m̂ = m / (1 − β₁ᵗ) and
+    v̂ = v / (1 − β₂ᵗ) in step t. α is the learning rate, and m and v start at 0.
 
     Parameters
     ----------
     betas : (float, float)
-        How slowly the two means forget, from 0 to below 1.
+        β₁ and β₂ in [0, 1), the decay rates of the running means.
     eps : float
-        What keeps the division from zero.
+        ε above 0, which prevents a division by zero.
+
+    Returns
+    -------
+    optimizer : Optimizer
+        Its state is m and v of shape (..., P), and t of shape (..., 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    References
+    ----------
+    .. [1] Kingma and Ba, "Adam: A method for stochastic optimization", ICLR 2015, https://arxiv.org/abs/1412.6980
+
+    Examples
+    --------
+    In the first step each parameter moves by the learning rate, for any gradient:
+
+    >>> import numpy as np
+    >>> from xpnet.optimizers import adam
+    >>> optimizer, theta = adam(), np.array([1.0, 1.0])
+    >>> theta, state = optimizer.update(np, theta, np.array([3.0, -40.0]), optimizer.init(np, theta), 0.5)
+    >>> theta.round(6)
+    array([0.5, 1.5])
     """
     if not isinstance(betas, Sequence) or len(betas) != 2:
         msg = f"betas must be two numbers, got {betas!r}"
@@ -210,14 +344,36 @@ def adam(*, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Opt
 
 
 def adamw(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
-    """Adam beside a decoupled weight decay, of weights alone; Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
+    """Return AdamW, which is Adam with decoupled weight decay [1]_.
+
+    Each step also computes W ← W − α λ W for the weights, not for the biases. α is the learning rate.
 
     Parameters
     ----------
     weight_decay : float
-        λ in W ← W − α λ W, which a network's own `weight_decay` replaces.
+        λ, 0 or above. The `weight_decay` of a network, if given, replaces it.
     betas, eps
-        As of `adam`.
+        As for `adam`.
+
+    Returns
+    -------
+    optimizer : Optimizer
+        `adam` with a `weight_decay`, which the network applies.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    References
+    ----------
+    .. [1] Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, https://arxiv.org/abs/1711.05101
+
+    Examples
+    --------
+    >>> from xpnet import NeuralNetwork
+    >>> from xpnet.optimizers import adamw
+    >>> network = NeuralNetwork([1, 10, 1], optimizer=adamw(weight_decay=0.1))
     """
     return adam(betas=betas, eps=eps)._replace(weight_decay=number_from_zero("weight_decay", weight_decay, "float64"))
 
@@ -231,13 +387,13 @@ OPTIMIZERS = {
     "adam": adam(),
     "adamw": adamw(),
 }
-
+"""The built-in optimizers by name, with their default arguments."""
 
 _BUILT_IN = [getattr(optimizer.update, "func", optimizer.update) for optimizer in OPTIMIZERS.values()]
 
 
 def kind_of(optimizer: Optimizer) -> str:
-    """Return what tells apart the states of optimizers: the name of the function that updates them."""
+    """Return the name of an optimizer's update function, which identifies the kind of its state."""
     function = getattr(optimizer.update, "func", optimizer.update)
     name = str(getattr(function, "__qualname__", type(function).__qualname__))
     return name.removeprefix("_").removesuffix("_update") if function in _BUILT_IN else name

@@ -245,7 +245,7 @@ class Predictor:
         """Return the outputs for samples, of shape (..., N, n_L), and how many axes the samples of one network had."""
         backend, settings = transfer.backend, self._settings
         X = brought(transfer, "X", X)
-        rows = sample_rows("X", X, settings.layer_list[0], "first layer", settings.ensemble)
+        rows = sample_rows("X", X, settings.layer_list[0], "input layer", settings.ensemble)
         extent(backend.xp, "X", rows, self.dtype)
         return self._members.predict(backend, self._at(backend).theta, rows), X.ndim - (rows.ndim - 2)
 

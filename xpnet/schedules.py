@@ -1,12 +1,12 @@
 """Learning-rate schedules.
 
-A schedule is a function ``schedule(xp, t, history) -> factor`` that says what the learning rate is multiplied with at
-the times t of one epoch, counted in epochs since the weights were drawn, fractions and all, given the
-`xpnet.training.history.History` of those before. t is a host array of shape (steps,), and so is the factor, or of shape
-(steps, E) with one for each network of an ensemble; factors are finite and not negative. Any such function will do; one
-that does not read the history does not wait for the device.
+A schedule is a function ``schedule(xp, t, history) -> factor``. The learning rate of a step is multiplied with its
+factor. t, a host array of shape (steps,), holds the times of the steps of one epoch, in epochs (with fractions) since
+the weights were drawn; `history` is the `xpnet.training.history.History` of the epochs before. The factors have the
+shape (steps,), or (steps, E) for the E networks of an ensemble; they must be finite and not negative. A custom schedule
+is any such function. Training waits for the device only if the schedule reads the history.
 
-The shapes, and most of the names, are those of PyTorch's schedulers,
+The curves and most of the names are those of PyTorch's schedulers,
 https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate.
 """
 
@@ -36,55 +36,214 @@ Schedule: TypeAlias = Callable[[Namespace, Array, Any], Array]
 
 
 def constant(xp: Namespace, t: Array, history: Any) -> Array:
-    """1 at all times."""
+    """Return the factor 1 at all times.
+
+    Parameters
+    ----------
+    xp : module
+        The array API namespace of t.
+    t : array of shape (steps,)
+        The times, in epochs.
+    history : History
+        Not used.
+
+    Returns
+    -------
+    factor : array of shape (steps,)
+        Ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.schedules import constant
+    >>> constant(np, np.array([0.0, 0.5, 1.0]), None)
+    array([1., 1., 1.])
+    """
     return xp.ones_like(t)
 
 
 def _step(xp: Namespace, t: Array, history: Any, *, every: float, gamma: float) -> Array:
+    """γ^⌊t / every⌋."""
     return gamma ** xp.floor(t / every)
 
 
 def step(every: float, *, gamma: float = 0.1) -> Schedule:
-    """γ^⌊t / every⌋: fall to the fraction `gamma` every so many epochs."""
+    """Return a schedule that multiplies the learning rate with γ every few epochs: γ^⌊t / every⌋.
+
+    Parameters
+    ----------
+    every : float
+        The number of epochs between two changes, above 0.
+    gamma : float
+        γ, above 0.
+
+    Returns
+    -------
+    schedule : callable
+        ``schedule(xp, t, history) -> factor``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.schedules import step
+    >>> step(10, gamma=0.5)(np, np.array([0.0, 9.9, 10.0, 20.0]), None)
+    array([1.  , 1.  , 0.5 , 0.25])
+    """
     return partial(_step, every=_positive("every", every), gamma=_positive("gamma", gamma))
 
 
 def _exponential(xp: Namespace, t: Array, history: Any, *, gamma: float) -> Array:
+    """γᵗ."""
     return gamma**t
 
 
 def exponential(gamma: float) -> Schedule:
-    """γᵗ: fall to the fraction `gamma` in every epoch."""
+    """Return a schedule that decays exponentially: γᵗ.
+
+    Parameters
+    ----------
+    gamma : float
+        γ, the factor of one epoch, above 0.
+
+    Returns
+    -------
+    schedule : callable
+        ``schedule(xp, t, history) -> factor``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.schedules import exponential
+    >>> exponential(0.5)(np, np.array([0.0, 1.0, 2.0]), None)
+    array([1.  , 0.5 , 0.25])
+    """
     return partial(_exponential, gamma=_positive("gamma", gamma))
 
 
 def _cosine(xp: Namespace, t: Array, history: Any, *, epochs: float, least: float) -> Array:
+    """l + ½ (1 − l) (1 + cos(π min(t / epochs, 1))) with l = least."""
     return least + (1.0 - least) * 0.5 * (1.0 + xp.cos(math.pi * xp.minimum(t / epochs, 1.0)))
 
 
 def cosine(epochs: float, *, least: float = 0.0) -> Schedule:
-    """Fall along half a cosine from 1 to `least` in so many epochs, and stay there; https://arxiv.org/abs/1608.03983."""
+    """Return a schedule that decays along half a cosine from 1 to `least`, and stays there; without restarts [1]_.
+
+    The factor is l + ½ (1 − l) (1 + cos(π min(t / epochs, 1))), where l is `least`.
+
+    Parameters
+    ----------
+    epochs : float
+        The length of the decay in epochs, above 0.
+    least : float
+        The last factor, 0 or above.
+
+    Returns
+    -------
+    schedule : callable
+        ``schedule(xp, t, history) -> factor``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    References
+    ----------
+    .. [1] Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017,
+       https://arxiv.org/abs/1608.03983
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.schedules import cosine
+    >>> cosine(100)(np, np.array([0.0, 50.0, 100.0, 200.0]), None).round(6)
+    array([1. , 0.5, 0. , 0. ])
+    """
     least = number_from_zero("least", least, "float64")
     return partial(_cosine, epochs=_positive("epochs", epochs), least=least)
 
 
 def _inverse_scaling(xp: Namespace, t: Array, history: Any, *, power: float) -> Array:
+    """1 / (1 + t)^power."""
     return (1.0 + t) ** -power
 
 
 def inverse_scaling(*, power: float = 0.5) -> Schedule:
-    """1 / (1 + t)^power."""
+    """Return a schedule that decays as a power of the time: 1 / (1 + t)^power.
+
+    Parameters
+    ----------
+    power : float
+        The exponent, above 0.
+
+    Returns
+    -------
+    schedule : callable
+        ``schedule(xp, t, history) -> factor``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.schedules import inverse_scaling
+    >>> inverse_scaling(power=0.5)(np, np.array([0.0, 3.0, 99.0]), None)
+    array([1. , 0.5, 0.1])
+    """
     return partial(_inverse_scaling, power=_positive("power", power))
 
 
 def _warm_up(xp: Namespace, t: Array, history: Any, *, epochs: float, start: float, after: Schedule) -> Array:
+    """Start + (1 − start) t / epochs for t < epochs, then after(t − epochs)."""
     then = after(xp, xp.maximum(t - epochs, 0.0), history)
     t = xp.reshape(t, t.shape + (1,) * (then.ndim - 1))
     return xp.where(t < epochs, start + (1.0 - start) * t / epochs, then)
 
 
 def warm_up(epochs: float, after: Schedule = constant, *, start: float = 0.1) -> Schedule:
-    """Rise in a straight line from `start` to 1 in so many epochs, then begin another schedule."""
+    """Return a schedule that increases linearly from `start` to 1, then follows another schedule.
+
+    The factor is start + (1 − start) t / epochs for t < epochs, then after(t − epochs).
+
+    Parameters
+    ----------
+    epochs : float
+        The length of the warm-up in epochs, above 0.
+    after : callable
+        The schedule that follows, by default `constant`.
+    start : float
+        The first factor, above 0.
+
+    Returns
+    -------
+    schedule : callable
+        ``schedule(xp, t, history) -> factor``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.schedules import step, warm_up
+    >>> warm_up(4, step(10), start=0.5)(np, np.array([0.0, 2.0, 4.0, 14.0]), None)
+    array([0.5 , 0.75, 1.  , 0.1 ])
+    """
     if not callable(after):
         msg = f"after must be a schedule, got {after!r}"
         raise TypeError(msg)
@@ -92,73 +251,88 @@ def warm_up(epochs: float, after: Schedule = constant, *, start: float = 0.1) ->
 
 
 class _Plateau(NamedTuple):
-    """Where a schedule stands that watches the loss, for each network."""
+    """The state of a schedule that monitors the loss, for each network."""
 
-    best: Array = 1e308  # any loss is below it, and a fraction of it can be taken
+    best: Array = 1e308  # above any loss; infinity minus a fraction of it would be NaN
     bad: Array = 0  # epochs without an improvement
-    rests: Array = 0  # epochs that will not be counted
+    cooldown: Array = 0  # epochs left that are not counted
     factor: Array = 1.0
 
 
 class _ReduceOnPlateau:
-    """What `reduce_on_plateau` returns. Its factor depends on the history alone; it remembers how far it has read."""
+    """The schedule of `reduce_on_plateau`. Its factor depends only on the history; it caches how far it has read it."""
 
     def __init__(self, factor: float, patience: int, threshold: float, cooldown: int, least: float) -> None:
-        self.factor, self.patience, self.threshold, self.cooldown, self.least = (
-            factor,
-            patience,
-            threshold,
-            cooldown,
-            least,
-        )
-        self._seen: Any = None
+        self.factor, self.patience, self.threshold = factor, patience, threshold
+        self.cooldown, self.least = cooldown, least
+        self._read: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_seen": None}
+        return {**self.__dict__, "_read": None}
 
     def __call__(self, xp: Namespace, t: Array, history: Any) -> Array:
-        start = (weakref.ref(history.record), history.monitored)
-        read, epochs, plateau = self._seen or (start, 0, _Plateau())
-        if read != start or epochs > history.epochs:
+        source = (weakref.ref(history.record), history.monitored)
+        read, epochs, plateau = self._read or (source, 0, _Plateau())
+        if read != source or epochs > history.epochs:
             epochs, plateau = 0, _Plateau()
-        for loss in history.since(start[1], epochs):
+        for loss in history.since(source[1], epochs):
             plateau = self._next(xp, plateau, loss)
-        self._seen = (start, history.epochs, plateau)
+        self._read = (source, history.epochs, plateau)
         return xp.broadcast_to(xp.asarray(plateau.factor), (*t.shape, *history.ensemble_shape))
 
     def _next(self, xp: Namespace, plateau: _Plateau, loss: Array) -> _Plateau:
-        best, bad, rests, factor = plateau
+        """Return the state after one more epoch, whose loss has the shape (...)."""
+        best, bad, cooldown, factor = plateau
         better = loss < best - self.threshold * xp.abs(best)
-        counts = xp.isfinite(loss) & ~better & (rests == 0)
-        bad = xp.where(counts, bad + 1, xp.where(better | (rests > 0), 0, bad))
-        falls, lower = bad > self.patience, xp.maximum(factor * self.factor, self.least)
+        counts = xp.isfinite(loss) & ~better & (cooldown == 0)
+        bad = xp.where(counts, bad + 1, xp.where(better | (cooldown > 0), 0, bad))
+        reduces, lower = bad > self.patience, xp.maximum(factor * self.factor, self.least)
         return _Plateau(
             xp.where(better, loss, best),
-            xp.where(falls, 0, bad),
-            xp.where(falls, self.cooldown, xp.maximum(rests - 1, 0)),
-            xp.where(falls & (factor - lower > 1e-8), lower, factor),  # as in PyTorch, a fall too small is none
+            xp.where(reduces, 0, bad),
+            xp.where(reduces, self.cooldown, xp.maximum(cooldown - 1, 0)),
+            xp.where(reduces & (factor - lower > 1e-8), lower, factor),  # as in PyTorch, tiny reductions are ignored
         )
 
 
 def reduce_on_plateau(
     factor: float = 0.1, *, patience: int = 10, threshold: float = 1e-4, cooldown: int = 0, least: float = 0.0
 ) -> Schedule:
-    """Fall by a factor whenever the loss has stopped falling: the validation loss where there is one.
+    """Return a schedule that reduces the learning rate when the monitored loss has stopped improving.
 
-    Looking at it waits for the device after every epoch. Each network of an ensemble is judged alone.
+    It monitors the validation loss if there is one, else the training loss, separately for each network of an ensemble.
+    Reading the loss waits for the device after every epoch.
 
     Parameters
     ----------
     factor : float
-        What to multiply with, below 1.
+        The learning rate is multiplied with it at each reduction; above 0 and below 1.
     patience : int
-        How many epochs without an improvement are forgiven, 0 or more.
+        The number of epochs without an improvement before a reduction, 0 or above.
     threshold : float
-        The fraction of the best loss by which a better one must be below it.
+        A loss is an improvement if it is below (1 − threshold) times the best loss; 0 or above.
     cooldown : int
-        How many epochs after a fall are not counted.
+        The number of epochs after a reduction that do not count, 0 or above.
     least : float
-        What the factor does not fall below.
+        The lower bound of the schedule's factor, 0 or above.
+
+    Returns
+    -------
+    schedule : callable
+        ``schedule(xp, t, history) -> factor``; all factors of an epoch are the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> from xpnet import NeuralNetwork
+    >>> from xpnet.schedules import reduce_on_plateau
+    >>> network = NeuralNetwork([1, 4, 1], seed=0)
+    >>> schedule = reduce_on_plateau(0.5, patience=5)
+    >>> network.train([0.0, 1.0], [0.2, 0.8], learning_rate=0.5, epochs=3, schedule=schedule, verbose=False)
     """
     factor = _positive("factor", factor)
     if factor >= 1.0:

@@ -1,4 +1,4 @@
-"""What a network looks like, layer by layer, as text and as HTML for notebooks."""
+"""Summary of a network, layer by layer, as text and as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ _HEAD = ("layer", "outputs", "activation", "initializer", "dropout", "parameters
 
 
 class Summary:
-    """A table of the layers of a network, and a few lines on the whole of it; ``print(summary)`` shows it.
+    """A table of the layers of a network with further properties; ``print(summary)`` shows it.
 
     Parameters
     ----------
     title : str
-        What it is of.
+        The first line.
     rows : sequence of sequence of str
-        A row for each layer, of the columns layer, outputs, activation, initializer, dropout and parameters.
+        One row per layer, with the columns layer, outputs, activation, initializer, dropout and parameters.
     facts : mapping of str to str
-        What there is to say beside, by name.
+        Further properties, by name.
+
+    Examples
+    --------
+    >>> from xpnet import NeuralNetwork
+    >>> str(NeuralNetwork([3, 10, 2]).summary()).splitlines()[:2]
+    ['NeuralNetwork', 'layer  outputs  activation  initializer  dropout  parameters']
     """
 
     def __init__(self, title: str, rows: Sequence[Sequence[str]], facts: dict[str, str]) -> None:
@@ -71,7 +77,7 @@ def of_network(network: Any) -> Summary:
 
 
 def name_of(part: Any) -> str:
-    """Return the name of a part, or where it is a custom one what its function is called."""
+    """Return the name of a built-in part, or "custom (…)" with the name of the function of a custom one."""
     if isinstance(part, str):
         return part
     function = next((each for each in part if callable(each)), part) if isinstance(part, tuple) else part

@@ -1,1 +1,1 @@
-"""Data on its way in: to the device where a network computes, and into the samples that it learns from."""
+"""Conversion and validation of data: host-device transfers, and the samples that a network trains on."""

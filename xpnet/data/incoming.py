@@ -1,4 +1,4 @@
-"""Data on its way in: what was given, checked, as samples where the network computes."""
+"""Validation of the data that users pass, and its conversion to samples on the network's backend."""
 
 from __future__ import annotations
 
@@ -11,46 +11,49 @@ from xpnet._checks import type_name
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, HoldsText, backend_of
 from xpnet.data.placement import Transfer, bring
-from xpnet.data.samples import BLOCK, LABEL_TYPES, Form, Samples, of_mean_one
+from xpnet.data.samples import BLOCK, LABEL_TYPES, Form, Samples, with_mean_one
 
 host = HOST.xp
 
 
 def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -> Samples:
-    """Return samples as rows, checked and where the network computes.
+    """Validate data and return it as samples on the network's backend.
 
-    Targets of shape (N,) or (N, 1) for several outputs, or of shape (E, N, 1) for each network of an ensemble, are
-    labels.
+    For several outputs, targets of shape (N,) or (N, 1), or (E, N, 1) for the networks of an ensemble, are labels.
 
     Parameters
     ----------
     transfer : Transfer
-        From where the data is to where the network computes.
+        The transfer from the caller's backend to the network's.
     given : mapping of str to array
-        X, y, and the weights of the samples or None, each by the name that errors call it.
+        X, y, and the weights of the samples or None, by the names that errors call them.
     settings : Settings
-        Of the network: its `layer_list` and `ensemble`, and the `bounds` within which targets must lie.
+        The settings of the network: its `layer_list` and `ensemble`, and the `bounds` of the targets.
     """
     layer_list, ensemble, dtype = settings.layer_list, settings.ensemble, transfer.dtype
     (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
     xp, n_0, n_L = transfer.backend.xp, layer_list[0], layer_list[-1]
-    rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "first layer", ensemble)
-    reach = extent(xp, X_name, rows, dtype)
+    rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "input layer", ensemble)
+    X_range = extent(xp, X_name, rows, dtype)
     targets, N, classes = brought(transfer, y_name, y), int(rows.shape[-2]), None
-    came = tuple(targets.shape)
+    y_shape = tuple(targets.shape)
     if n_L > 1 and targets.shape and 0 not in targets.shape:
-        lead = targets.shape[: 2 if _is_one_each(targets.shape, ensemble, n_L, N) else 1]
-        if math.prod(targets.shape) == math.prod(lead):
+        label_shape = targets.shape[: 2 if _has_network_axis(targets.shape, ensemble, n_L, N) else 1]
+        if math.prod(targets.shape) == math.prod(label_shape):
             _check_labels(xp, y_name, targets, n_L, dtype)
-            targets, classes = xp.reshape(targets, (*lead, 1)), n_L
+            targets, classes = xp.reshape(targets, (*label_shape, 1)), n_L
     if classes is None:
-        targets = sample_rows(y_name, targets, n_L, "last layer", ensemble, N)
+        targets = sample_rows(y_name, targets, n_L, "output layer", ensemble, N)
         _check_within(xp, y_name, targets, extent(xp, y_name, targets, dtype), settings.bounds)
     elif not settings.bounds[0] <= 0.0 <= 1.0 <= settings.bounds[1]:
-        msg = f"{y_name} holds labels, but the activation of the last layer does not reach from 0 to 1"
+        lower, upper = settings.bounds
+        msg = (
+            f"the outputs must include 0 and 1 if {y_name} holds labels, got an activation of the output layer from "
+            f"{lower:g} to {upper:g}"
+        )
         raise ValueError(msg)
     if targets.shape[-2] != N:
-        msg = f"{X_name} has {N} samples, but {y_name} has {targets.shape[-2]}"
+        msg = f"{X_name} and {y_name} must have the same number of samples, got {N} and {targets.shape[-2]}"
         raise ValueError(msg)
     weight = None
     if sample_weight is not None:
@@ -59,28 +62,29 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
         if tuple(weight.shape) not in shapes:
             msg = f"{weight_name} must have the shape {' or '.join(map(str, shapes))}, got {tuple(weight.shape)}"
             raise ValueError(msg)
-        if extent(xp, weight_name, weight, dtype)[0] < 0.0:
-            msg = f"{weight_name} must not be negative"
+        minimum, _ = extent(xp, weight_name, weight, dtype)
+        if minimum < 0.0:
+            msg = f"{weight_name} must not be negative, got {minimum:g}"
             raise ValueError(msg)
-        weight = of_mean_one(xp, weight_name, weight[..., None])
-    form = Form(len(came) - _is_one_each(came, ensemble, n_L, N), _type_of_labels(y))
-    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form, reach=reach)
+        weight = with_mean_one(xp, weight_name, weight[..., None])
+    form = Form(len(y_shape) - _has_network_axis(y_shape, ensemble, n_L, N), _label_type(y))
+    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form, X_range=X_range)
 
 
-def _type_of_labels(y: Any) -> str:
-    """Return the type that predicted labels should have, that of y where it is an array."""
+def _label_type(y: Any) -> str:
+    """Return the data type of predicted labels: that of y, or int64 if y has none."""
     name = type_name(getattr(y, "dtype", ""))
     return name if name in LABEL_TYPES else "int64"
 
 
 def brought(transfer: Transfer, name: str, x: Any) -> Array:
-    """Return data where the network computes: in its precision, but for what is there already and takes much memory."""
+    """Return data on the network's backend, in its precision; large arrays that are already there keep their type."""
     backend, dtype = transfer.backend, transfer.dtype
     try:
         array = transfer.to_network(name, x) if backend_of(x) != backend else bring(name, x, backend)
     except TypeError as error:
         if name.startswith("y") and isinstance(error.__cause__, HoldsText):
-            msg = f"{error}: number the labels from 0, as LabelEncoder of scikit-learn does"
+            msg = f"{error}; encode labels as integers from 0, for example with sklearn.preprocessing.LabelEncoder"
             raise TypeError(msg) from None
         raise
     is_large = 8 * math.prod(array.shape) > BLOCK
@@ -88,22 +92,22 @@ def brought(transfer: Transfer, name: str, x: Any) -> Array:
 
 
 def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
-    """Return the least and the greatest entry, which tell whether all of them are finite in a precision.
+    """Return the minimum and maximum of an array; raise a ValueError if an entry is not finite in the precision.
 
-    A mask of the finite ones would take an eighth of the data, and a copy of it in the precision as much again.
+    Both checks use two reductions, which need less memory than a mask of finite entries or a converted copy.
     """
     if xp.isdtype(array.dtype, "bool"):
         return float(xp.all(array)), float(xp.any(array))
-    least, greatest = float(xp.min(array)), float(xp.max(array))
+    minimum, maximum = float(xp.min(array)), float(xp.max(array))
     limit = float(xp.finfo(getattr(xp, dtype)).max)
-    if not -limit <= least <= greatest <= limit:  # where there is a NaN, both are NaN
-        msg = f"{name} must be finite, but holds NaN or infinity (as {dtype}){_first_beyond(array, limit)}"
+    if not -limit <= minimum <= maximum <= limit:  # with a NaN in the array both are NaN
+        msg = f"{name} must be finite, got NaN or infinity (as {dtype}){_first_beyond(array, limit)}"
         raise ValueError(msg)
-    return least, greatest
+    return minimum, maximum
 
 
 def _first_beyond(array: Array, limit: float) -> str:
-    """Say where the first entry is that is NaN or beyond a limit."""
+    """Return the position of the first entry that is NaN or beyond a limit, as text."""
     entries = host.asarray(backend_of(array).to_numpy(array))
     index = [int(axis[0]) for axis in host.nonzero(~(host.abs(entries) <= limit))]
     if len(index) == 2:
@@ -111,8 +115,8 @@ def _first_beyond(array: Array, limit: float) -> str:
     return f", first at {index}"
 
 
-def _is_one_each(shape: tuple[int, ...], ensemble: int | None, units: int, samples: int | None) -> bool:
-    """Say whether a shape is (E, N, ...), one set for each network, and not the document's (N, units, 1)."""
+def _has_network_axis(shape: tuple[int, ...], ensemble: int | None, units: int, samples: int | None) -> bool:
+    """Return whether a shape is (E, N, ...), one set for each network, and not (N, units, 1)."""
     if ensemble is None or len(shape) != 3 or shape[0] != ensemble:
         return False
     return tuple(shape[1:]) != (units, 1) or (samples is not None and samples == shape[1] != shape[0])
@@ -121,92 +125,97 @@ def _is_one_each(shape: tuple[int, ...], ensemble: int | None, units: int, sampl
 def sample_rows(
     name: str, array: Array, units: int, layer: str, ensemble: int | None = None, samples: int | None = None
 ) -> Array:
-    """Return samples as rows, of shape (N, units), or (E, N, units) where each network has its own.
+    """Return samples as rows, of shape (N, units), or (E, N, units) if each network has its own samples.
 
     Parameters
     ----------
     name : str
-        What the caller calls it.
-    array : array of shape (N, units), (N, units, 1), or (N,) where there is one unit
+        The name that errors call the array.
+    array : array of shape (N, units), (N, units, 1), or (N,) for one unit
         The samples.
     units : int
-        The size of the layer that they go to.
+        The size of the layer.
     layer : str
-        What to call that layer.
+        The name of the layer in errors.
     ensemble : int, optional
-        How many networks there are; an array of shape (E, N, units) is then one set for each of them, unless it is also
-        one of (N, units, 1).
+        The number of networks. An array of shape (E, N, units) is then one set for each network, unless its shape is
+        also (N, units, 1).
     samples : int, optional
-        How many samples there should be, which tells such shapes apart.
+        The expected number of samples, which distinguishes these shapes.
     """
-    came = tuple(array.shape)
-    own = _is_one_each(came, ensemble, units, samples)
-    if array.ndim not in (1, 2, 3) or (array.ndim == 3 and came[2] != (units if own else 1)):
+    shape = tuple(array.shape)
+    each = _has_network_axis(shape, ensemble, units, samples)
+    if array.ndim not in (1, 2, 3) or (array.ndim == 3 and shape[2] != (units if each else 1)):
         forms = [
             f"(N, {units})",
             f"(N, {units}, 1)",
             *["(N,)"] * (units == 1),
             *[f"({ensemble}, N, {units})"] * bool(ensemble),
         ]
-        msg = f"{name} must have the shape {', '.join(forms[:-1])} or {forms[-1]}, got {came}"
+        msg = f"{name} must have the shape {', '.join(forms[:-1])} or {forms[-1]}, got {shape}"
         raise ValueError(msg)
-    if 0 in came:
-        msg = f"{name} is empty: its shape is {came}"
+    if 0 in shape:
+        msg = f"{name} must not be empty, got the shape {shape}"
         raise ValueError(msg)
-    features = came[-1] if own else came[1] if array.ndim > 1 else 1
+    features = shape[-1] if each else shape[1] if array.ndim > 1 else 1
     if features != units:
-        fix = f": for a single sample {name}[None, :]" if came == (units,) else ""
-        fix = fix or (f": samples are rows, as in {name}.T" if array.ndim == 2 and came[0] == units else "")
-        msg = f"{name} has the shape {came}, that is {features} a sample, but the {layer} has size {units}{fix}"
+        fix = f"; use {name}[None, :] for a single sample" if shape == (units,) else ""
+        fix = fix or (f"; use {name}.T to make samples rows" if array.ndim == 2 and shape[0] == units else "")
+        values = f"{units} value{'s' if units > 1 else ''} per sample, the size of the {layer}"
+        msg = f"{name} must have {values}, got {features} in the shape {shape}{fix}"
         raise ValueError(msg)
-    return array[:, None] if array.ndim == 1 else array[..., 0] if array.ndim == 3 and not own else array
+    return array[:, None] if array.ndim == 1 else array[..., 0] if array.ndim == 3 and not each else array
 
 
 def _check_labels(xp: Any, name: str, array: Array, classes: int, dtype: str) -> None:
-    """Make sure that an array holds the numbers of classes, counted from 0."""
-    least, greatest = extent(xp, name, array, dtype)
-    if least < 0 or greatest > classes - 1 or not _are_whole(xp, array):
+    """Raise a ValueError unless an array holds labels: integers from 0 to classes − 1."""
+    minimum, maximum = extent(xp, name, array, dtype)
+    if minimum < 0 or maximum > classes - 1 or not _are_integers(xp, array):
+        fractions = "" if _are_integers(xp, array) else " with fractions"
         msg = (
-            f"{name} of shape {tuple(array.shape)} holds labels of {classes} classes, whole numbers from 0 to "
-            f"{classes - 1}, but it reaches from {least:g} to {greatest:g} or holds fractions"
+            f"{name} of shape {tuple(array.shape)} must hold labels, integers from 0 to {classes - 1} for {classes} "
+            f"classes, got values from {minimum:g} to {maximum:g}{fractions}"
         )
         raise ValueError(msg)
 
 
-def _check_within(xp: Any, name: str, array: Array, reach: tuple[float, float], bounds: tuple[float, float]) -> None:
-    """Make sure that targets lie where the last activation can reach, rounding aside."""
-    least, greatest = reach
-    if least >= bounds[0] - 1e-6 and greatest <= bounds[1] + 1e-6:
+def _check_within(
+    xp: Any, name: str, array: Array, value_range: tuple[float, float], bounds: tuple[float, float]
+) -> None:
+    """Raise a ValueError unless targets lie within the bounds of the output activation, up to rounding."""
+    minimum, maximum = value_range
+    if minimum >= bounds[0] - 1e-6 and maximum <= bounds[1] + 1e-6:
         return
-    could_be_labels = array.shape[-1] == 1 and least == 0.0 and 1.0 < greatest < 1000.0 and _are_whole(xp, array)
+    could_be_labels = array.shape[-1] == 1 and minimum == 0.0 and 1.0 < maximum < 1000.0 and _are_integers(xp, array)
     fix = (
-        f"if they are labels, the network needs {int(greatest) + 1} outputs, one for each class, and "
-        "loss='categorical_crossentropy'; if they are numbers, scale them, or end activations with 'identity'"
+        f"for labels, use {int(maximum) + 1} outputs, one per class, and loss='categorical_crossentropy'; for "
+        "regression, scale the targets, or end activations with 'identity'"
         if could_be_labels
-        else "scale the targets (labels count from 0), or end activations with 'identity' where the loss allows it"
+        else "scale the targets (labels count from 0), or end activations with 'identity' if the loss allows it"
     )
     msg = (
-        f"{name} reaches from {least} to {greatest}, but the activation of the last layer only from "
-        f"{bounds[0]:g} to {bounds[1]:g}: {fix}"
+        f"{name} must be from {bounds[0]:g} to {bounds[1]:g}, the range of the output activation, got values from "
+        f"{minimum} to {maximum}; {fix}"
     )
     raise ValueError(msg)
 
 
-def _are_whole(xp: Any, array: Array) -> bool:
+def _are_integers(xp: Any, array: Array) -> bool:
+    """Return whether all entries are integers."""
     return not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.round(array) == array))
 
 
 class TrainingData(NamedTuple):
-    """What a training learns from, and what it is measured on.
+    """The samples of a training.
 
     Attributes
     ----------
     samples : Samples
-        To learn from.
+        The training samples.
     measured : Samples
-        The same without the weights of classes, for the metrics.
+        The training samples without class weights, for the metrics.
     held_out : Samples or None
-        For validation.
+        The validation samples.
     """
 
     samples: Samples
@@ -215,11 +224,11 @@ class TrainingData(NamedTuple):
 
     @property
     def backend(self) -> Backend:
-        """Where all of it is."""
+        """The backend of the samples."""
         return self.samples.backend
 
     def first(self, count: int) -> TrainingData:
-        """Return the first few samples of each."""
+        """Return the first samples of each."""
         held_out = self.held_out and self.held_out.first(count)
         return TrainingData(self.samples.first(count), self.measured.first(count), held_out)
 
@@ -233,18 +242,18 @@ def bring_training_data(
     validation_split: float,
     class_weight: Any,
 ) -> TrainingData:
-    """Return all data of a training where the network computes, from samples and those for validation, or none.
+    """Validate training and validation data and return it as samples on the network's backend.
 
     Parameters
     ----------
     transfer, given, settings
         As for `bring_samples`.
     validation_data : mapping
-        Like `given`, or empty.
+        As `given`, or empty.
     validation_split : float
-        The fraction of the samples to hold out for validation.
+        The fraction of the samples that is held out for validation.
     class_weight : mapping of label to weight, "balanced" or None
-        How much the samples of a class count in training.
+        The weights of the classes in training.
     """
     with transfer.backend.on_device():
         measured = bring_samples(transfer, given, settings)
@@ -259,31 +268,36 @@ def bring_training_data(
 
 
 def _warn_of_scales(samples: Samples) -> None:
-    """Warn where the inputs are of so different sizes that the largest alone would be heard."""
+    """Warn if the scales of the input columns differ so much that the largest dominate."""
     xp, X = samples.backend.xp, samples.X
-    if X.shape[-1] == 1 or max(map(abs, samples.reach)) <= 100.0:  # known already, where columns take time
+    if (
+        X.shape[-1] == 1 or max(map(abs, samples.X_range)) <= 100.0
+    ):  # a fast test, which avoids the reductions per column
         return
     axes = tuple(range(X.ndim - 1))
     columns = (xp.astype(f(X, axis=axes), getattr(xp, samples.dtype)) for f in (xp.max, xp.min))
-    sizes = host.abs(host.stack([samples.backend.to_numpy(column) for column in columns])).max(axis=0)
-    sizes = host.where(sizes > 0.0, sizes, host.nan)  # a column of zeros harms nobody
-    largest, smallest = float(host.nanmax(sizes)), float(host.nanmin(sizes))
+    scales = host.abs(host.stack([samples.backend.to_numpy(column) for column in columns])).max(axis=0)
+    scales = host.where(scales > 0.0, scales, host.nan)  # columns of zeros are ignored
+    largest, smallest = float(host.nanmax(scales)), float(host.nanmin(scales))
     if largest > 100.0 and largest > 1000.0 * smallest:
-        least, most = int(host.nanargmin(sizes)), int(host.nanargmax(sizes))
-        of = f"{smallest:.3g} (column {least}) to {largest:.3g} (column {most})"
+        scale_range = (
+            f"{smallest:.3g} (column {int(host.nanargmin(scales))}) to "
+            f"{largest:.3g} (column {int(host.nanargmax(scales))})"
+        )
         msg = (
-            f"the inputs in X are of very different sizes, from {of}, and the large ones drown the others: scale the "
-            "columns first, for example with StandardScaler of scikit-learn"
+            f"the columns of X have very different scales, from {scale_range}; the largest dominate training: scale "
+            "the columns first, for example with sklearn.preprocessing.StandardScaler"
         )
         warnings.warn(msg, stacklevel=6)
 
 
 def named_validation_data(validation_data: Any) -> dict[str, Any]:
-    """Return what was given as (X, y) or (X, y, sample_weight) by the names to call it, or nothing."""
+    """Return validation data (X, y) or (X, y, sample_weight) by the names that errors call it; empty for None."""
     if validation_data is None:
         return {}
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-        msg = "validation_data must be a tuple (X, y) or (X, y, sample_weight)"
+        given = type(validation_data).__name__
+        msg = f"validation_data must be a tuple (X, y) or (X, y, sample_weight), got a {given}"
         raise TypeError(msg)
     names = (f"{name} of validation_data" for name in ("X", "y", "sample_weight"))
     return dict(zip(names, [*validation_data, None], strict=False))

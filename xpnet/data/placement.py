@@ -1,4 +1,4 @@
-"""Data on its way: from where people have it to where a network computes, and back."""
+"""Transfers of data to the library and device where a network computes, and of results back."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from xpnet.backends import Backend, backend_of
 
 
 def place_of(**data: Any) -> Backend | None:
-    """Return the one backend where the arrays among these arguments live, or None where none of them is an array.
+    """Return the common backend of the arrays among these arguments, or None if there are no arrays.
 
     Raises
     ------
     ValueError
-        If they live in two places.
+        If the arrays are of different libraries or on different devices.
     TypeError
-        If one is an array of a library that has no backend.
+        If an array is of a library that has no backend.
     """
-    places = {}
+    backends: dict[str, Backend] = {}
     for name, x in data.items():
         try:
             backend = backend_of(x)
@@ -28,51 +28,52 @@ def place_of(**data: Any) -> Backend | None:
             raise TypeError(msg) from None
         axes = getattr(x, "ndim", 0)
         if isinstance(axes, int) and axes > 0:
-            places[name] = backend
-    for name, place in places.items():
-        first = next(iter(places))
-        if place != places[first]:
+            backends[name] = backend
+    for name, backend in backends.items():
+        first_name, first = next(iter(backends.items()))
+        if backend != first:
             msg = (
-                f"{first} is an array of {places[first].name} on {places[first].device}, but {name} one of "
-                f"{place.name} on {place.device}: bring one to the other"
+                f"{first_name} and {name} must be arrays of one library on one device, got {first.name} on "
+                f"{first.device} and {backend.name} on {backend.device}; convert one of them"
             )
             raise ValueError(msg)
-    return next(iter(places.values()), None)
+    return next(iter(backends.values()), None)
 
 
 def bring(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Array:
-    """Return real data, which the caller calls `name`, as an array of a backend, and of a precision if one is given."""
+    """Return real data as an array of a backend, of type `dtype` if given; errors call the data `name`."""
     source = backend_of(x)
     try:
         array = source.asarray(x)
-    except Exception as error:  # whatever NumPy, or what it asks for an array, complains of
-        msg = f"{name} cannot be made an array: {error}"
+    except Exception as error:  # NumPy and the __array__ method of the data may raise anything
+        msg = f"{name} cannot be converted to an array: {error}"
         raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
     real_array(source.xp, name, array, x)
     try:
         return backend.asarray(array if source.name == backend.name else source.to_numpy(array), dtype)
     except (TypeError, ValueError) as error:
-        msg = f"{name} cannot be brought to {backend.device} of {backend.name} as {dtype or 'it is'}: {error}"
+        of = f" of {dtype}" if dtype else ""
+        msg = f"{name} cannot be converted to an array{of} of {backend.name} on {backend.device}: {error}"
         raise ValueError(msg) from error
 
 
 def copied(name: str, x: Any, backend: Backend, dtype: str) -> Array:
-    """Return what `bring` does, as an array of its own that shares nothing with the data."""
+    """Return a copy of data as an array of a backend, see `bring`."""
     with backend.on_device():
         return backend.xp.asarray(bring(name, x, backend, dtype), copy=True)
 
 
 class Transfer(NamedTuple):
-    """Between the backend where the data lives and the one that computes, in its precision."""
+    """A transfer between the caller's backend and the network's backend, which computes in the precision `dtype`."""
 
     caller: Backend
     backend: Backend
     dtype: str
 
     def to_network(self, name: str, x: Any) -> Array:
-        """Return data of the caller's, who calls it `name`, as an array of the network's."""
+        """Return the caller's data as an array of the network's backend; errors call it `name`."""
         return bring(name, x, self.backend, self.dtype)
 
     def to_caller(self, array: Array) -> Array:
-        """Return a result in the library and on the device of the caller's data."""
+        """Return a result as an array of the caller's backend."""
         return array if self.caller == self.backend else bring("the result", array, self.caller)

@@ -1,4 +1,4 @@
-"""Samples: what to train on, and what to measure it on, as rows, each with its weight."""
+"""Samples for training and evaluation, as rows with weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xpnet.backends import HOST, Backend, Stream, random_stream
 host = HOST.xp
 
 LABEL_TYPES = ["bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float32", "float64"]
-"""What labels may be of."""
+"""The data types that predicted labels can have."""
 
 BLOCK = 2**24
-"""How many bytes are made of samples at a time, where something has to be made of them."""
+"""The size in bytes of the chunks in which samples are converted."""
 
 
 class Form(NamedTuple):
-    """The form of targets, which predictions have too: of one network how many axes, and the type of labels."""
+    """The form of targets, which predictions take too: the number of axes for one network, and the type of labels."""
 
     axes: int
     dtype: str
@@ -30,30 +30,30 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples as rows, in the types in which they came, and how much each of them counts.
+    """Samples as rows, in the data types in which they were passed, with weights.
 
-    Whatever takes memory beside them is made for a few of them at a time: see `columns`.
+    They are converted to the precision of the network in chunks, to save memory: see `columns`.
 
     Attributes
     ----------
     backend : Backend
-        Where they are.
+        The backend of the arrays.
     dtype : str
         The precision to compute in.
     X : array of shape (..., rows, n_0)
-        The inputs. A leading axis is of networks; without it they share the samples.
-    Y : array of shape (..., rows, n_L), or (..., rows, 1) of labels, or None
+        The inputs. A leading axis is that of the networks of an ensemble; without it they share the samples.
+    Y : array of shape (..., rows, n_L), or (..., rows, 1) for labels, or None
         The targets.
     weight : array of shape (..., N, 1) or None
-        How much each sample counts, 1 on average.
+        The weights of the samples, with mean 1.
     classes : int or None
-        How many classes there are, where the targets are labels.
+        The number of classes if the targets are labels.
     chosen : host array of int of shape (N,) or None
-        Which of the rows are meant; None for all of them.
+        The rows that belong to the samples; None for all rows.
     form : Form or None
-        The form in which the targets came.
-    reach : (float, float)
-        The least and the greatest entry of X.
+        The form in which the targets were passed.
+    X_range : (float, float)
+        The minimum and maximum of X.
     """
 
     backend: Backend
@@ -64,45 +64,45 @@ class Samples:
     classes: int | None = None
     chosen: Any = None
     form: Form | None = None
-    reach: tuple[float, float] = (-math.inf, math.inf)
+    X_range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def size(self) -> int:
-        """N, how many samples."""
+        """N, the number of samples."""
         return int(self.X.shape[-2] if self.chosen is None else self.chosen.shape[0])
 
     @property
     def outputs(self) -> int:
-        """n_L, how many targets a sample has."""
+        """n_L, the number of targets per sample."""
         return int(self.classes or self.Y.shape[-1])
 
     @property
     def are_ready(self) -> bool:
-        """Whether columns of a slice of them are views."""
+        """Whether `columns` of a slice returns views."""
         dtype = getattr(self.backend.xp, self.dtype)
-        precise = all(array.dtype == dtype for array in (self.X, self.Y))
-        return precise and self.chosen is None and self.classes is None
+        converted = all(array.dtype == dtype for array in (self.X, self.Y))
+        return converted and self.chosen is None and self.classes is None
 
     def columns(self, which: Any = slice(None), networks: tuple[Any, ...] = (...,)) -> tuple[Array, Array, Array]:
-        """Return X, Y and the weights of some samples with a sample a column, in the precision to compute in.
+        """Return X, Y and the weights of some samples as columns, in the precision to compute in.
 
         Parameters
         ----------
         which : slice, or host array of int of shape (m,) or (networks, m)
-            Which samples; an array of two axes has some for each network.
+            The samples; an array with two axes selects samples for each network.
         networks : tuple
-            The index of the networks that are meant, where each has samples of its own.
+            The index of the selected networks, if each network has its own samples.
 
         Returns
         -------
         X, Y, weight : arrays of shape (..., n_0, m), (..., n_L, m) and (..., 1, m), or None
-            Labels have become columns of a 1 and zeros.
+            Labels are one-hot encoded.
         """
         X = self._columns(self.X, self._rows(which), networks)
         return X, self.targets(which, networks), self._columns(self.weight, which, networks)
 
     def targets(self, which: Any, networks: tuple[Any, ...] = (...,)) -> Array:
-        """Return the targets of some samples, as `columns` does."""
+        """Return the targets of some samples as columns, see `columns`."""
         Y: Any = self._columns(self.Y, self._rows(which), networks)
         xp = self.backend.xp
         if self.classes is None:
@@ -110,9 +110,11 @@ class Samples:
         return xp.astype(self.backend.asarray([[c] for c in range(self.classes)], self.dtype) == Y, Y.dtype)
 
     def _rows(self, which: Any) -> Any:
+        """Return the rows of some samples."""
         return which if self.chosen is None else self.chosen[which]
 
     def _columns(self, array: Array | None, rows: Any, networks: tuple[Any, ...]) -> Array | None:
+        """Return rows of an array as columns of shape (..., n, m), in the precision to compute in."""
         if array is None:
             return None
         backend, xp = self.backend, self.backend.xp
@@ -121,57 +123,58 @@ class Samples:
         dtype = getattr(xp, self.dtype)
         return taken.mT if taken.dtype == dtype else xp.astype(taken.mT, dtype)
 
-    def slices(self, at_once: int | None = None) -> list[slice]:
-        """Return the samples as slices of so many, by default as many as take 16 MiB."""
+    def slices(self, chunk_size: int | None = None) -> list[slice]:
+        """Return slices of `chunk_size` samples each, by default of as many as take 16 MiB."""
         N = self.size
-        if at_once is None:
+        if chunk_size is None:
             networks = max(math.prod(array.shape[:-2]) for array in (self.X, self.Y, self.weight) if array is not None)
-            at_once = max(BLOCK // (8 * networks * (self.X.shape[-1] + self.outputs)), 1)
-        return [slice(start, min(start + at_once, N)) for start in range(0, N, at_once)]
+            chunk_size = max(BLOCK // (8 * networks * (self.X.shape[-1] + self.outputs)), 1)
+        return [slice(start, min(start + chunk_size, N)) for start in range(0, N, chunk_size)]
 
     def split(self, fraction: float) -> tuple[Samples, Samples]:
-        """Return two parts, of which the second holds a fraction of the samples, and of those of each class.
+        """Return the training samples and the validation samples, a fraction of the samples, stratified by class.
 
-        Which ones depends on the number of samples and on their classes alone.
+        The split depends only on the number of samples and on their classes.
         """
         N = self.size
-        validating = round(N * fraction) or 1
-        if validating >= N:
-            msg = f"validation_split of {fraction:g} leaves nothing to learn from {N} samples"
+        held_out_size = round(N * fraction) or 1
+        if held_out_size >= N:
+            msg = f"validation_split must leave samples for training, got {fraction:g} of {N} samples"
             raise ValueError(msg)
         order = random_stream(0, Stream.VALIDATION).permutation(N)
         labels = self._labels()
-        kept = host.zeros(N, dtype=host.bool)
-        kept[order[:validating] if labels is None else _of_each_class(order, labels, validating)] = True
-        learned, held_out = (host.nonzero(of)[0] for of in (~kept, kept))
-        return self._part(learned, "to learn from"), self._part(held_out, "for validation")
+        is_held_out = host.zeros(N, dtype=host.bool)
+        is_held_out[order[:held_out_size] if labels is None else _of_each_class(order, labels, held_out_size)] = True
+        training, held_out = (host.nonzero(mask)[0] for mask in (~is_held_out, is_held_out))
+        return self._part(training, "training"), self._part(held_out, "validation")
 
     def _part(self, chosen: Any, purpose: str) -> Samples:
+        """Return the samples of some rows, with their weights scaled to the mean 1."""
         part = replace(self, chosen=chosen, weight=None)
         if self.weight is None:
             return part
-        of = f"the sample_weight of the {part.size} samples {purpose}, which validation_split has chosen among all,"
+        name = f"sample_weight of the {part.size} {purpose} samples of validation_split"
         weight = self.backend.take_rows(self.weight, chosen)
-        return replace(part, weight=of_mean_one(self.backend.xp, of, weight))
+        return replace(part, weight=with_mean_one(self.backend.xp, name, weight))
 
     def first(self, count: int) -> Samples:
-        """Return the first few samples, without their weights."""
+        """Return the first samples, without their weights."""
         count = min(count, self.size)
         chosen = HOST.asarray(range(count)) if self.chosen is None else self.chosen[:count]
         return replace(self, chosen=chosen, weight=None)
 
     def _membership(self, which: slice) -> Array | None:
-        """Return columns of a 1 and zeros, which say of what class each sample is, or None if they do not."""
+        """Return one-hot classes of samples, of shape (..., classes, m), or None if the targets are not classes."""
         xp, targets = self.backend.xp, self.targets(which)
-        yes = targets == 1.0
-        members = xp.concat([~yes, yes], axis=-2) if targets.shape[-2] == 1 else yes
+        positive = targets == 1.0
+        members = xp.concat([~positive, positive], axis=-2) if targets.shape[-2] == 1 else positive
         members = xp.astype(members, targets.dtype)
-        # A 1 for the class, and 0 for all others, or −1 where outputs reach down to it.
-        two = self.classes is not None or any(bool(xp.all(yes | (targets == other))) for other in (0.0, -1.0))
-        return members if two and bool(xp.all(xp.sum(members, axis=-2) == 1.0)) else None
+        # 1 for the class, and 0, or −1 for outputs such as those of tanh, for the other classes.
+        binary = self.classes is not None or any(bool(xp.all(positive | (targets == other))) for other in (0.0, -1.0))
+        return members if binary and bool(xp.all(xp.sum(members, axis=-2) == 1.0)) else None
 
     def _labels(self) -> Any:
-        """Return the class of each sample, a host array of shape (N,), or None if they are not of one class each."""
+        """Return the class of each sample, a host array of shape (N,), or None if targets are not one class each."""
         if self.Y.ndim > 2:
             return None
         labels = []
@@ -184,7 +187,7 @@ class Samples:
         return host.concat(labels)
 
     def weighted_by_class(self, class_weight: Any) -> Samples:
-        """Return the same samples, weighted by their classes too: a mapping of labels to weights, or "balanced"."""
+        """Return the samples with weights also by class: a mapping of labels to weights, or "balanced"."""
         backend, xp = self.backend, self.backend.xp
         balanced = isinstance(class_weight, str) and class_weight == "balanced"
         given = None if balanced else _class_weights(class_weight, max(self.outputs, 2), self.dtype)
@@ -192,7 +195,7 @@ class Samples:
         for which in self.slices():
             members = self._membership(which)
             if members is None:
-                msg = "class_weight needs targets that name one class each: labels, or rows of a 1 and zeros"
+                msg = "class_weight needs targets with one class per sample: labels or one-hot rows"
                 raise ValueError(msg)
             counted = members if self.weight is None else members * self.weight[..., which, :].mT
             count = count + xp.sum(counted, axis=-1, keepdims=True)
@@ -204,14 +207,14 @@ class Samples:
         parts = [xp.sum(self._membership(which) * each, axis=-2, keepdims=True) for which in self.slices()]
         weight = xp.concat(parts, axis=-1).mT
         weight = weight if self.weight is None else self.weight * weight
-        of = f"class_weight{'' if self.weight is None else ' with sample_weight'}, for the classes that there are,"
-        return replace(self, weight=of_mean_one(xp, of, weight))
+        name = f"class_weight{'' if self.weight is None else ' times sample_weight'} of the classes in y"
+        return replace(self, weight=with_mean_one(xp, name, weight))
 
 
 def _of_each_class(order: Any, labels: Any, count: int) -> Any:
-    """Return the first samples of each class in an order, as many as is its part of a number, and so many in all.
+    """Return `count` samples, from each class in proportion to its size, the first ones in an order.
 
-    What is left over by rounding goes to the classes with the largest remainders.
+    The numbers are rounded by the largest remainder method.
     """
     ordered = labels[order]
     classes, sizes = host.unique_counts(ordered)
@@ -222,26 +225,26 @@ def _of_each_class(order: Any, labels: Any, count: int) -> Any:
     return host.concat(chosen)
 
 
-def of_mean_one(xp: Any, of: str, weight: Array) -> Array:
-    """Return weights divided by their mean; errors call them `of`."""
+def with_mean_one(xp: Any, name: str, weight: Array) -> Array:
+    """Return weights divided by their mean over the samples; errors call them `name`."""
     mean = xp.mean(weight, axis=-2, keepdims=True)
     if not bool(xp.all(xp.isfinite(mean))):
-        msg = f"{of} is too great to be added up"
+        msg = f"{name} must have a finite sum, got an overflow"
         raise ValueError(msg)
     if not bool(xp.all(mean > 0.0)):
-        msg = f"{of} is zero throughout{', for one of the networks' if mean.ndim > 2 else ''}"
+        msg = f"{name} must not be all zeros{' for any network' if mean.ndim > 2 else ''}"
         raise ValueError(msg)
     return weight / mean
 
 
 def _class_weights(value: Any, classes: int, dtype: str) -> list[float]:
-    """Return the weights of the classes, 1 for those that are not named."""
-    value = value.to_dict() if hasattr(value, "to_dict") else value  # as a series of pandas has
+    """Return the weights of all classes; the default is 1."""
+    value = value.to_dict() if hasattr(value, "to_dict") else value  # such as a pandas Series
     if not isinstance(value, Mapping):
         msg = f"class_weight must be 'balanced' or a mapping of labels to weights, got {repr(value)}"
         raise TypeError(msg)
     for label in value:
         if not is_number(label) or label not in range(classes):
-            msg = f"class_weight names the class {repr(label)}, but the labels are 0 to {classes - 1}"
+            msg = f"class_weight must have labels from 0 to {classes - 1} as keys, got {repr(label)}"
             raise ValueError(msg)
     return [number_from_zero(f"class_weight[{c}]", value.get(c, 1.0), dtype) for c in range(classes)]
