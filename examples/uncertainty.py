@@ -99,7 +99,7 @@ def draw(
     title = "The networks disagree where there is no data\n(the bands do not include the noise of the data)"
     axes.set(title=title, xlabel="X", ylabel="y", xlim=x_grid[[0, -1]])
     axes.grid(visible=True, alpha=0.4)
-    figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     save({"uncertainty": figure}, options)
 
 

@@ -394,6 +394,22 @@ def test_the_networks_differ_most_where_data_are_missing(backend, dtype, capsys,
     assert imread(tmp_path / "uncertainty.png").std() > 0.1
 
 
+def test_the_legend_of_the_uncertainty_fits_into_the_picture(tmp_path, monkeypatch):
+    def check(figures, options):
+        (figure,) = figures.values()
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        assert figure.bbox.containsx(legend.get_window_extent().x0)
+        assert figure.bbox.containsx(legend.get_window_extent().x1)
+        plt.close(figure)
+        checked.append(len(legend.get_texts()))
+
+    checked = []
+    monkeypatch.setattr(uncertainty, "save", check)
+    assert uncertainty.main([*UNCERTAINTY, "--epochs", "1", "--output", str(tmp_path)]) == 0
+    assert checked == [6]
+
+
 def test_there_is_no_data_in_the_gap():
     x, y = uncertainty.noisy_points(5000, np.random.default_rng(0))
     low, high = uncertainty.GAP

@@ -69,7 +69,8 @@ def draw_fit(axes: Any, X: Any, y: Any, y_pred: Any, *, title: str = "Actual and
     ['Actual', 'Predicted']
     >>> plt.close(figure)
     """
-    axes.plot(X, y, color="tab:blue", linewidth=3, alpha=0.5, label="Actual")
+    # Wide, so that it remains visible below predictions that are equal to it.
+    axes.plot(X, y, color="tab:blue", linewidth=5, alpha=0.5, label="Actual")
     # Solid, because dashes would appear to move along the line in an animation.
     axes.plot(X, y_pred, color="tab:red", label="Predicted")
     axes.set(title=title, xlabel="X", ylabel="y")
