@@ -2,7 +2,7 @@
 
 The boundary between the classes and the loss are drawn; a quarter of the points is held out.
 
-python examples/spirals.py --epochs 300 --device cpu
+    python examples/spirals.py --epochs 300 --device cpu
 """
 
 from __future__ import annotations
