@@ -1,6 +1,6 @@
-"""All that is run on xpnet: ``nox`` runs what this machine can run, ``nox -s "tests(cupy)"`` runs one session.
+"""All checks of xpnet: ``nox`` runs those that work on this machine, ``nox -s "tests(cupy)"`` runs one session.
 
-Each session has its own environment, and installs xpnet into it as users do.
+Each session has a separate environment in which xpnet is installed as users install it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ nox.needs_version = ">=2025.2.9"
 
 BACKENDS = ["numpy", "array_api_strict", "cupy"]
 HAS_GPU = bool(ctypes.util.find_library("cuda") or shutil.which("nvidia-smi"))
-# CuPy has no wheels for macOS. Without a GPU its names, signatures and error messages are tested all the same.
+# CuPy has no wheels for macOS. Without a GPU its names, signatures and error messages are still tested.
 CUPY = [] if sys.platform == "darwin" else ["cupy-cuda12x>=14.1.1"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -54,7 +54,7 @@ nox.options.sessions = [
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look for mistakes and untidy code."""
+    """Run the linter and check the formatting."""
     session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -62,7 +62,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typecheck(session: nox.Session) -> None:
-    """Check the types of the installed package: the checkout keeps xpnet.backends elsewhere than type checkers look."""
+    """Check the types of the installed package: in the checkout, type checkers do not find xpnet.backends."""
     session.install(*group("types"), ".")
     session.chdir(session.create_tmp())
     session.run("mypy", "--config-file", f"{session.invoked_from}/pyproject.toml", "-p", "xpnet")

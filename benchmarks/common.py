@@ -1,4 +1,7 @@
-"""What the benchmarks share: the document's data, its algorithm, and a fair way to time two things side by side."""
+"""Code that the benchmarks share: the data and the algorithm of the document, and timing in alternation.
+
+The document is the notebook *Neural Network From Scratch*, called "the document" here (see README).
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,30 @@ import numpy as np
 
 import xpnet
 
-# The document's class, written anew for the tests, is also what xpnet is timed against.
+# The tests have an implementation of the document's algorithm; xpnet's speed is compared with it.
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from document import Document
 
-__all__ = ["Document", "about", "arguments_of", "deliver", "in_processes", "interleaved", "median_ratio", "sine"]
+__all__ = [
+    "Document",
+    "environment",
+    "in_processes",
+    "interleaved",
+    "median_ratio",
+    "parse_arguments",
+    "sine",
+    "write_report",
+]
 
 
 def sine(samples: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """Return the document's data, one sample a row: X standardised, y between 0 and 1."""
+    """Return the document's data, of shape (samples, 1): X standardized, y between 0 and 1."""
     X = np.linspace(-2 * np.pi, 2 * np.pi, samples)[:, None]
     return (X - X.mean()) / X.std(), 0.5 * (np.sin(X) + 1)
 
 
-def about(backend: Any) -> dict[str, str]:
-    """Return what a figure is worth nothing without: the date, the machine, the versions."""
+def environment(backend: Any) -> dict[str, str]:
+    """Return the date, the machine and the versions that a result depends on."""
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": f"{_processor()}, {backend.describe()}",
@@ -44,8 +56,8 @@ def about(backend: Any) -> dict[str, str]:
     }
 
 
-def deliver(report: dict[str, Any], output: Path | None) -> None:
-    """Print a report as JSON, and write it to a file where one is asked for."""
+def write_report(report: dict[str, Any], output: Path | None) -> None:
+    """Print a report as JSON, and write it to the output file if there is one."""
     text = json.dumps(report, indent=2, ensure_ascii=False)
     print(text)
     if output:
@@ -53,6 +65,7 @@ def deliver(report: dict[str, Any], output: Path | None) -> None:
 
 
 def _processor() -> str:
+    """Return the name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -60,36 +73,36 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def arguments_of(doc: str, processes: int, **options: Any) -> argparse.Namespace:
-    """Read the command line of a benchmark: what all have, and the options of its own with their defaults."""
+def parse_arguments(doc: str, processes: int, **options: Any) -> argparse.Namespace:
+    """Parse the command line of a benchmark: the common options, and more options with their defaults."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     for name, default in {"device": "cpu", "processes": processes, "rounds": 5, **options}.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="file to also write the report to")
     return parser.parse_args()
 
 
-def in_processes(processes: int, measure: Callable[..., dict[str, list[float]]], *given: Any) -> dict[str, list[float]]:
-    """Measure in several processes one after the other, and join the times of each contestant."""
+def in_processes(processes: int, measure: Callable[..., dict[str, list[float]]], *args: Any) -> dict[str, list[float]]:
+    """Call `measure(*args)` in several processes, one after the other; return all times of each variant."""
     joined: dict[str, list[float]] = {}
     for _ in range(processes):
         with get_context("spawn").Pool(1) as pool:
-            for name, times in pool.apply(measure, given).items():
+            for name, times in pool.apply(measure, args).items():
                 joined.setdefault(name, []).extend(times)
     return joined
 
 
-def interleaved(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time functions in turn, round by round, so that a machine whose speed drifts is as slow for one as for the other.
+def interleaved(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Time functions in alternation, round by round, so that a drift in the machine's speed affects all of them alike.
 
     Returns
     -------
-    seconds : dict of lists
-        For every contestant the seconds of each round; a first round, not counted, warms up.
+    seconds : dict of str to list of float, of length rounds
+        The time of every variant in each round. A warm-up round comes first and is not counted.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for i in range(rounds + 1):
-        for name, run in contestants.items():
+        for name, run in variants.items():
             start = time.perf_counter()
             run()
             if i:
@@ -97,6 +110,6 @@ def interleaved(contestants: dict[str, Callable[[], object]], rounds: int) -> di
     return seconds
 
 
-def median_ratio(of: list[float], to: list[float]) -> float:
-    """Return the median over the rounds of the ratio of two contestants' times."""
-    return statistics.median(a / b for a, b in zip(of, to, strict=True))
+def median_ratio(numerators: list[float], denominators: list[float]) -> float:
+    """Return the median over the rounds of the ratio of two variants' times."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Everything there is to see on a machine with a GPU, from a checkout and without a network:
+# Runs the tests, examples and benchmarks on a machine with a GPU, from a checkout, without internet access:
 #
 #     bash benchmarks/on_gpu.sh RESULTS [WHEELS]
 #
-# The Python in use needs CuPy, NumPy, pytest, hypothesis, matplotlib, tqdm and setuptools 77 or later; a folder of wheels
-# brings what is missing (such as array-api-compat, array-api-strict). Tests that need more (scikit-learn, SciPy, ONNX,
-# safetensors) are left out where it is missing, which is said. Installs the checkout, lists the devices, runs the tests on
-# CuPy, the examples with --device cuda, and the benchmarks, and leaves in the folder RESULTS what they printed and drew.
-# DEVICE=cpu in the environment tries the script itself where there is no GPU.
+# python3 needs CuPy, NumPy, pytest, hypothesis, matplotlib, tqdm and setuptools 77 or later. WHEELS is a folder with the
+# wheels of missing packages (such as array-api-compat, array-api-strict). Tests whose libraries are missing (scikit-learn,
+# SciPy, ONNX, safetensors) are skipped and listed. The script installs the checkout, lists the devices, runs the tests on
+# CuPy, the examples with --device cuda, and the benchmarks. Their output and pictures are stored in the folder RESULTS.
+# With DEVICE=cpu in the environment the script runs without a GPU, to test the script itself.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-results=${1:?a folder for the results}
+results=${1:?must be a folder for the results}
 device=${DEVICE:-cuda}
 backend=$([ "$device" = cpu ] && echo numpy || echo cupy)
 mkdir -p "$results"
 failed=0
 
-run() { # run NAME COMMAND...: its output goes to the terminal and to RESULTS/NAME.txt
+run() { # run NAME COMMAND...: shows the output and writes it to RESULTS/NAME.txt
     local name=$1
     shift
     echo "== $name: $*"
@@ -29,15 +29,15 @@ install() { python3 -m pip install --no-index --no-deps --no-build-isolation --q
 [ -z "${2:-}" ] || install --upgrade "$2"/*.whl
 install .
 
-left_out=()
-for test in tests/test_*.py; do # each names at its head what it needs
-    python3 -m pytest -q --backend "$backend" --collect-only "$test" >/dev/null 2>&1 || left_out+=("--ignore=$test")
+skipped=()
+for test in tests/test_*.py; do # a test file imports the libraries that it needs at its top
+    python3 -m pytest -q --backend "$backend" --collect-only "$test" >/dev/null 2>&1 || skipped+=("--ignore=$test")
 done
-python3 -c "import sklearn" 2>/dev/null || left_out+=(-k "not digits")
-echo "== left out, for their libraries are missing: ${left_out[*]:-none}" | tee "$results/left_out.txt"
+python3 -c "import sklearn" 2>/dev/null || skipped+=(-k "not digits")
+echo "== skipped, because their libraries are missing: ${skipped[*]:-none}" | tee "$results/skipped.txt"
 
 run devices python3 -m xpnet
-run tests python3 -m pytest -q --backend "$backend" -p no:cacheprovider "${left_out[@]}"
+run tests python3 -m pytest -q --backend "$backend" -p no:cacheprovider "${skipped[@]}"
 run sine python3 examples/sine.py --device "$device" --epochs 100 --verbose_epoch 20 --output "$results"
 run sine_in_batches python3 examples/sine.py --device "$device" --batch-size 50 --learning-rate 0.5 --no-plots
 run spirals python3 examples/spirals.py --device "$device" --output "$results"

@@ -1,4 +1,4 @@
-"""The examples run from the command line, on every device that can be had, and draw what they learned."""
+"""The examples run from the command line on every available device, and draw what they learned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURES = ["sine_data.png", "sine_epochs.png", "sine_fit.png", "sine_loss.png"]
 
 
 def test_the_documents_command_line_runs(tmp_path):
-    """As a process of its own, in a pipe, where no progress bar is drawn."""
+    """In a separate process whose output is a pipe, so that no progress bar is drawn."""
     command = ["--layers", "1", "10", "10", "1", "--learning_rate", "0.01", "--epochs", "20", "--verbose_epoch", "10"]
     result = subprocess.run(
         [sys.executable, "-W", "error", SCRIPT, *command, "--output", tmp_path],
@@ -53,7 +53,7 @@ def test_the_pictures_are_drawn(tmp_path, capsys):
 
 
 def frames_of(file):
-    """The pixels of every frame of a GIF, and for how many milliseconds it stands."""
+    """The pixels of every frame of a GIF, and how many milliseconds each is shown."""
     with Image.open(file) as gif:
         frames = [
             (np.asarray(frame.convert("RGB"), dtype=int), frame.info["duration"])
@@ -63,12 +63,12 @@ def frames_of(file):
     return np.stack(pixels), list(durations)
 
 
-def test_the_fit_over_the_epochs_is_drawn_as_a_gif(tmp_path, capsys):
+def test_the_predictions_over_the_epochs_are_drawn_as_a_gif(tmp_path, capsys):
     assert sine.main([*SHORT, "--learning-rate", "1", "--output", str(tmp_path), "--animate"]) == 0
     assert f"Picture : {tmp_path / 'sine.gif'}\n" in capsys.readouterr().out
     frames, durations = frames_of(tmp_path / "sine.gif")
     assert durations == [100] * 12 + [2000]
-    # The fit moves and the loss goes on from frame to frame; the numbers and names along the axes stay where they are.
+    # The predictions and the loss change from frame to frame; the labels of the axes do not.
     (_, height, width, _) = frames.shape
     changes = np.abs(np.diff(frames, axis=0)).max(axis=-1) > 50
     fit, loss = np.split(changes[:, height // 10 :], [6 * width // 10], axis=2)
@@ -78,7 +78,28 @@ def test_the_fit_over_the_epochs_is_drawn_as_a_gif(tmp_path, capsys):
     assert not changes[:, :, : width // 17].any()
 
 
-def test_a_gif_changes_neither_what_is_learned_nor_the_other_pictures(tmp_path, capsys):
+def test_the_pictures_and_the_gif_agree_in_lines_and_labels(tmp_path, monkeypatch):
+    drawn = {"fit": [], "loss": []}
+
+    def recorder(function, kind):
+        def draw(axes, *args, **options):
+            drawn[kind].append(axes)
+            function(axes, *args, **options)
+
+        return draw
+
+    monkeypatch.setattr(sine, "draw_fit", recorder(sine.draw_fit, "fit"))
+    monkeypatch.setattr(sine, "draw_epoch_loss", recorder(sine.draw_epoch_loss, "loss"))
+    assert sine.main([*SHORT, "--batch-size", "all", "--output", str(tmp_path), "--animate"]) == 0
+    # The predictions: twice in sine_epochs (after 10 and 12 epochs), in sine_fit, and in the GIF.
+    assert (len(drawn["fit"]), len(drawn["loss"])) == (4, 3)
+    assert {axes.get_ylabel() for axes in drawn["loss"]} == {"Loss (half the mean squared error)"}
+    for axes in drawn["fit"]:
+        for lines in (axes.lines, axes.get_legend().get_lines()):
+            assert [(line.get_label(), line.get_linestyle()) for line in lines] == [("Actual", "-"), ("Predicted", "-")]
+
+
+def test_a_gif_changes_neither_the_training_nor_the_other_pictures(tmp_path, capsys):
     printed = []
     for name, options in (("without", []), ("with", ["--animate"])):
         sine.main([*SHORT, "--batch-size", "8", "--output", str(tmp_path / name), *options])
@@ -89,12 +110,12 @@ def test_a_gif_changes_neither_what_is_learned_nor_the_other_pictures(tmp_path, 
         assert (tmp_path / "with" / picture).read_bytes() == (tmp_path / "without" / picture).read_bytes()
 
 
-def test_the_frames_lie_evenly_in_the_logarithm_from_0_to_the_last_epoch():
+def test_the_frames_are_evenly_spaced_in_the_logarithm_from_0_to_the_last_epoch():
     assert sine.frames(5) == {0, 1, 2, 3, 4, 5}
     frames = np.array(sorted(sine.frames(1000)))
     assert frames.size == 60
     assert frames[[0, -1]].tolist() == [0, 1000]
-    assert np.all(np.diff(frames, n=2) >= -1)  # for they are rounded
+    assert np.all(np.diff(frames, n=2) >= -1)  # because they are rounded
     steps = np.diff(np.log(frames + 50))
     np.testing.assert_allclose(steps, steps.mean(), atol=1 / 50)
 
@@ -114,12 +135,12 @@ def test_options_take_underscores_and_dashes(spelled, capsys, tmp_path, monkeypa
     assert sine.main([*SHORT[:4], *spelled]) == 0
     printed = capsys.readouterr().out
     assert re.findall(r"Epoch (\d+) Loss", printed) == ["0", "7", "11"]
-    assert "The whole set at once : 12 epochs" in printed
+    assert "Full batch : 12 epochs" in printed
     assert "In batches" not in printed
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_runs_on_the_device_asked_for(backend, dtype, capsys, tmp_path):
+def test_it_runs_on_the_given_device(backend, dtype, capsys, tmp_path):
     assert sine.main([*SHORT, *on_device(backend, dtype), "--no-plots", "--batch-size", "8"]) == 0
     assert f"Device : {backend.device} ({backend.name}" in capsys.readouterr().out
 
@@ -132,10 +153,10 @@ def test_the_same_seed_repeats_the_run(capsys):
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_the_help_text_says_that_the_seed_was_chosen(capsys):
+def test_the_help_text_says_how_the_default_seed_compares(capsys):
     with pytest.raises(SystemExit):
         sine.main(["--help"])
-    assert "a quarter end below a loss of 0.0004" in " ".join(capsys.readouterr().out.split())
+    assert "a quarter of 200 tested seeds reach a loss below 0.0004" in " ".join(capsys.readouterr().out.split())
 
 
 def test_batches_reach_the_loss_of_the_run_sample_by_sample(capsys):
@@ -146,7 +167,9 @@ def test_batches_reach_the_loss_of_the_run_sample_by_sample(capsys):
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--layers", "1", "0", "1"], r"layer_list\[1\] must be a positive integer, got 0"),
-    (["--layers", "2", "1"], "X must have 2 values per sample, the size of the input layer"),
+    (["--layers", "1", "10"], "last number of --layers must be 1 because the sine has one target, got 1 10"),
+    (["--layers", "2", "1"], "first number of --layers must be 1 because the sine has one input, got 2 1"),
+    (["--layers", "1"], "layer"),
     (["--learning-rate", "-1"], "learning_rate must be a positive number, finite"),
     (["--epochs", "0"], "epochs must be a positive integer"),
     (["--epochs", "-60", "--animate"], "epochs must be a positive integer"),
@@ -172,7 +195,7 @@ def test_divergence_is_one_sentence_and_exit_code_1(capsys):
     assert "the loss became NaN or infinite in epoch" in capsys.readouterr().err
 
 
-def test_ctrl_c_draws_what_was_learned(capsys, tmp_path, monkeypatch):
+def test_ctrl_c_draws_the_pictures_of_the_epochs_so_far(capsys, tmp_path, monkeypatch):
     train = sine.NeuralNetwork.train
 
     def interrupted(self, *args, callbacks, **options):
@@ -193,7 +216,7 @@ def test_ctrl_c_draws_what_was_learned(capsys, tmp_path, monkeypatch):
 
 
 class Terminal(io.StringIO):
-    """What stands on a terminal in the end is what was written, but for what a carriage return has taken back."""
+    """A terminal whose final lines are the text that was written, where a carriage return overwrites a line."""
 
     def isatty(self):
         return True
@@ -238,13 +261,13 @@ def test_ctrl_c_in_the_comparison_leaves_the_pictures_of_the_run(capsys, tmp_pat
     assert sorted(file.name for file in tmp_path.iterdir()) == PICTURES
 
 
-def test_a_comparison_that_gives_up_says_so(capsys):
+def test_a_comparison_that_does_not_reach_the_loss_says_so(capsys):
     _, X, y = sine.sine(20)
     sine.compare(X, y, loss=0.0, options=sine.parser().parse_args(["--epochs", "2"]))
-    assert re.fullmatch(r"In batches of 20 : 20 epochs in .* \(not as well yet\)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"In batches of 20 : 20 epochs in .* \(did not reach 0\)\n", capsys.readouterr().out)
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_training(capsys, tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error_before_training(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as ended:
         sine.main([*SHORT, "--output", str(tmp_path / "file" / "folder")])
@@ -262,7 +285,7 @@ def test_the_optimizer_can_be_chosen(optimizer, capsys):
 
 
 @pytest.mark.parametrize("example", [sine, spirals, digits])
-def test_every_example_says_when_a_device_cannot_be_had(example, capsys):
+def test_every_example_rejects_an_unknown_device(example, capsys):
     with pytest.raises(SystemExit) as ended:
         example.main(["--device", "gpu", "--no-plots"])
     assert ended.value.code == 2
@@ -271,21 +294,21 @@ def test_every_example_says_when_a_device_cannot_be_had(example, capsys):
 
 def on_device(backend, dtype):
     if backend.name == "array_api_strict":
-        pytest.skip("the command line names devices, and this library's are made up")
+        pytest.skip("the devices of array_api_strict cannot be named on the command line")
     return ["--device", backend.device, "--dtype", dtype]
 
 
-def test_the_spirals_are_told_apart(backend, dtype, capsys, tmp_path):
+def test_the_spirals_are_classified(backend, dtype, capsys, tmp_path):
     assert spirals.main([*on_device(backend, dtype), "--epochs", "150", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    (accuracy,) = re.findall(r"accuracy ([\d.]+) on 100 points held out", printed)
+    (accuracy,) = re.findall(r"accuracy ([\d.]+) on 100 held-out points", printed)
     assert float(accuracy) >= 0.97
     assert imread(tmp_path / "spirals.png").std() > 0.1
 
 
-def test_the_digits_are_read(backend, dtype, capsys, tmp_path):
+def test_the_digits_are_classified(backend, dtype, capsys, tmp_path):
     assert digits.main([*on_device(backend, dtype), "--output", str(tmp_path)]) == 0
-    (accuracy,) = re.findall(r"accuracy ([\d.]+) on 359 digits held out", capsys.readouterr().out)
+    (accuracy,) = re.findall(r"accuracy ([\d.]+) on 359 held-out digits", capsys.readouterr().out)
     assert float(accuracy) >= 0.97
     assert imread(tmp_path / "digits.png").std() > 0.1
 
@@ -296,12 +319,12 @@ ENSEMBLES = [(sweep, SWEEP, "sweep.png"), (uncertainty, UNCERTAINTY, "uncertaint
 
 
 def best_network(printed):
-    """The seed, the learning rate and the loss of the network that a sweep found to be the best."""
+    """The seed, the learning rate and the loss of the best network of a sweep."""
     ((seed, rate, loss),) = re.findall(r"^Best network : seed (\d+), learning rate (\S+), loss (\S+)$", printed, re.M)
     return int(seed), float(rate), float(loss)
 
 
-def test_learning_rates_are_swept(backend, dtype, capsys, tmp_path):
+def test_a_sweep_finds_the_best_learning_rate(backend, dtype, capsys, tmp_path):
     assert sweep.main([*on_device(backend, dtype), *SWEEP, "--seed", "5", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^One training : 12 networks × 20 epochs in [\d.]+ s$", printed, re.MULTILINE)
@@ -310,18 +333,18 @@ def test_learning_rates_are_swept(backend, dtype, capsys, tmp_path):
     assert rate == "0.1"
     seed, _, loss = best_network(printed)
     assert 5 <= seed <= 8
-    assert 0.0 < loss <= float(median) < 0.0625  # what answering the mean costs
+    assert 0.0 < loss <= float(median) < 0.0625  # the loss of predicting the mean
     assert imread(tmp_path / "sweep.png").std() > 0.1
 
 
-def test_the_best_network_of_a_sweep_learns_the_same_alone(capsys):
+def test_the_best_network_of_a_sweep_learns_the_same_when_trained_individually(capsys):
     sweep.main([*SWEEP, "--no-plots"])
     seed, rate, loss = best_network(capsys.readouterr().out)
     sweep.main([*SWEEP, "--no-plots", "--rates", "1", "--seeds", "1", "--seed", str(seed), "--lowest", str(rate)])
     assert best_network(capsys.readouterr().out) == (seed, rate, pytest.approx(loss, rel=0.01))
 
 
-def test_a_sweep_marks_what_diverged_and_what_is_best():
+def test_a_sweep_marks_the_networks_that_diverged_and_the_best_one():
     options = argparse.Namespace(lowest=0.1, highest=10.0, rates=3, seeds=2, seed=7)
     losses = np.array([[0.05, 0.04], [0.001, np.inf], [np.inf, np.inf]])
     figure, axes = plt.subplots()
@@ -330,11 +353,11 @@ def test_a_sweep_marks_what_diverged_and_what_is_best():
     assert np.ma.getmaskarray(cells.get_array()).tolist() == [[False, False, True], [False, True, True]]
     np.testing.assert_allclose(crosses.get_offsets(), [[1, 8], [10, 7], [10, 8]])
     np.testing.assert_allclose(star.get_offsets(), [[1, 7]])
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["3 diverged", "the best network"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["3 diverged", "Best network"]
     plt.close(figure)
 
 
-def test_a_learning_rate_that_diverges_leaves_the_picture_of_the_curves():
+def test_the_curve_of_a_learning_rate_that_diverges_leaves_the_axes():
     options = argparse.Namespace(lowest=0.1, highest=10.0, rates=3, seeds=2, seed=7)
     medians = np.array([[0.1, 0.1, 1e300], [0.05, 0.01, np.inf]])
     figure, axes = plt.subplots()
@@ -342,11 +365,11 @@ def test_a_learning_rate_that_diverges_leaves_the_picture_of_the_curves():
     *_, diverged, best = axes.lines
     assert min(diverged.get_ydata()) > axes.get_ylim()[1]
     assert best.get_ydata().tolist() == [0.1, 0.01]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["learning rate 1: best median"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Best: learning rate 1"]
     plt.close(figure)
 
 
-def test_a_sweep_in_which_nothing_learns_is_one_sentence_and_exit_code_1(capsys):
+def test_a_sweep_in_which_every_network_diverges_is_one_sentence_and_exit_code_1(capsys):
     with pytest.raises(SystemExit) as ended:
         sweep.main([*SWEEP, "--no-plots", "--lowest", "1e100", "--highest", "1e200"])
     assert ended.value.code == 1
@@ -359,16 +382,32 @@ def test_the_smallest_sweeps_are_drawn(size, tmp_path):
     assert imread(tmp_path / "sweep.png").std() > 0.1
 
 
-def test_the_networks_differ_most_where_data_is_missing(backend, dtype, capsys, tmp_path):
+def test_the_networks_differ_most_where_data_are_missing(backend, dtype, capsys, tmp_path):
     assert uncertainty.main([*on_device(backend, dtype), *UNCERTAINTY, "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^One training : 8 networks × 60 epochs in [\d.]+ s$", printed, re.MULTILINE)
-    places, spreads = zip(*re.findall(r"^(.*) : spread (\S+)$", printed, re.MULTILINE), strict=True)
-    assert places == ("Where the data is", "In the gap", "Outside the data")
+    regions, spreads = zip(*re.findall(r"^(.*) : spread (\S+)$", printed, re.MULTILINE), strict=True)
+    assert regions == ("Where there is data", "In the gap", "Outside the data")
     data, gap, outside = map(float, spreads)
     assert gap > 2 * data
     assert outside > data
     assert imread(tmp_path / "uncertainty.png").std() > 0.1
+
+
+def test_the_legend_of_the_uncertainty_fits_into_the_picture(tmp_path, monkeypatch):
+    def check(figures, options):
+        (figure,) = figures.values()
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        assert figure.bbox.containsx(legend.get_window_extent().x0)
+        assert figure.bbox.containsx(legend.get_window_extent().x1)
+        plt.close(figure)
+        checked.append(len(legend.get_texts()))
+
+    checked = []
+    monkeypatch.setattr(uncertainty, "save", check)
+    assert uncertainty.main([*UNCERTAINTY, "--epochs", "1", "--output", str(tmp_path)]) == 0
+    assert checked == [6]
 
 
 def test_there_is_no_data_in_the_gap():
@@ -378,10 +417,10 @@ def test_there_is_no_data_in_the_gap():
     for start, stop in ((-np.pi, low), (high, np.pi)):
         share = np.mean((x >= start) & (x <= stop))
         assert share == pytest.approx((stop - start) / (2 * np.pi - (high - low)), abs=0.03)
-    assert np.std(y - uncertainty.truth(x)) == pytest.approx(uncertainty.NOISE, rel=0.05)
+    assert np.std(y - uncertainty.true_function(x)) == pytest.approx(uncertainty.NOISE, rel=0.05)
 
 
-def test_a_bootstrap_sample_has_as_many_samples_as_there_are():
+def test_a_bootstrap_sample_has_as_many_samples_as_the_data():
     counts = uncertainty.bootstrap(50, 200, np.random.default_rng(0))
     assert counts.shape == (50, 200)
     assert np.all(counts.sum(axis=1) == 200)
@@ -389,7 +428,7 @@ def test_a_bootstrap_sample_has_as_many_samples_as_there_are():
 
 
 @pytest.mark.parametrize(("example", "short", "picture"), ENSEMBLES)
-def test_an_ensemble_repeats_its_run_and_draws_where_it_may(example, short, picture, capsys, tmp_path):
+def test_an_ensemble_is_reproducible_with_and_without_pictures(example, short, picture, capsys, tmp_path):
     printed = []
     for options in (["--output", str(tmp_path)], ["--output", str(tmp_path / "none"), "--no_plots"]):
         assert example.main([*short, *options]) == 0
