@@ -211,8 +211,8 @@ def test_arrays_of_a_foreign_library_are_refused():
 
 
 @pytest.mark.parametrize(("arguments", "error", "says"), [
-    ({"layer_list": [3]}, ValueError, r"layer_list needs at least two sizes.*, got \[3\]"),
-    ({"layer_list": []}, ValueError, "layer_list needs at least two sizes"),
+    ({"layer_list": [3]}, ValueError, r"layer_list must have at least two sizes.*, got \[3\]"),
+    ({"layer_list": []}, ValueError, "layer_list must have at least two sizes"),
     ({"layer_list": [2, 0, 1]}, ValueError, r"layer_list\[1\] must be a positive integer, got 0"),
     ({"layer_list": [2, -4, 1]}, ValueError, r"layer_list\[1\] must be a positive integer, got -4"),
     ({"layer_list": [2, 2.5, 1]}, TypeError, r"layer_list\[1\] must be a positive integer, got 2.5"),
@@ -225,8 +225,8 @@ def test_arrays_of_a_foreign_library_are_refused():
      r"W of initializer\[0\] must have the shape \(4, 2\), got \(2, 4\)"),
     ({"initializer": lambda rng, n_out, n_in: (np.ones((n_out, n_in)), np.full((n_out, 1), np.nan))}, ValueError,
      r"b of initializer\[0\] must be finite"),
-    ({"activations": ["relu"]}, ValueError, "activations must be 2, one for each of the layers"),
-    ({"activations": "relu"}, TypeError, "activations must be a list, one for each of the 2 layers"),
+    ({"activations": ["relu"]}, ValueError, "activations must be a list of 2, one for each of the layers"),
+    ({"activations": "relu"}, TypeError, "activations must be a list with one for each of the 2 layers"),
     ({"activations": ["relu", "soft"]}, ValueError, r"activations\[1\]: there is no 'soft'; known are 'identity'"),
     ({"activations": ["relu", max]}, TypeError, r"activations\[1\] must be one of .*, or a custom Activation, got"),
     ({"loss": "mse"}, ValueError, r"loss: there is no 'mse' \(did you mean 'half_squared_error'\?\); known"),
@@ -250,8 +250,8 @@ def test_a_network_refuses_to_be_built(arguments, error, says):
 
 @pytest.mark.parametrize(("arguments", "error", "says"), [
     ({"loss": "binary_crossentropy", "activations": ["relu", "identity"]}, ValueError,
-     "the loss is defined for outputs from 0 to 1, but the last activation reaches from -inf to inf"),
-    ({"loss": "poisson", "activations": ["relu", "tanh"]}, ValueError, "from 0 to inf, but .* from -1 to 1"),
+     "outputs must be between 0 and 1, where the loss is defined, got an output activation .* from -inf to inf"),
+    ({"loss": "poisson", "activations": ["relu", "tanh"]}, ValueError, "between 0 and inf, .* from -1 to 1"),
     ({"weight_decay": "much"}, TypeError, "weight_decay must be 0 or a positive number, got 'much'"),
     ({"l2": np.array([0.1, 0.2])}, TypeError, "l2 must be 0 or a positive number"),
     ({"l1": False}, TypeError, "l1 must be 0 or a positive number, got False"),

@@ -302,8 +302,8 @@ def test_what_is_nan_is_no_improvement():
     backend = get_backend("cpu")
     best = EarlyStopping.start(State(np.zeros((2, 3)), ()), (2,))
     for epoch, loss in enumerate(([1.0, np.nan], [np.nan, np.nan], [0.5, 2.0], [np.inf, 1.0])):
-        best = best.look(backend, epoch, np.array(loss), State(np.full((2, 3), epoch), ()), patience=2, tol=0.0)
-    assert best.goes_on
+        best = best.after_epoch(backend, epoch, np.array(loss), State(np.full((2, 3), epoch), ()), patience=2, tol=0.0)
+    assert best.continues
     assert best.loss.tolist() == [0.5, np.inf]  # the second had used up its patience
     assert best.epoch.tolist() == [2, -1]
     assert best.state.theta.tolist() == [[2.0] * 3, [0.0] * 3]

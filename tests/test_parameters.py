@@ -74,7 +74,7 @@ def test_changing_a_parameter_in_place_changes_the_vector(parameters, assert_clo
 
 
 def test_an_unknown_name_lists_the_known_ones(parameters):
-    with pytest.raises(KeyError, match="no parameter 'W3'; there are W1, b1, W2, b2"):
+    with pytest.raises(KeyError, match="the name of a parameter must be one of W1, b1, W2, b2, got 'W3'"):
         parameters["W3"]
 
 

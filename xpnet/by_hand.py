@@ -12,7 +12,7 @@ from xpnet._checks import finite_array, positive_number, same_shape
 from xpnet._types import Array
 from xpnet.activations import relu, sigmoid
 from xpnet.backends import HOST, Backend
-from xpnet.core.contracts import updated
+from xpnet.core.contracts import apply_update
 from xpnet.core.parameters import flatten
 from xpnet.core.propagation import Cache, backward, forward
 from xpnet.data.placement import Transfer, bring, place_of
@@ -25,9 +25,9 @@ class StepByStep(Predictor):
 
     def __init__(self, snapshot: Snapshot, *, follows_data: bool) -> None:
         super().__init__(snapshot, follows_data=follows_data)
-        self._forget_cache()
+        self._clear_cache()
 
-    def _forget_cache(self) -> None:
+    def _clear_cache(self) -> None:
         self._cache: tuple[Backend, Cache] = (self.backend, [])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class StepByStep(Predictor):
         learning_rate : float
             The length of the step, above zero.
         """
-        self._refuse_if_fixed("update_parameters")
+        self._refuse_while_training("update_parameters")
         learning_rate = positive_number("learning_rate", learning_rate, self.dtype)
         if not isinstance(grads, Mapping):
             msg = f"grads must be a mapping such as backward_pass returns, got {type(grads).__name__}"
@@ -138,14 +138,14 @@ class StepByStep(Predictor):
         transfer = self._transfer(**{name: grads[name] for name in names})
         backend, xp = transfer.backend, transfer.backend.xp
         with self._lock, backend.on_device():
-            self._refuse_if_fixed("update_parameters")
+            self._refuse_while_training("update_parameters")
             arrays = [transfer.to_network(name, grads[name]) for name in names]
             for name, array in zip(names, arrays, strict=True):
                 same_shape(name, array, self.parameters[name[1:]].shape)
                 finite_array(xp, name, array)
             snapshot = self._at(backend)
             state = snapshot.state.copy(xp)  # for the update may change it in place
-            state = updated(xp, self._members.optimizer(backend), state, flatten(xp, arrays), learning_rate)
+            state = apply_update(xp, self._members.optimizer(backend), state, flatten(xp, arrays), learning_rate)
             finite_array(xp, "what optimizer.update makes of theta", state.theta)
             for array in state.optimizer_state:
                 finite_array(xp, "what optimizer.update makes of its state", array)

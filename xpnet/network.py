@@ -264,7 +264,7 @@ class NeuralNetwork(StepByStep):
         KeyboardInterrupt
             On Ctrl-C; the network is then as it was after the last complete epoch.
         """
-        self._refuse_if_fixed("train")
+        self._refuse_while_training("train")
         options = TrainingOptions(
             X=X,
             y=y,
@@ -333,7 +333,7 @@ class NeuralNetwork(StepByStep):
         TypeError, ValueError, FloatingPointError, KeyboardInterrupt
             As `train`.
         """
-        self._refuse_if_fixed("train_lbfgs")
+        self._refuse_while_training("train_lbfgs")
         options = TrainingOptions(
             X=X,
             y=y,
@@ -358,16 +358,16 @@ class NeuralNetwork(StepByStep):
         if run is None:
             msg = "stop_training is for callbacks: the network does not train"
             raise RuntimeError(msg)
-        run.stops = True
+        run.stop_requested = True
 
-    def _is_fixed(self) -> bool:
+    def _is_training(self) -> bool:
         run = self._run
-        if run is not None and run.was_left():
+        if run is not None and run.is_abandoned():
             run.end()  # several Ctrl-C in a row have left it without an end
         return self._run is not None
 
-    def _refuse_if_fixed(self, what: str) -> None:
-        if self._is_fixed():
+    def _refuse_while_training(self, what: str) -> None:
+        if self._is_training():
             here = "a callback may look, copy or raise, but not change it"
             run = self._run
             reason = f": {here}" if run is None or run.thread == threading.get_ident() else " in another thread"
@@ -385,7 +385,7 @@ class NeuralNetwork(StepByStep):
         """What was measured in every epoch since the weights were drawn; reading it waits for the device."""
         history = self._snapshot.history
         # In a training, epochs may be there of which nobody has seen yet that they are not finite.
-        return history.settled() if self._is_fixed() else history
+        return history.settled() if self._is_training() else history
 
     @property
     def epochs_trained(self) -> int:
@@ -419,7 +419,7 @@ class NeuralNetwork(StepByStep):
         """Draw parameters for these layer sizes, with the next numbers of the network's seed."""
         layout = Layout(layer_sizes(layer_list))
         with self._lock:
-            self._refuse_if_fixed("initialize_weights_deep")
+            self._refuse_while_training("initialize_weights_deep")
             snapshot = self._snapshot
             theta = self._members.draw(snapshot.draws, snapshot.backend, layout)
             self._snapshot = snapshot.replaced(draws=snapshot.draws + 1)
@@ -428,10 +428,10 @@ class NeuralNetwork(StepByStep):
     def clear_weights(self) -> None:
         """Draw new parameters, with the next numbers of the network's seed, and forget all training."""
         with self._lock:
-            self._refuse_if_fixed("clear_weights")
+            self._refuse_while_training("clear_weights")
             snapshot = self._snapshot
             new = Progress.start(snapshot.settings, snapshot.backend, snapshot.draws)
-            self._forget_cache()
+            self._clear_cache()
             self._snapshot = new
 
     @property
@@ -447,7 +447,7 @@ class NeuralNetwork(StepByStep):
             msg = f"parameters must be a mapping of {', '.join(names)}, got {came}"
             raise ValueError(msg)
         with self._lock:
-            self._refuse_if_fixed("assigning parameters")
+            self._refuse_while_training("assigning parameters")
             theta, snapshot = self.parameters.replaced(values), self._snapshot
             optimizer_state = new_optimizer_state(snapshot.settings, snapshot.backend, theta)
             self._snapshot = snapshot.with_parameters(theta, optimizer_state)
@@ -459,7 +459,7 @@ class NeuralNetwork(StepByStep):
         `patience`, which may go on, the last epoch is kept, for it is what that goes on from.)
         """
         with self._lock:
-            self._refuse_if_fixed("clear_history")
+            self._refuse_while_training("clear_history")
             snapshot = self._snapshot
             self._snapshot = snapshot.replaced(
                 history=snapshot.history.cleared(last=snapshot.early_stopping is not None)
@@ -497,9 +497,9 @@ class NeuralNetwork(StepByStep):
             If a callback calls it while the network trains.
         """
         with self._lock:
-            self._refuse_if_fixed("load_state_dict")
+            self._refuse_while_training("load_state_dict")
             loaded = Progress.of(self._snapshot.settings, self._snapshot.backend, state)
-            self._forget_cache()
+            self._clear_cache()
             self._snapshot = loaded
 
     # ---- The networks of an ensemble

@@ -139,7 +139,7 @@ class Predictor:
     def theta(self) -> Array:
         """All parameters in one vector of shape (P,), or (E, P); to read only while the network trains."""
         snapshot = self._snapshot
-        return snapshot.backend.read_only(snapshot.theta) if self._is_fixed() else snapshot.theta
+        return snapshot.backend.read_only(snapshot.theta) if self._is_training() else snapshot.theta
 
     @property
     def parameters(self) -> Parameters:
@@ -149,14 +149,14 @@ class Predictor:
     def _assign(self, values: dict[str, Any]) -> None:
         """Replace some of the parameters."""
         with self._lock:
-            self._refuse_if_fixed("assigning a parameter")
+            self._refuse_while_training("assigning a parameter")
             self._snapshot = self._snapshot.with_parameters(self.parameters.replaced(values))
 
-    def _is_fixed(self) -> bool:
+    def _is_training(self) -> bool:
         """Say whether nobody may change the network now, nor move it."""
         return False
 
-    def _refuse_if_fixed(self, what: str) -> None:
+    def _refuse_while_training(self, what: str) -> None:
         """Raise an error if nobody may change the network now."""
 
     # ---- Where the data is, and where the network is
@@ -170,7 +170,7 @@ class Predictor:
     def _transfer(self, **data: Any) -> Transfer:
         """Plan the way of these arguments to the network, which goes to them if it follows the data."""
         place = place_of(**data)
-        goes = place if self._follows_data and not self._is_fixed() else None
+        goes = place if self._follows_data and not self._is_training() else None
         return Transfer(place or HOST, goes or self.backend, self.dtype)
 
     def _at(self, backend: Backend) -> Any:
@@ -180,7 +180,7 @@ class Predictor:
             return snapshot
         with self._lock:
             snapshot = self._snapshot.moved(backend)
-            if not self._is_fixed():
+            if not self._is_training():
                 self._snapshot = snapshot
             return snapshot
 

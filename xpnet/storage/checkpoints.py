@@ -29,7 +29,7 @@ from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import Optimizer
-from xpnet.storage.files import file_path, write_whole
+from xpnet.storage.files import file_path, write_atomically
 from xpnet.training.progress import Progress
 
 FORMAT = 4
@@ -68,10 +68,13 @@ def save_checkpoint(network: NeuralNetwork, path: str | os.PathLike[str]) -> Non
     tensors = _flat(
         {
             **state,
-            "each": {name: _words(values) if name == "seed" else HOST.asarray(values) for name, values in each.items()},
+            "each": {
+                name: _seeds_to_words(values) if name == "seed" else HOST.asarray(values)
+                for name, values in each.items()
+            },
         }
     )
-    write_whole(path, save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)}))
+    write_atomically(path, save(tensors, metadata={"xpnet": text, "sha256": _digest(tensors, text)}))
 
 
 def load_checkpoint(
@@ -163,7 +166,7 @@ def _parsed(path: Path, text: str, tensors: dict[str, Any]) -> dict[str, Any]:
         for name in _PER_MEMBER:
             values = tensors.pop(f"each.{name}", None)
             if values is not None:
-                settings[name] = _integers(values) if name == "seed" else values.tolist()
+                settings[name] = _words_to_seeds(values) if name == "seed" else values.tolist()
     if not isinstance(settings, dict) or settings.keys() != names or not {*_TEXT, "recorded"} <= built.keys():
         msg = f"{path} holds no network: its text lacks something"
         raise ValueError(msg)
@@ -192,14 +195,14 @@ def _progress_of(
     return Progress.of(Settings.of(**settings), backend, {**state, "seed": settings["seed"]})
 
 
-def _words(seeds: Sequence[int]) -> Any:
+def _seeds_to_words(seeds: Sequence[int]) -> Any:
     """Return seeds of any length as rows of their 32 bits at a time, the lowest first."""
     longest = max(max(seeds).bit_length(), 1)
     return HOST.asarray([[seed >> bit & 0xFFFFFFFF for bit in range(0, longest, 32)] for seed in seeds], "uint32")
 
 
-def _integers(words: Any) -> Any:
-    """Return the seeds of which `_words` made rows; what is none of its rows as it is."""
+def _words_to_seeds(words: Any) -> Any:
+    """Return the seeds of which `_seeds_to_words` made rows; what is none of its rows as it is."""
     if words.ndim != 2 or words.dtype != "uint32":
         return words
     return [sum(word << 32 * i for i, word in enumerate(row)) for row in words.tolist()]

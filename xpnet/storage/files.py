@@ -36,7 +36,7 @@ def file_path(path: Any) -> Path:
     return Path(named)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file; one that is there already stays until the new one is complete.
 
     Where the path is a symbolic link, the file that it leads to is replaced. What a writer who was killed has left

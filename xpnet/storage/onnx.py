@@ -25,7 +25,7 @@ from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backends import HOST
 from xpnet.core.propagation import forward
 from xpnet.predictor import Predictor
-from xpnet.storage.files import file_path, write_whole
+from xpnet.storage.files import file_path, write_atomically
 
 
 def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
@@ -77,7 +77,7 @@ def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequen
         ndonnx,
         X,
         list(zip(map(_Weights, products), biases, strict=True)),
-        [_watched(activation, l) for l, activation in enumerate(activations, start=1)],
+        [_checked_for_export(activation, l) for l, activation in enumerate(activations, start=1)],
     )
     model = ndonnx.build({"X": X}, {"y": A.mT})
     model.producer_name, model.producer_version, model.graph.name = "xpnet", version("xpnet"), "network"
@@ -86,7 +86,7 @@ def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequen
     for dim, size in zip(dims, (*WL.shape[:-2], 0, WL.shape[-2]), strict=True):
         dim.dim_value = size
     dims[-2].dim_param = "N"
-    write_whole(path, model.SerializeToString())
+    write_atomically(path, model.SerializeToString())
 
 
 def _libraries() -> tuple[Namespace, Any]:
@@ -116,11 +116,11 @@ class _Weights:
         return self.product(A)
 
 
-def _watched(activation: Activation, l: int) -> Activation:
+def _checked_for_export(activation: Activation, l: int) -> Activation:
     """Return the activation of layer l as one that says so where it cannot be exported."""
     name = name_of(activation, ACTIVATIONS) or getattr(activation.forward, "__name__", repr(activation.forward))
 
-    def watched_forward(ndonnx: Namespace, Z: Array) -> Array:
+    def checked_forward(ndonnx: Namespace, Z: Array) -> Array:
         try:
             A = activation.forward(ndonnx, Z)
         except Exception as error:  # whatever a custom function and ndonnx make of each other
@@ -142,4 +142,4 @@ def _watched(activation: Activation, l: int) -> Activation:
             raise ValueError(msg)
         return A
 
-    return activation._replace(forward=watched_forward)
+    return activation._replace(forward=checked_forward)

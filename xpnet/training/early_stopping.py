@@ -13,7 +13,7 @@ from xpnet.backends import HOST, Backend
 from xpnet.data.placement import bring, copied
 
 host = HOST.xp
-_KEPT = {"loss": "float64", "epoch": "int64", "waited": "int64", "waits": "bool"}
+_SAVED = {"loss": "float64", "epoch": "int64", "waited": "int64", "waits": "bool"}
 
 
 class Best(NamedTuple):
@@ -90,7 +90,7 @@ class EarlyStopping:
         zeros, ones = host.zeros(ensemble_shape, dtype=host.int64), host.ones(ensemble_shape, dtype=host.bool)
         return cls(state, best.loss, best.epoch, zeros, ones)
 
-    def look(
+    def after_epoch(
         self, backend: Backend, epoch: int, loss: Array, state: State, *, patience: int, tol: float
     ) -> EarlyStopping:
         """Return it after one more epoch, given the losses on the host and the states.
@@ -110,7 +110,7 @@ class EarlyStopping:
         )
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether any network may still improve."""
         return bool(host.any(self.waits))
 
@@ -130,18 +130,18 @@ class EarlyStopping:
     def state_dict(self, backend: Backend) -> dict[str, Any]:
         """Return all of it, on the host."""
         theta, optimizer_state = self.state.map(lambda array: host.asarray(backend.to_numpy(array), copy=True))
-        kept = {name: host.asarray(getattr(self, name), copy=True) for name in _KEPT}
+        kept = {name: host.asarray(getattr(self, name), copy=True) for name in _SAVED}
         return {**kept, "theta": theta, "optimizer_state": list(optimizer_state)}
 
     @classmethod
     def of(cls, values: Any, state: State, ensemble_shape: tuple[int, ...]) -> EarlyStopping:
         """Return what another's `state_dict` returned, checked, with its state brought to a backend already."""
-        missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
+        missing = [name for name in _SAVED if not (isinstance(values, Mapping) and name in values)]
         if missing:
             msg = f"early_stopping lacks {', '.join(missing)}"
             raise ValueError(msg)
-        arrays = [copied(f"early_stopping {name}", values[name], HOST, dtype) for name, dtype in _KEPT.items()]
-        for name, array in zip(_KEPT, arrays, strict=True):
+        arrays = [copied(f"early_stopping {name}", values[name], HOST, dtype) for name, dtype in _SAVED.items()]
+        for name, array in zip(_SAVED, arrays, strict=True):
             same_shape(f"early_stopping {name}", array, ensemble_shape)
             given = copied(f"early_stopping {name}", values[name], HOST, "float64")
             if name != "loss" and not bool(host.all(given == array)):

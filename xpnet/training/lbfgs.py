@@ -40,7 +40,7 @@ def minimize(
     gradient_tol : float
         Ends when no entry of the gradient is greater, or where rounding leaves no way down.
     after_iteration : callable
-        ``after_iteration(theta) -> goes_on``.
+        ``after_iteration(theta) -> continues``.
 
     Raises
     ------
@@ -61,11 +61,11 @@ def minimize(
 
     def callback(vector: Any) -> None:
         try:
-            goes_on = after_iteration(backend.asarray(vector.copy(), dtype))
+            continues = after_iteration(backend.asarray(vector.copy(), dtype))
         except BaseException as error:  # a StopIteration too, which SciPy would take for its own
             raised.append(error)
-            goes_on = False
-        if not goes_on:
+            continues = False
+        if not continues:
             raise StopIteration
 
     # It ends by the gradient or the number of iterations, not because the function falls slowly.

@@ -50,9 +50,9 @@ def train(
         members.try_schedule(schedule, history, steps, range(history.epochs, history.epochs + options.epochs))
     _dry_run(members, data, options, network._snapshot.moved(backend), rates)
 
-    judged_from = partial(_judged_from, members, data)
+    initial_early_stopping = partial(_initial_early_stopping, members, data)
     form, cause = data.samples.form, _cause(min(each_rate), max(each_rate))
-    run = Run(network, backend, options, form=form, judged_from=judged_from, cause=cause)
+    run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
             parts = members.parts(
@@ -102,9 +102,9 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
             settings.l2 * xp.astype(members.weights_mask(backend), getattr(xp, settings.dtype)),
         )
 
-    judged_from = partial(_judged_from, members, data)
+    initial_early_stopping = partial(_initial_early_stopping, members, data)
     form, cause = data.samples.form, "the data should be scaled"
-    run = Run(network, backend, options, form=form, judged_from=judged_from, cause=cause)
+    run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
             optimizer_state = new_optimizer_state(settings, backend, run.state.theta)
@@ -145,7 +145,7 @@ def _dry_run(
         members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[..., 0])
 
 
-def _judged_from(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
+def _initial_early_stopping(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
     """Return what early stopping begins with.
 
     A training that was copied or saved in its middle goes on, if it still asks for the same: the loss on the same
@@ -155,7 +155,7 @@ def _judged_from(members: Members, data: TrainingData, now: Progress) -> EarlySt
     shape = now.settings.ensemble_shape
     if now.early_stopping is None and now.best is None:
         return EarlyStopping.start(now.state, shape)
-    watched, samples = ("loss", data.measured) if data.held_out is None else ("validation_loss", data.held_out)
+    monitored, samples = ("loss", data.measured) if data.held_out is None else ("validation_loss", data.held_out)
     with data.backend.on_device():
         loss = members.measure(data.backend, now.theta, samples, {})["loss"]
     host, loss = HOST.xp, HOST.asarray(data.backend.to_numpy(loss), "float64")
@@ -163,9 +163,9 @@ def _judged_from(members: Members, data: TrainingData, now: Progress) -> EarlySt
     if now.early_stopping is not None:
         # The loss of training is that of weights on their way through the epoch, and cannot be measured again.
         close = 1e-6 if now.settings.dtype == "float64" else 1e-3
-        recorded = now.history.last().get(watched, host.nan)
-        known = watched == "loss" or bool(host.all(host.isclose(loss, recorded, rtol=close, equal_nan=True)))
-        if watched == now.history.monitored and known:
+        recorded = now.history.last().get(monitored, host.nan)
+        known = monitored == "loss" or bool(host.all(host.isclose(loss, recorded, rtol=close, equal_nan=True)))
+        if monitored == now.history.monitored and known:
             return now.early_stopping
     elif now.best is not None:
         epoch = now.best.epoch

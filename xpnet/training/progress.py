@@ -10,7 +10,7 @@ from typing import Any
 from xpnet._checks import finite_array, is_integer, same_shape, type_name
 from xpnet._types import Array, State
 from xpnet.backends import HOST, Backend
-from xpnet.core.contracts import started
+from xpnet.core.contracts import initial_optimizer_state
 from xpnet.core.members import Members
 from xpnet.core.settings import Settings, public
 from xpnet.data.placement import bring, copied
@@ -20,7 +20,7 @@ from xpnet.predictor import Snapshot
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.history import History
 
-_KEPT = (
+_SAVED = (
     *("theta", "optimizer", "optimizer_state", "history", "first_epoch", "last_measured", "seed", "draws"),
     *("form", "best", "early_stopping"),
 )
@@ -128,7 +128,7 @@ class Progress(Snapshot):
         TypeError, ValueError
             If it does not fit the settings, or makes no sense.
         """
-        missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
+        missing = [name for name in _SAVED if not (isinstance(values, Mapping) and name in values)]
         if missing:
             msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
             raise ValueError(msg)
@@ -203,4 +203,4 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
 def new_optimizer_state(settings: Settings, backend: Backend, theta: Array) -> tuple[Array, ...]:
     """Return what the optimizer starts with, checked."""
     with backend.on_device():
-        return started(backend.xp, settings.optimizer, theta)
+        return initial_optimizer_state(backend.xp, settings.optimizer, theta)

@@ -48,7 +48,7 @@ class Reports:
     def after_epoch(self, epoch: int, history: History) -> None:
         """Report an epoch where that is due."""
         if self._bar is not None:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.update()
         if self.due(epoch):
             self._report(history)
@@ -56,7 +56,7 @@ class Reports:
     def checked(self, history: History) -> None:
         """Show the losses on the bar, when they have been waited for anyway."""
         if self._bar is not None:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.set_postfix_str(_losses(history), refresh=False)
 
     def ended(self, history: History, best: Best | None) -> None:
@@ -70,13 +70,13 @@ class Reports:
             first, last = int(host.min(had_one)), int(host.max(had_one))
             back = f"each network goes back to its best one, from {first} to {last}"
         else:
-            back = f"back to epoch {int(best.epoch)}, {_words(history.monitored).lower()} {float(best.loss):.6g}"
+            back = f"back to epoch {int(best.epoch)}, {_label(history.monitored).lower()} {float(best.loss):.6g}"
         self._print(f"Ended after epoch {history.epochs - 1}: {back}")
 
     def close(self) -> None:
         """Take the progress bar away."""
         if self._bar is not None:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.close()
 
     def _report(self, history: History) -> None:
@@ -87,12 +87,12 @@ class Reports:
         if self._bar is None:
             print(line)
         else:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.write(line)
 
 
 @contextmanager
-def _heard_interrupts() -> Iterator[None]:
+def _preserve_interrupts() -> Iterator[None]:
     """Let Ctrl-C be Ctrl-C: where it comes while tqdm takes its lock, giving the lock back is an error of its own."""
     try:
         yield
@@ -107,7 +107,7 @@ def _line(history: History) -> str:
     shown, alone = [], history.last_names == ("loss",)
     for name, measured in history.last().items():
         value = _spread(measured) if history.ensemble_shape else float(measured) if alone else f"{float(measured):.6g}"
-        shown.append(f"{_words(name)} : {value}")
+        shown.append(f"{_label(name)} : {value}")
     diverged = int(host.sum(~host.isfinite(history.last()["loss"])))
     if history.ensemble_shape and diverged:
         shown.append(f"{diverged} of {history.ensemble_shape[0]} diverged")
@@ -132,7 +132,7 @@ def _losses(history: History) -> str:
     return ", ".join(shown)
 
 
-def _words(name: str) -> str:
+def _label(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 

@@ -41,8 +41,8 @@ class Run:
         What to report, whether to stop early, and which callbacks to call.
     form : Form
         The form of the targets.
-    judged_from : callable
-        ``judged_from(progress)``, what early stopping begins with.
+    initial_early_stopping : callable
+        ``initial_early_stopping(progress)``, what early stopping begins with.
     cause : str
         The most likely cause should the loss become NaN.
     """
@@ -54,16 +54,21 @@ class Run:
         options: TrainingOptions,
         *,
         form: Form | None,
-        judged_from: Callable[[Progress], EarlyStopping],
+        initial_early_stopping: Callable[[Progress], EarlyStopping],
         cause: str,
     ) -> None:
-        self.network, self.thread, self.stops = network, threading.get_ident(), False
-        self._backend, self._options, self._judged_from, self._cause = backend, options, judged_from, cause
+        self.network, self.thread, self.stop_requested = network, threading.get_ident(), False
+        self._backend, self._options, self._initial_early_stopping, self._cause = (
+            backend,
+            options,
+            initial_early_stopping,
+            cause,
+        )
         self._form = form
         self._reports = Reports(options)
         self._now: Progress = network._snapshot  # what it has made of the network; nobody else changes that
-        self._begun: list[Callback] = []
-        self._endings = 0
+        self._started_callbacks: list[Callback] = []
+        self._end_calls = 0
         self._frame: FrameType | None = None  # of the code that runs it
         self._start(self._now)
 
@@ -81,20 +86,20 @@ class Run:
     def __enter__(self) -> Self:
         network, options = self.network, self._options
         with network._lock:
-            network._refuse_if_fixed("train")
+            network._refuse_while_training("train")
             self._start(network._at(self._backend))
             self._frame = sys._getframe(1)
             network._run = self
-        early_stopping = None if options.patience is None else self._judged_from(self._now)
+        early_stopping = None if options.patience is None else self._initial_early_stopping(self._now)
         self._commit(self._now.replaced(early_stopping=early_stopping, form=self._form))
         try:
             for callback in options.callbacks:
-                self._begun.append(callback)
+                self._started_callbacks.append(callback)
                 callback.on_train_begin(network)
         except KeyboardInterrupt:
             raise self._interrupted() from None
         except Exception:
-            self._begun.pop()  # it has not begun, and need not end
+            self._started_callbacks.pop()  # it has not begun, and need not end
             raise
         return self
 
@@ -120,7 +125,7 @@ class Run:
             self._check(history)
         if early_stopping is not None:
             loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
-            early_stopping = early_stopping.look(self._backend, epoch, loss, state, patience=patience, tol=tol)
+            early_stopping = early_stopping.after_epoch(self._backend, epoch, loss, state, patience=patience, tol=tol)
         now = now.replaced(
             theta=state.theta,
             optimizer_state=state.optimizer_state,
@@ -128,13 +133,13 @@ class Run:
             early_stopping=early_stopping,
             best=None,
         )
-        done = last or (early_stopping is not None and not early_stopping.goes_on)
+        done = last or (early_stopping is not None and not early_stopping.continues)
         # After the last epoch callbacks find the network as the training leaves it, so that what they save is finished.
         self._commit(self._final(now) if done else now)
         self._reports.after_epoch(epoch, history)
         for callback in options.callbacks:
             callback.on_epoch_end(network)
-        return not (done or self.stops)
+        return not (done or self.stop_requested)
 
     def _check(self, history: History) -> None:
         """Check the losses since the last time.
@@ -191,18 +196,18 @@ class Run:
 
         The second time the network is unlocked whatever comes.
         """
-        network, self._endings = self.network, self._endings + 1
+        network, self._end_calls = self.network, self._end_calls + 1
         try:
             if network._run is self:
                 self._commit(self._final(self._now))
                 network._run = None
         finally:
-            if self._endings > 1 and network._run is self:
+            if self._end_calls > 1 and network._run is self:
                 network._run = None
             if network._run is not self:
                 self._end_callbacks()
 
-    def was_left(self) -> bool:
+    def is_abandoned(self) -> bool:
         """Say whether the code that runs it is certainly not running any more."""
         if self.thread != threading.get_ident():
             return self.thread not in sys._current_frames()
@@ -234,10 +239,10 @@ class Run:
 
     def _end_callbacks(self) -> None:
         """Close the bar, and call the ends of all callbacks whose training has begun, even if some of them fail."""
-        if not self._begun:
+        if not self._started_callbacks:
             self._reports.close()
             return
-        callback = self._begun.pop()
+        callback = self._started_callbacks.pop()
         try:
             callback.on_train_end(self.network)
         finally:
