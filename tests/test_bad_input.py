@@ -169,7 +169,7 @@ def test_an_update_refuses_other_gradients(network, unchanged):
 
 
 def test_parameters_refuse_other_names_and_shapes(network, unchanged):
-    with pytest.raises(ValueError, match="parameters must be a mapping of W1, b1, W2, b2, got W1"):
+    with pytest.raises(ValueError, match="parameters must be a mapping with the keys W1, b1, W2, b2, got W1"):
         network.parameters = {"W1": np.ones((4, 2))}
     with pytest.raises(ValueError, match=r"b2 must have the shape \(1, 1\), got \(2, 2\)"):
         network.parameters = {**network.parameters, "b2": np.ones((2, 2))}
