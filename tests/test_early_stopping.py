@@ -81,7 +81,7 @@ def test_it_goes_back_to_the_best_epoch_when_interrupted(stop, data):
             *data, 2.0, epochs=30, verbose=False, patience=100, validation_split=0.3, callbacks=[snapshots, interrupt]
         )
     if stop is KeyboardInterrupt:
-        assert "the weights are those after the best epoch before" in str(raised.value)
+        assert "the weights are those of the best epoch before" in str(raised.value)
     assert trained.epochs_trained == 20
     np.testing.assert_array_equal(trained.theta, snapshots.thetas[np.argmin(trained.history["validation_loss"])])
 
@@ -136,7 +136,7 @@ def test_the_best_of_an_ensemble_is_that_of_the_weights_it_went_back_to(data):
 
 def test_a_training_that_diverges_goes_back_to_its_best_epoch(data):
     trained, snapshots = NeuralNetwork([2, 4, 1], activations=["identity", "identity"], seed=1), Snapshots()
-    with pytest.raises(FloatingPointError, match="the weights are those after the best epoch before"):
+    with pytest.raises(FloatingPointError, match="the weights are those of the best epoch before"):
         trained.train(*data, 2.0, epochs=200, verbose=False, patience=150, batch_size=None, callbacks=snapshots)
     assert np.isfinite(trained.theta).all()
     best = int(np.argmin(trained.epoch_loss))

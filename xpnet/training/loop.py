@@ -1,4 +1,4 @@
-"""The algorithm: for every epoch, for every batch, step. Then record, report, and see whether to go on."""
+"""The training loop: for every epoch, for every batch, a step; then record, report, and check whether to stop."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def train(
             )
             for epoch in run.epochs:
                 with backend.on_device():
-                    for part in parts:  # all networks together, or as many at a time as fit into memory
+                    for part in parts:  # all networks together, or in chunks that fit into memory
                         part.train_epoch(epoch)
                     state, loss = joined(backend.xp, parts)
                 measured = members.measure_epoch(data, options.metrics, state.theta, loss)
                 if not run.after_epoch(state, measured):
                     break
     finally:
-        run.end()  # once more, should Ctrl-C have cut short the end of the run
+        run.end()  # once more, in case Ctrl-C interrupted the end of the run
 
 
 def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any) -> None:
@@ -84,8 +84,8 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
     refused = {"ensemble": settings.ensemble, "dropout": any(settings.dropout), **settings.regularization, "l2": 0.0}
     names = [name for name, value in refused.items() if value]
     if names:
-        of = " (adamw brings one; weight_decay=0 takes it away)" if settings.optimizer.weight_decay else ""
-        msg = f"train_lbfgs cannot be used with {', '.join(names)}{of}"
+        hint = "; use weight_decay=0 to disable that of the optimizer" if settings.optimizer.weight_decay else ""
+        msg = f"train_lbfgs must be called on a network without {', '.join(names)}{hint}"
         raise ValueError(msg)
     gradient_tol = number_from_zero("gradient_tol", gradient_tol, "float64")
 
@@ -113,7 +113,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
                 with backend.on_device():
                     loss = members.measure(backend, theta, data.samples, {})["loss"]
                     finite = bool(xp.isfinite(loss))
-                # What is not finite ends the training, and leaves the network as it is.
+                # A loss that is not finite ends the training, and does not change the network.
                 state = State(theta, optimizer_state) if finite else run.state
                 return (
                     run.after_epoch(state, members.measure_epoch(data, options.metrics, state.theta, loss)) and finite
@@ -134,7 +134,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
 def _dry_run(
     members: Members, data: TrainingData, options: TrainingOptions, now: Progress, rates: Array = None
 ) -> None:
-    """Find whatever a custom part may get wrong, before anything has changed."""
+    """Validate custom parts on some samples, before the network changes."""
     members.try_parts(data.backend)
     with data.backend.on_device():
         if rates is not None:
@@ -146,11 +146,11 @@ def _dry_run(
 
 
 def _initial_early_stopping(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
-    """Return what early stopping begins with.
+    """Return the initial state of early stopping.
 
-    A training that was copied or saved in its middle goes on, if it still asks for the same: the loss on the same
-    samples. Else, and where an earlier training went back to its best epoch, the weights as they are are the best so
-    far, with their loss on the samples that are asked about now.
+    A copy or checkpoint made during training continues, if it monitors the loss on the same samples. Otherwise, and if
+    an earlier training returned to its best epoch, the current parameters are the best so far, with their loss on the
+    samples that are monitored now.
     """
     shape = now.settings.ensemble_shape
     if now.early_stopping is None and now.best is None:
@@ -161,7 +161,7 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     host, loss = HOST.xp, HOST.asarray(data.backend.to_numpy(loss), "float64")
     epoch = host.full(shape, now.history.epochs - 1)
     if now.early_stopping is not None:
-        # The loss of training is that of weights on their way through the epoch, and cannot be measured again.
+        # The training loss is an average over the steps of an epoch, and cannot be measured again.
         close = 1e-6 if now.settings.dtype == "float64" else 1e-3
         recorded = now.history.last().get(monitored, host.nan)
         known = monitored == "loss" or bool(host.all(host.isclose(loss, recorded, rtol=close, equal_nan=True)))

@@ -1,4 +1,4 @@
-"""One training from its beginning to its end, however that comes."""
+"""One training from its beginning to its end, also if an error or an interrupt ends it."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from xpnet.training.reports import Reports
 
 host = HOST.xp
 
-# How many seconds training may go on before the losses are checked: reading them waits for the device.
+# Losses are checked for NaN after at most so many seconds; not more often, because reading them waits for the device.
 _CHECK_SECONDS = 1.0
 
 
 class Run:
-    """A context for the epochs of a training: it begins it, takes in each epoch, and ends it; it knows no mathematics.
+    """The context manager of a training: it starts it, commits each epoch to the network, and ends it.
 
-    While it lasts, nobody else may change the network. An epoch is taken in by one assignment of a whole `Progress`, so
-    that Ctrl-C, wherever it comes, leaves the network as it was after one epoch or after the next.
+    It contains no mathematics. During the context no other code can change the network. An epoch is committed by one
+    assignment of a whole `Progress`, so that Ctrl-C always leaves the state after a complete epoch.
 
     Parameters
     ----------
     network : NeuralNetwork
         The network to train.
     backend : Backend
-        Where.
+        The backend that computes.
     options : TrainingOptions
-        What to report, whether to stop early, and which callbacks to call.
+        The reports, early stopping and the callbacks.
     form : Form
         The form of the targets.
     initial_early_stopping : callable
-        ``initial_early_stopping(progress)``, what early stopping begins with.
+        ``initial_early_stopping(progress)`` returns the initial state of early stopping.
     cause : str
-        The most likely cause should the loss become NaN.
+        The most likely cause if the loss becomes NaN, for the error message.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class Run:
         )
         self._form = form
         self._reports = Reports(options)
-        self._now: Progress = network._snapshot  # what it has made of the network; nobody else changes that
+        self._now: Progress = network._snapshot  # the current state; only the run changes it
         self._started_callbacks: list[Callback] = []
         self._end_calls = 0
-        self._frame: FrameType | None = None  # of the code that runs it
+        self._frame: FrameType | None = None  # the frame of the code that runs the context
         self._start(self._now)
 
     def _start(self, now: Progress) -> None:
         first, self._now = now.history.epochs, now
-        # Not the whole of it, which would keep its arrays as long as the training lasts.
+        # Not the whole Progress, which would keep its arrays in memory during the training.
         self._best_before, self._waited_before = now.best, now.early_stopping is not None
         self.epochs = range(first, first + self._options.epochs)
         self._reports.begin(self.epochs)
@@ -99,7 +99,7 @@ class Run:
         except KeyboardInterrupt:
             raise self._interrupted() from None
         except Exception:
-            self._started_callbacks.pop()  # it has not begun, and need not end
+            self._started_callbacks.pop()  # its on_train_begin failed, so its on_train_end is not called
             raise
         return self
 
@@ -109,12 +109,12 @@ class Run:
         return self._now.state
 
     def after_epoch(self, state: State, measured: Mapping[str, Array]) -> bool:
-        """Take in an epoch: its state, and what was measured. Say whether to go on.
+        """Commit an epoch, its state and its losses and metrics, to the network. Return whether to continue.
 
         Raises
         ------
         FloatingPointError
-            If no network's loss is finite any more.
+            If no network has a finite loss.
         """
         network, options, now = self.network, self._options, self._now
         epoch, early_stopping = now.history.epochs, now.early_stopping
@@ -134,7 +134,7 @@ class Run:
             best=None,
         )
         done = last or (early_stopping is not None and not early_stopping.continues)
-        # After the last epoch callbacks find the network as the training leaves it, so that what they save is finished.
+        # After the last epoch callbacks see the final state of the network, so that they save a finished training.
         self._commit(self._final(now) if done else now)
         self._reports.after_epoch(epoch, history)
         for callback in options.callbacks:
@@ -142,16 +142,16 @@ class Run:
         return not (done or self.stop_requested)
 
     def _check(self, history: History) -> None:
-        """Check the losses since the last time.
+        """Check the losses since the last check.
 
         Raises
         ------
         FloatingPointError
-            As `after_epoch`.
+            As for `after_epoch`.
         """
         bad = self._first_bad(history)
         if bad is not None:
-            which = f"those after the {self._which_epoch('last good')} before" if bad else "the initial ones"
+            which = f"those of the {self._which_epoch('last finite')} before" if bad else "the initial ones"
             msg = f"the loss became NaN or infinite in epoch {bad}: most likely {self._cause}; the weights are {which}"
             raise FloatingPointError(msg)
         self._checked, self._checked_at = history.epochs, time.monotonic()
@@ -187,14 +187,14 @@ class Run:
         first, last = self.epochs.start, self.epochs.start + self._options.epochs - 1
         msg = (
             f"training was interrupted in epoch {self._now.history.epochs} (of epochs {first} to {last}); "
-            f"the weights are those after the {self._which_epoch('last complete')} before"
+            f"the weights are those of the {self._which_epoch('last complete')} before"
         )
         return KeyboardInterrupt(msg)
 
     def end(self) -> None:
-        """End the training; again, should Ctrl-C have cut that short, or not at all if it is over.
+        """End the training; call it again if Ctrl-C interrupted the first call. It has no effect on an ended training.
 
-        The second time the network is unlocked whatever comes.
+        The second call always unlocks the network.
         """
         network, self._end_calls = self.network, self._end_calls + 1
         try:
@@ -208,7 +208,7 @@ class Run:
                 self._end_callbacks()
 
     def is_abandoned(self) -> bool:
-        """Say whether the code that runs it is certainly not running any more."""
+        """Return whether the code that ran the training has certainly ended."""
         if self.thread != threading.get_ident():
             return self.thread not in sys._current_frames()
         frame: FrameType | None = sys._getframe()
@@ -217,9 +217,9 @@ class Run:
         return frame is None
 
     def _final(self, now: Progress) -> Progress:
-        """Return the network as the training leaves it: at its best epoch, and without epochs that are not finite.
+        """Return the final state: that of the best epoch with early stopping, and a history without non-finite epochs.
 
-        Their states have not been taken over: see `Part.train_epoch`.
+        The states of non-finite epochs were never committed: see `Part.train_epoch`.
         """
         bad = self._first_bad(now.history)
         history = now.history if bad is None else now.history.until(bad)
@@ -238,7 +238,7 @@ class Run:
         )
 
     def _end_callbacks(self) -> None:
-        """Close the bar, and call the ends of all callbacks whose training has begun, even if some of them fail."""
+        """Call on_train_end of all started callbacks, the last one first, even if some fail; close the bar."""
         if not self._started_callbacks:
             self._reports.close()
             return
