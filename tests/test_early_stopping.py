@@ -292,7 +292,7 @@ def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch
     far = np.stack([data[0], np.full(data[0].shape, 1e300)])
     linear = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], ensemble=2, seed=0)
     linear.train(*data, 0.01, epochs=2, verbose_epoch=9, patience=2, validation_data=(far, data[1]))
-    assert "goes back to its best one, from 1 to 1" in capsys.readouterr().out
+    assert "restored the best epoch of each network, from 1 to 1" in capsys.readouterr().out
     assert linear.best_epoch.tolist() == [1, -1]
     assert linear.member(0).best_epoch == 1
     assert linear.member(1).best_loss is linear.member(1).best_epoch is None
@@ -300,7 +300,7 @@ def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch
 
 def test_what_is_nan_is_no_improvement():
     backend = get_backend("cpu")
-    best = EarlyStopping.start(State(np.zeros((2, 3)), ()), (2,))
+    best = EarlyStopping.initial(State(np.zeros((2, 3)), ()), (2,))
     for epoch, loss in enumerate(([1.0, np.nan], [np.nan, np.nan], [0.5, 2.0], [np.inf, 1.0])):
         best = best.after_epoch(backend, epoch, np.array(loss), State(np.full((2, 3), epoch), ()), patience=2, tol=0.0)
     assert best.continues

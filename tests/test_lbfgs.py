@@ -83,7 +83,7 @@ def test_it_is_followed_like_any_training(data, capsys):
     assert trained.epochs_trained == 5
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" Loss")[0] for line in lines[:3]] == [f"Epoch {i}" for i in (0, 2, 4)]
-    assert lines[3].startswith("Ended after epoch 4: back to epoch")
+    assert lines[3].startswith("Ended after epoch 4: restored epoch")
     trained.train(*data, 0.01, epochs=1, verbose=False)
     assert trained.epochs_trained == 6
 

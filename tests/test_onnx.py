@@ -20,7 +20,7 @@ from xpnet.storage.onnx import write_onnx
 
 LAYERS = [2, 5, 3]
 EXACT = {"float64": 1e-12, "float32": 1e-6}
-LEADS = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
+ENSEMBLE_SHAPES = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def precision(request):
     return request.param
 
 
-def random_layers(rng, precision, lead=()):
+def random_layers(rng, precision, ensemble_shape=()):
     layout = Layout(LAYERS)
-    return layout.layers(np, rng.standard_normal((*lead, layout.size)).astype(precision))
+    return layout.layers(np, rng.standard_normal((*ensemble_shape, layout.size)).astype(precision))
 
 
 def run(path, X):
@@ -61,15 +61,15 @@ def sizes(value):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
-def test_a_model_answers_as_the_network(name, lead, precision, path, rng):
-    layers, activations = random_layers(rng, precision, lead), [ACTIVATIONS[name]] * 2
+@pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
+def test_a_model_answers_as_the_network(name, ensemble_shape, precision, path, rng):
+    layers, activations = random_layers(rng, precision, ensemble_shape), [ACTIVATIONS[name]] * 2
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
     for samples in (1, 2, 100):
         X = rng.standard_normal((samples, 2)).astype(precision)
         assert_answers_alike(path, X, layers, activations)
-    assert run(path, X[:0]).shape == (*lead, 0, 3)
+    assert run(path, X[:0]).shape == (*ensemble_shape, 0, 3)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -92,15 +92,15 @@ def test_a_trained_network_classifies_as_here(path, rng):
     np.testing.assert_allclose(run(path, X), network.predict(X), rtol=1e-12)
 
 
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+@pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
 @pytest.mark.parametrize("name", ["tanh", "softmax"])
-def test_what_a_model_says_of_itself(name, lead, precision, path, rng):
-    write_onnx(path, random_layers(rng, precision, lead), [relu, ACTIVATIONS[name]])
+def test_what_a_model_says_of_itself(name, ensemble_shape, precision, path, rng):
+    write_onnx(path, random_layers(rng, precision, ensemble_shape), [relu, ACTIVATIONS[name]])
     model = onnx.load(path)
     assert (model.producer_name, model.producer_version) == ("xpnet", version("xpnet"))
     (X,), (y,) = model.graph.input, model.graph.output
     assert (X.name, sizes(X)) == ("X", ["N", 2])
-    assert (y.name, sizes(y)) == ("y", [*lead, "N", 3])
+    assert (y.name, sizes(y)) == ("y", [*ensemble_shape, "N", 3])
     for value in (X, y):
         assert onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) == precision
 

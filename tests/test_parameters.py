@@ -25,12 +25,12 @@ def test_the_vector_holds_every_weight_and_bias_once(layer_list):
 
 
 @given(architectures, st.lists(st.integers(1, 3), max_size=2))
-def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, lead):
+def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, ensemble_shape):
     layout = Layout(layer_list)
-    theta = np.random.default_rng(0).standard_normal((*lead, layout.size))
+    theta = np.random.default_rng(0).standard_normal((*ensemble_shape, layout.size))
     layers = layout.layers(np, theta)
-    assert [W.shape for W, _ in layers] == [(*lead, n_out, n_in) for n_in, n_out in pairwise(layer_list)]
-    assert [b.shape for _, b in layers] == [(*lead, n_out, 1) for n_out in layer_list[1:]]
+    assert [W.shape for W, _ in layers] == [(*ensemble_shape, n_out, n_in) for n_in, n_out in pairwise(layer_list)]
+    assert [b.shape for _, b in layers] == [(*ensemble_shape, n_out, 1) for n_out in layer_list[1:]]
     np.testing.assert_array_equal(flatten(np, [array for layer in layers for array in layer]), theta)
 
 

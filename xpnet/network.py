@@ -157,7 +157,7 @@ class NeuralNetwork(StepByStep):
             dtype=dtype,
             seed=seed,
         )
-        progress = Progress.start(settings, HOST if device is None else get_backend(device))
+        progress = Progress.initial(settings, HOST if device is None else get_backend(device))
         super().__init__(progress, follows_data=device is None)
 
     # ---- Representation
@@ -584,7 +584,7 @@ class NeuralNetwork(StepByStep):
         with self._lock:
             self._refuse_while_training("clear_weights")
             snapshot = self._snapshot
-            new = Progress.start(snapshot.settings, snapshot.backend, snapshot.draws)
+            new = Progress.initial(snapshot.settings, snapshot.backend, snapshot.draws)
             self._clear_cache()
             self._snapshot = new
 

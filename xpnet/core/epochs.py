@@ -129,7 +129,7 @@ class Batches:
 
 
 @dataclass
-class Part:
+class NetworkChunk:
     """Networks that train together, and their current state.
 
     Attributes

@@ -18,7 +18,7 @@ from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import ACTIVATIONS
 from xpnet.backends import HOST, Backend, Stream, random_stream
 from xpnet.core.contracts import apply_update, call_part, draw_layer, try_activation, try_loss
-from xpnet.core.epochs import Batches, Masks, Part
+from xpnet.core.epochs import Batches, Masks, NetworkChunk
 from xpnet.core.parameters import Layout
 from xpnet.core.propagation import forward
 from xpnet.core.regularization import regularized
@@ -145,7 +145,7 @@ class Members:
             xp = backend.xp
             apply_update(xp, self.settings.optimizer, state.copy(xp), xp.ones_like(state.theta), rates)
 
-    def parts(
+    def network_chunks(
         self,
         backend: Backend,
         state: State,
@@ -156,7 +156,7 @@ class Members:
         shuffle: bool,
         factors: Callable[[int], Any] | None,
         at_once: int | None,
-    ) -> list[Part]:
+    ) -> list[NetworkChunk]:
         """Return the networks ready to train: all together, or in chunks that fit into memory.
 
         Parameters
@@ -180,10 +180,10 @@ class Members:
         """
         settings, N = self.settings, samples.size
         has_dropout = any(settings.dropout)
-        # All parts need the factors of an epoch before any part needs those of the next one.
+        # All chunks need the factors of an epoch before any chunk needs those of the next one.
         factors = lru_cache(maxsize=1)(factors) if factors else None
 
-        def part(chunk: Chunk) -> Part:
+        def network_chunk(chunk: Chunk) -> NetworkChunk:
             unshuffled = Batches(samples, rates[chunk], batch_size, chunk)
 
             def batches(epoch: int) -> Batches:
@@ -197,12 +197,12 @@ class Members:
                     masks=self._masks(epoch, chunk) if has_dropout else None,
                 )
 
-            return Part(backend, self.step(backend, chunk), batches, state.map(lambda array: array[chunk]))
+            return NetworkChunk(backend, self.step(backend, chunk), batches, state.map(lambda array: array[chunk]))
 
         # A step needs memory for several copies of the parameters and the cache of the forward pass; an epoch needs it
         # for the order of each network's samples.
         step = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.layer_list)
-        return [part(chunk) for chunk in self._chunks(backend, step, 2 * N * shuffle, at_once)]
+        return [network_chunk(chunk) for chunk in self._chunks(backend, step, 2 * N * shuffle, at_once)]
 
     def _chunks(self, backend: Backend, step: int, kept: int = 0, at_once: int | None = None) -> list[Chunk]:
         """Return which networks to compute at a time, given how many numbers in memory each of them needs."""
@@ -255,10 +255,10 @@ class Members:
             factors = bring(what, returned, HOST, self.settings.dtype)
             same_shape(what, factors, (steps, *self.settings.ensemble_shape) if factors.ndim > 1 else (steps,))
             finite_array(host, what, factors)
-            least, greatest = float(host.min(factors)), float(host.max(factors))
-        if least < 0.0 or greatest == 0.0:
+            lowest, highest = float(host.min(factors)), float(host.max(factors))
+        if lowest < 0.0 or highest == 0.0:
             msg = (
-                f"{what} must not be negative, nor 0 in all steps, got values from {least} to {greatest}; the schedule "
+                f"{what} must not be negative, nor 0 in all steps, got values from {lowest} to {highest}; the schedule "
                 "may be shorter than the training"
             )
             raise ValueError(msg)
@@ -348,11 +348,11 @@ class Members:
         return 3 * sum(self.settings.layer_list)
 
 
-def joined(xp: Namespace, parts: Sequence[Part]) -> tuple[State, Array]:
-    """Return the state and the loss of all networks, given those of their parts."""
-    states = [part.state for part in parts]
-    state = states[0] if len(parts) == 1 else states[0].map(lambda *arrays: xp.concat(arrays), *states[1:])
-    return state, _joined(xp, [part.loss for part in parts])
+def joined(xp: Namespace, chunks: Sequence[NetworkChunk]) -> tuple[State, Array]:
+    """Return the state and the loss of all networks, given those of their chunks."""
+    states = [chunk.state for chunk in chunks]
+    state = states[0] if len(chunks) == 1 else states[0].map(lambda *arrays: xp.concat(arrays), *states[1:])
+    return state, _joined(xp, [chunk.loss for chunk in chunks])
 
 
 def _joined(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:

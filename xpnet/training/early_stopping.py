@@ -86,7 +86,7 @@ class EarlyStopping:
     waits: Array
 
     @classmethod
-    def start(cls, state: State, ensemble_shape: tuple[int, ...], best: Best | None = None) -> EarlyStopping:
+    def initial(cls, state: State, ensemble_shape: tuple[int, ...], best: Best | None = None) -> EarlyStopping:
         """Return the object before the first epoch; an earlier best is kept until an epoch is better."""
         if best is None:
             best = Best(host.full(ensemble_shape, host.inf), host.full(ensemble_shape, -1))

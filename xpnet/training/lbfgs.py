@@ -47,7 +47,7 @@ def minimize(
     ImportError
         If SciPy is not installed.
     FloatingPointError
-        If the value or the gradient is not finite from the start.
+        If the initial value or gradient is not finite.
     """
     optimize = scipy_optimize()
     dtype = type_name(theta.dtype)

@@ -55,7 +55,7 @@ def train(
     run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
-            parts = members.parts(
+            chunks = members.network_chunks(
                 backend,
                 run.state,
                 data.samples,
@@ -67,9 +67,9 @@ def train(
             )
             for epoch in run.epochs:
                 with backend.on_device():
-                    for part in parts:  # all networks together, or in chunks that fit into memory
-                        part.train_epoch(epoch)
-                    state, loss = joined(backend.xp, parts)
+                    for chunk in chunks:  # all networks together, or in chunks that fit into memory
+                        chunk.train_epoch(epoch)
+                    state, loss = joined(backend.xp, chunks)
                 measured = members.measure_epoch(data, options.metrics, state.theta, loss)
                 if not run.after_epoch(state, measured):
                     break
@@ -154,7 +154,7 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     """
     shape = now.settings.ensemble_shape
     if now.early_stopping is None and now.best is None:
-        return EarlyStopping.start(now.state, shape)
+        return EarlyStopping.initial(now.state, shape)
     monitored, samples = ("loss", data.measured) if data.held_out is None else ("validation_loss", data.held_out)
     with data.backend.on_device():
         loss = members.measure(data.backend, now.theta, samples, {})["loss"]
@@ -170,11 +170,11 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     elif now.best is not None:
         epoch = now.best.epoch
     finite = host.isfinite(loss)
-    return EarlyStopping.start(
+    return EarlyStopping.initial(
         now.state, shape, Best(host.where(finite, loss, host.inf), host.where(finite, epoch, -1))
     )
 
 
-def _cause(least: float, greatest: float) -> str:
-    rates = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
+def _cause(lowest: float, highest: float) -> str:
+    rates = f"rate of {lowest:g} is" if lowest == highest else f"rates of {lowest:g} to {highest:g} are"
     return f"the learning {rates} too high, or the data should be scaled"

@@ -51,7 +51,7 @@ class Progress(Snapshot):
     best: Best | None = None
 
     @classmethod
-    def start(cls, settings: Settings, backend: Backend, draws: int = 0) -> Progress:
+    def initial(cls, settings: Settings, backend: Backend, draws: int = 0) -> Progress:
         """Return the state of an untrained network, with parameters drawn after `draws` earlier draws."""
         members = Members(settings)
         members.try_parts(backend)

@@ -72,10 +72,10 @@ class Reports:
         if history.ensemble_shape:
             had_one = best.epoch[best.epoch >= 0]
             first, last = int(host.min(had_one)), int(host.max(had_one))
-            back = f"each network goes back to its best one, from {first} to {last}"
+            restored = f"restored the best epoch of each network, from {first} to {last}"
         else:
-            back = f"back to epoch {int(best.epoch)}, {_label(history.monitored).lower()} {float(best.loss):.6g}"
-        self._print(f"Ended after epoch {history.epochs - 1}: {back}")
+            restored = f"restored epoch {int(best.epoch)}, {_label(history.monitored).lower()} {float(best.loss):.6g}"
+        self._print(f"Ended after epoch {history.epochs - 1}: {restored}")
 
     def close(self) -> None:
         """Remove the progress bar."""

@@ -21,7 +21,7 @@ from xpnet.training.reports import Reports
 
 host = HOST.xp
 
-# Losses are checked for NaN after at most so many seconds; not more often, because reading them waits for the device.
+# Losses are checked for NaN after at most this many seconds; not more often, because reading them waits for the device.
 _CHECK_SECONDS = 1.0
 
 
@@ -219,7 +219,7 @@ class Run:
     def _final(self, now: Progress) -> Progress:
         """Return the final state: that of the best epoch with early stopping, and a history without non-finite epochs.
 
-        The states of non-finite epochs were never committed: see `Part.train_epoch`.
+        The states of non-finite epochs were never committed: see `NetworkChunk.train_epoch`.
         """
         bad = self._first_bad(now.history)
         history = now.history if bad is None else now.history.until(bad)
