@@ -78,7 +78,7 @@ AT_ONCE = [
     ),
     (half(value=lambda xp, A, Y: A[0, :] if A.shape[-1] > 1 else A), ValueError, r"what loss.value returns, .* \(1,\)"),
     (half(value=None), TypeError, r"loss.value must be a function \(xp, A, Y\), got None"),
-    (half(value=lambda xp, A, Y: 0.5), TypeError, "what loss.value returns, one number a sample, must be an array"),
+    (half(value=lambda xp, A, Y: 0.5), TypeError, "what loss.value returns, one number per sample, must be an array"),
     (
         half(value=lambda xp, A, Y: (A - Y) ** 2),
         ValueError,

@@ -303,7 +303,7 @@ REFUSED = [
     ({"validation_data": ([[1.0, 2.0]], [5.0])}, ValueError, "y of validation_data reaches from 5.0 to 5.0"),
     ({"validation_data": ([[1.0]], [0.5])}, ValueError, "X of validation_data has the shape"),
     ({"validation_data": ([[1.0, 2.0]], [0.5]), "validation_split": 0.1}, ValueError,
-     "give validation_split or validation_data, not both"),
+     "validation_split must be 0 with validation_data, got both"),
 ]  # fmt: skip
 
 

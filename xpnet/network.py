@@ -384,12 +384,17 @@ class NeuralNetwork(StepByStep):
 
         Parameters
         ----------
+        X, y : arrays
+            The samples and targets, as for `train`.
         epochs : int
-            The maximum number of iterations. Each computes the loss of all samples once or a few times.
+            The maximum number of iterations. Each computes the loss of all samples once or a few times. The loss of an
+            epoch is the loss after its iteration.
         gradient_tol : float
             Training ends when no entry of the gradient is larger in absolute value.
-        X, y, and all others
-            As for `train`. The loss of an epoch is the loss after its iteration.
+        verbose_epoch, verbose, sample_weight, class_weight, validation_split, validation_data, metrics, patience, tol
+            As for `train`.
+        callbacks, progress_bar
+            As for `train`.
 
         Raises
         ------

@@ -102,7 +102,7 @@ def try_loss(xp: Namespace, name: str, loss: Loss, A: Array) -> None:
     """Validate what a loss returns for outputs of shape (..., n, m)."""
     value, gradient = f"{name}.value", f"{name}.gradient"
     values = call_part(value, "(xp, A, Y)", loss.value, xp, A, A)
-    array_like(f"what {value} returns, one number a sample,", values, (*A.shape[:-2], A.shape[-1]), A)
+    array_like(f"what {value} returns, one number per sample,", values, (*A.shape[:-2], A.shape[-1]), A)
     array_like(f"what {gradient} returns", call_part(gradient, "(xp, A, Y)", loss.gradient, xp, A, A), A.shape, A)
     if loss.canonical:
         try_loss(xp, f"{name}.canonical[1]", loss.canonical[1], A)
@@ -111,10 +111,10 @@ def try_loss(xp: Namespace, name: str, loss: Loss, A: Array) -> None:
 def initial_optimizer_state(xp: Namespace, optimizer: Optimizer, theta: Array) -> tuple[Array, ...]:
     """Return the validated initial state of an optimizer for parameters of shape (..., P)."""
     state = call_part("optimizer.init", "(xp, theta) -> tuple of arrays", optimizer.init, xp, theta)
-    return _state(xp, "optimizer.init", state, theta)
+    return _check_optimizer_state(xp, "optimizer.init", state, theta)
 
 
-def _state(xp: Namespace, name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
+def _check_optimizer_state(xp: Namespace, name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
     if not isinstance(returned, tuple):
         msg = f"{name} must return a tuple of arrays for the optimizer's state, got {repr(returned)}"
         raise TypeError(msg)
@@ -137,7 +137,7 @@ def apply_update(
         msg = f"{name} must return a pair (theta, optimizer_state), got {repr(returned)}"
         raise TypeError(msg)
     array_like(f"the theta that {name} returns", returned[0], theta.shape, theta)
-    after = _state(xp, name, returned[1], theta)
+    after = _check_optimizer_state(xp, name, returned[1], theta)
     if len(after) != len(before):
         msg = f"the state that {name} returns must have as many arrays as that of init, {len(before)}, got {len(after)}"
         raise ValueError(msg)

@@ -34,7 +34,7 @@ def forward(
     xp : module
         The array API namespace of the arrays.
     X : array of shape (..., n_0, m)
-        The samples, one a column.
+        The samples, one per column.
     layers : sequence of (W, b)
         The weights and biases, the first layer first.
     activations : sequence of Activation

@@ -1,7 +1,7 @@
-"""The reports of training: printed lines in the document's format, and a progress bar in terminals and notebooks.
+"""The reports of training: printed lines, and a progress bar in terminals and notebooks.
 
-Epochs are counted from 0: ``Epoch 0 Loss : …`` reports the first one, as in the document, the notebook *Neural Network
-From Scratch* (see README).
+The lines have the format of the notebook *Neural Network From Scratch*, called "the document" here (see README). It
+counts epochs from 0: ``Epoch 0 Loss : …`` reports the first one.
 """
 
 from __future__ import annotations

@@ -149,15 +149,18 @@ class Run:
         FloatingPointError
             As for `after_epoch`.
         """
-        bad = self._first_bad(history)
-        if bad is not None:
-            which = f"those of the {self._which_epoch('last finite')} before" if bad else "the initial ones"
-            msg = f"the loss became NaN or infinite in epoch {bad}: most likely {self._cause}; the weights are {which}"
+        nonfinite = self._first_nonfinite_epoch(history)
+        if nonfinite is not None:
+            which = f"those of the {self._which_epoch('last finite')} before" if nonfinite else "the initial ones"
+            msg = (
+                f"the loss became NaN or infinite in epoch {nonfinite}: most likely {self._cause}; "
+                f"the weights are {which}"
+            )
             raise FloatingPointError(msg)
         self._checked, self._checked_at = history.epochs, time.monotonic()
         self._reports.checked(history)
 
-    def _first_bad(self, history: History) -> int | None:
+    def _first_nonfinite_epoch(self, history: History) -> int | None:
         """Return the first epoch in which no network's loss is finite."""
         for epoch, loss in enumerate(history.since("loss", self._checked), start=self._checked):
             if not bool(host.any(host.isfinite(loss))):
@@ -221,8 +224,8 @@ class Run:
 
         The states of non-finite epochs were never committed: see `NetworkChunk.train_epoch`.
         """
-        bad = self._first_bad(now.history)
-        history = now.history if bad is None else now.history.until(bad)
+        nonfinite = self._first_nonfinite_epoch(now.history)
+        history = now.history if nonfinite is None else now.history.until(nonfinite)
         early_stopping = now.early_stopping
         if history.epochs == self.epochs.start and not self._waited_before:
             return now.replaced(history=history, early_stopping=None, best=self._best_before)
