@@ -646,15 +646,15 @@ def assert_sane(network):
     """What a network has is of the shapes and the types that it should be, and finite."""
     if not isinstance(network, NeuralNetwork):
         return
-    lead = () if network.ensemble is None else (network.ensemble,)
+    ensemble_shape = () if network.ensemble is None else (network.ensemble,)
     snapshot = network._snapshot
     assert isinstance(snapshot.optimizer_state, tuple), "the optimizer's state is no tuple"
     assert all(hasattr(array, "dtype") for array in snapshot.optimizer_state), "the optimizer's state is no arrays"
-    assert snapshot.theta.shape == (*lead, network.parameters.layout.size), "theta has another shape"
+    assert snapshot.theta.shape == (*ensemble_shape, network.parameters.layout.size), "theta has another shape"
     assert str(snapshot.theta.dtype).endswith(network.dtype), "theta has another type"
     for array in (snapshot.theta, *snapshot.optimizer_state):
         assert type(network.backend).of(array) == network.backend, "the state is elsewhere"
-        assert array.shape[: len(lead)] == lead, "the optimizer's state has another shape"
+        assert array.shape[: len(ensemble_shape)] == ensemble_shape, "the optimizer's state has another shape"
         assert to_numpy(array).dtype.kind in "biuf", "the state is no numbers"
         assert np.isfinite(to_numpy(array)).all(), "the state is not finite"
     assert len(network.epoch_loss) == network.epochs_trained
@@ -667,8 +667,10 @@ def assert_sane_result(call, names):
     if call.function in ("network.predict", "network.deep_forward", "network.relu"):
         assert str(result.dtype).endswith(network.dtype), f"the result is of {result.dtype}"
     if call.function == "network.predict" and call.arguments["X"] == "X":
-        lead = () if network.ensemble is None else (network.ensemble,)
-        assert tuple(result.shape) == (*lead, 12, network.layer_list[-1]), f"the result has the shape {result.shape}"
+        ensemble_shape = () if network.ensemble is None else (network.ensemble,)
+        assert tuple(result.shape) == (*ensemble_shape, 12, network.layer_list[-1]), (
+            f"the result has the shape {result.shape}"
+        )
     if call.function == "network.evaluate":
         kinds = {type(value) for value in result.values()}
         assert kinds <= {float} or network.ensemble, f"the results are {kinds}"

@@ -152,7 +152,9 @@ def test_at_the_end_the_network_may_be_changed(data):
 
 
 def test_stop_training_is_for_callbacks():
-    with pytest.raises(RuntimeError, match="stop_training is for callbacks: the network does not train"):
+    with pytest.raises(
+        RuntimeError, match=r"stop_training must be called by a callback .*: the network does not train"
+    ):
         NeuralNetwork([2, 3, 1]).stop_training()
 
 

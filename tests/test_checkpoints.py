@@ -138,9 +138,9 @@ def test_a_file_is_for_all_who_may_read_the_folder(path):
 
 
 def test_a_folder_that_is_not_there_is_named(path):
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing to write network\.safetensors into"):
+    with pytest.raises(FileNotFoundError, match=r"path must be in an existing folder, got .*network\.safetensors"):
         save_checkpoint(network(), path.parent / "missing" / "network.safetensors")
-    with pytest.raises(IsADirectoryError, match="is a folder, not a file to write"):
+    with pytest.raises(IsADirectoryError, match="path must be a file, got the folder"):
         save_checkpoint(network(), path.parent)
 
 
@@ -160,7 +160,7 @@ def test_parts_of_a_users_own_are_handed_in_again(path):
     activations = [own(), "sigmoid"]
     saved = network(activations=activations)
     save_checkpoint(saved, path)
-    with pytest.raises(ValueError, match="custom activations: load_checkpoint"):
+    with pytest.raises(ValueError, match="saved with custom activations; use load_checkpoint"):
         load_checkpoint(path)
     loaded = load_checkpoint(path, activations=activations)
     np.testing.assert_array_equal(loaded.predict(X), saved.predict(X))
@@ -174,10 +174,10 @@ def rewritten(path, **changes):
 def test_an_older_or_newer_file_is_refused(path):
     save_checkpoint(network(), path)
     rewritten(path, format=2)
-    with pytest.raises(ValueError, match="has the older format 2, but this version of xpnet reads 4: write it anew"):
+    with pytest.raises(ValueError, match="got the older format 2; save the network again"):
         load_checkpoint(path)
     rewritten(path, format=5)
-    with pytest.raises(ValueError, match="has the newer format 5, but this version of xpnet reads 4: update xpnet"):
+    with pytest.raises(ValueError, match="got the newer format 5; update xpnet"):
         load_checkpoint(path)
 
 
@@ -216,7 +216,7 @@ def test_a_right_checksum_is_no_proof_of_sense(change, path):
     saved.train(X, Y, 0.05, epochs=4, patience=2, validation_split=0.3, **OPTIONS)
     save_checkpoint(saved, path)
     write(path, *change(*contents(path)))
-    with pytest.raises(ValueError, match=r"network\.safetensors holds no network: "):
+    with pytest.raises(ValueError, match=r"network\.safetensors must hold a valid network: "):
         load_checkpoint(path)
 
 
@@ -296,7 +296,7 @@ def test_a_truncated_file_is_refused(kept, path):
     save_checkpoint(network(), path)
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    with pytest.raises(ValueError, match="is no safetensors file, or it is truncated"):
+    with pytest.raises(ValueError, match="must be a safetensors file, got another or a truncated file"):
         load_checkpoint(path)
 
 
@@ -306,25 +306,25 @@ def test_an_altered_file_is_refused(where, path):
     content = bytearray(path.read_bytes())
     content[where] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"was altered since|is no safetensors file"):
+    with pytest.raises(ValueError, match=r"got a wrong checksum|must be a safetensors file"):
         load_checkpoint(path)
 
 
 def test_a_foreign_file_is_refused(path):
     save_file({"weights": np.ones(3)}, path)
-    with pytest.raises(ValueError, match="is a safetensors file, but no checkpoint of xpnet's"):
+    with pytest.raises(ValueError, match="must be a checkpoint of xpnet, got another safetensors file"):
         load_checkpoint(path)
 
 
 def test_a_missing_file_is_said_so(path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="path must be an existing file, got"):
         load_checkpoint(path)
 
 
 @pytest.mark.parametrize(("state", "says"), [
     ({"theta": np.ones(3)}, r"theta must have the shape \(17,\), got \(3,\)"),
     ({"theta": np.full(17, np.nan)}, "theta must be finite"),
-    ({"optimizer_state": []}, "optimizer_state is of another optimizer"),
+    ({"optimizer_state": []}, "optimizer_state must be that of the network's optimizer"),
 ])  # fmt: skip
 def test_a_state_that_does_not_fit_leaves_the_network_unchanged(state, says):
     kept = network()
@@ -365,7 +365,7 @@ def test_a_state_that_lacks_something_is_refused():
     state = network().state_dict()
     del state["optimizer_state"], state["seed"]
     with pytest.raises(
-        ValueError, match="state must be what a network's state_dict returns, but lacks optimizer_state, seed"
+        ValueError, match="state must be a mapping as state_dict returns it, got no optimizer_state, seed"
     ):
         network().load_state_dict(state)
 
@@ -398,15 +398,15 @@ WRONG = [
     ("best", {"loss": "x", "epoch": 0}, "best loss must hold real numbers"),
     ("best", {"loss": 1.0, "epoch": np.nan}, "best epoch must be finite"),
     ("best", {"loss": 1.0, "epoch": [1, 2]}, r"best epoch must have the shape \(\), got \(2,\)"),
-    ("best", 3, "best must be None or hold loss and epoch, got 3"),
+    ("best", 3, "best must be None or a mapping with loss and epoch, got 3"),
     ("draws", 0, "draws must be a positive integer, got 0"),
-    ("early_stopping", {}, "early_stopping lacks theta"),
-    ("history", [1.0], "a history is a mapping of names to arrays"),
+    ("early_stopping", {}, "early_stopping must be a mapping with theta"),
+    ("history", [1.0], "history must be a mapping of names to arrays"),
     ("optimizer_state", "x", "optimizer_state must be a list of arrays, got 'x'"),
     ("seed", -1, "seed must not be negative"),
-    ("seed", None, "seed must be that of the other network, got None"),
-    ("first_epoch", 2**70, "first_epoch must be the number of an epoch"),
-    ("form", ["two", "int64"], "form must be None or the number of axes"),
+    ("seed", None, "seed must be the seed of the other network, got None"),
+    ("first_epoch", 2**70, "first_epoch must be 0 or a positive integer"),
+    ("form", ["two", "int64"], "form must be None or a pair"),
 ]
 
 
@@ -422,7 +422,7 @@ def test_a_state_with_something_wrong_leaves_the_network_unchanged(name, value, 
 
 
 def test_what_is_no_network_is_not_saved(path):
-    with pytest.raises(TypeError, match="save_checkpoint takes a NeuralNetwork first and then a path"):
+    with pytest.raises(TypeError, match=r"network must be a NeuralNetwork, got .*; use save_checkpoint"):
         save_checkpoint(path, network())
 
 

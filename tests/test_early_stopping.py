@@ -81,7 +81,7 @@ def test_it_goes_back_to_the_best_epoch_when_interrupted(stop, data):
             *data, 2.0, epochs=30, verbose=False, patience=100, validation_split=0.3, callbacks=[snapshots, interrupt]
         )
     if stop is KeyboardInterrupt:
-        assert "the weights are those after the best epoch before" in str(raised.value)
+        assert "the weights are those of the best epoch before" in str(raised.value)
     assert trained.epochs_trained == 20
     np.testing.assert_array_equal(trained.theta, snapshots.thetas[np.argmin(trained.history["validation_loss"])])
 
@@ -136,7 +136,7 @@ def test_the_best_of_an_ensemble_is_that_of_the_weights_it_went_back_to(data):
 
 def test_a_training_that_diverges_goes_back_to_its_best_epoch(data):
     trained, snapshots = NeuralNetwork([2, 4, 1], activations=["identity", "identity"], seed=1), Snapshots()
-    with pytest.raises(FloatingPointError, match="the weights are those after the best epoch before"):
+    with pytest.raises(FloatingPointError, match="the weights are those of the best epoch before"):
         trained.train(*data, 2.0, epochs=200, verbose=False, patience=150, batch_size=None, callbacks=snapshots)
     assert np.isfinite(trained.theta).all()
     best = int(np.argmin(trained.epoch_loss))
@@ -292,7 +292,7 @@ def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch
     far = np.stack([data[0], np.full(data[0].shape, 1e300)])
     linear = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], ensemble=2, seed=0)
     linear.train(*data, 0.01, epochs=2, verbose_epoch=9, patience=2, validation_data=(far, data[1]))
-    assert "goes back to its best one, from 1 to 1" in capsys.readouterr().out
+    assert "restored the best epoch of each network, from 1 to 1" in capsys.readouterr().out
     assert linear.best_epoch.tolist() == [1, -1]
     assert linear.member(0).best_epoch == 1
     assert linear.member(1).best_loss is linear.member(1).best_epoch is None
@@ -300,10 +300,10 @@ def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch
 
 def test_what_is_nan_is_no_improvement():
     backend = get_backend("cpu")
-    best = EarlyStopping.start(State(np.zeros((2, 3)), ()), (2,))
+    best = EarlyStopping.initial(State(np.zeros((2, 3)), ()), (2,))
     for epoch, loss in enumerate(([1.0, np.nan], [np.nan, np.nan], [0.5, 2.0], [np.inf, 1.0])):
-        best = best.look(backend, epoch, np.array(loss), State(np.full((2, 3), epoch), ()), patience=2, tol=0.0)
-    assert best.goes_on
+        best = best.after_epoch(backend, epoch, np.array(loss), State(np.full((2, 3), epoch), ()), patience=2, tol=0.0)
+    assert best.continues
     assert best.loss.tolist() == [0.5, np.inf]  # the second had used up its patience
     assert best.epoch.tolist() == [2, -1]
     assert best.state.theta.tolist() == [[2.0] * 3, [0.0] * 3]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from xpnet._types import State
 from xpnet.activations import identity, relu, sigmoid
-from xpnet.core.epochs import Batches, Part, split
+from xpnet.core.epochs import Batches, NetworkChunk, split
 from xpnet.core.parameters import Layout
 from xpnet.core.step import make_step
 from xpnet.data.samples import Samples
@@ -49,12 +49,12 @@ def train(
     step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
     state = State(array(theta), optimizer.init(backend.xp, array(theta)))
     batches = batches_of(backend, array(X), array(Y), array(learning_rate), min(batch_size, X.shape[-1]), order=order)
-    thetas, losses, part = [], [], Part(backend, step, lambda epoch: batches, state)
+    thetas, losses, chunk = [], [], NetworkChunk(backend, step, lambda epoch: batches, state)
     with backend.on_device():
         for epoch in range(epochs):
-            part.train_epoch(epoch)
-            thetas.append(backend.to_numpy(part.state.theta))
-            losses.append(backend.to_numpy(part.loss))
+            chunk.train_epoch(epoch)
+            thetas.append(backend.to_numpy(chunk.state.theta))
+            losses.append(backend.to_numpy(chunk.loss))
     return thetas, np.array(losses)
 
 
@@ -87,9 +87,11 @@ def test_sample_by_sample_is_the_documents_training(backend, array, theta, X, Y,
     close(thetas[-1], np.concatenate([parameters[name].ravel() for name in LAYOUT.slots]))
 
 
-@given(n_samples=st.integers(1, 30), batch_size=st.integers(1, 40), lead=st.lists(st.integers(1, 2), max_size=1))
-def test_batches_hold_every_sample_once_and_in_order(n_samples, batch_size, lead):
-    X = np.arange(np.prod(lead, dtype=int) * 2 * n_samples).reshape(*lead, 2, n_samples)
+@given(
+    n_samples=st.integers(1, 30), batch_size=st.integers(1, 40), ensemble_shape=st.lists(st.integers(1, 2), max_size=1)
+)
+def test_batches_hold_every_sample_once_and_in_order(n_samples, batch_size, ensemble_shape):
+    X = np.arange(np.prod(ensemble_shape, dtype=int) * 2 * n_samples).reshape(*ensemble_shape, 2, n_samples)
     stacks = split(np, X, batch_size)
     batches = [batch for stack in stacks for batch in stack]
     np.testing.assert_array_equal(np.concatenate(batches, axis=-1), X)
@@ -251,10 +253,10 @@ def test_the_alarms_ring(backend, array, alarms):
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
     batches = batches_of(backend, array(X), array(Y), array(0.1), batch_size)
-    part = Part(backend, step, lambda epoch: batches, State(array(theta), ()))
+    chunk = NetworkChunk(backend, step, lambda epoch: batches, State(array(theta), ()))
     alarms()
     with backend.on_device():
         for epoch in range(3):
-            part.train_epoch(epoch)
-    assert part.state.theta.shape == (LAYOUT.size,)
-    assert part.loss.shape == part.finite.shape == ()
+            chunk.train_epoch(epoch)
+    assert chunk.state.theta.shape == (LAYOUT.size,)
+    assert chunk.loss.shape == chunk.finite.shape == ()

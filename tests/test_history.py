@@ -98,7 +98,7 @@ def test_a_name_that_was_not_recorded_lists_those_that_were(X, y):
     trained.train(X, y, 0.1, epochs=1, verbose=False, metrics="accuracy")
     assert "accuracy" in trained.history
     assert "precision" not in trained.history
-    with pytest.raises(KeyError, match="nothing was recorded as 'precision'; there are 'loss', 'accuracy'"):
+    with pytest.raises(KeyError, match="must be one of 'loss', 'accuracy', got 'precision'"):
         trained.history["precision"]
 
 
@@ -119,9 +119,9 @@ def test_a_history_can_be_made_again_of_what_it_holds(X, y):
     assert again.monitored == trained.history.monitored
     for name in trained.history:
         np.testing.assert_array_equal(again[name], trained.history[name])
-    with pytest.raises(ValueError, match=r"the history's loss has the shape \(3, 2\), expected \(3,\)"):
+    with pytest.raises(ValueError, match=r"the history's loss must have the shape \(3,\), got the shape \(3, 2\)"):
         History.of(dict(trained.history), ())
-    with pytest.raises(ValueError, match=r"the history's accuracy has the shape \(2,\), expected \(3,\)"):
+    with pytest.raises(ValueError, match=r"the history's accuracy must have the shape \(3,\), got the shape \(2,\)"):
         History.of({"loss": np.zeros(3), "accuracy": np.zeros(2)}, ())
 
 

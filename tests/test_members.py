@@ -315,7 +315,7 @@ def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
 def test_without_a_finite_loss_there_is_no_best(X, y):
     together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], dtype="float32", ensemble=2, seed=0)
     together.train(X, y, 0.1, epochs=1, verbose=False, validation_data=(X * 1e30, y))
-    with pytest.raises(ValueError, match="no network of the ensemble has a finite loss"):
+    with pytest.raises(ValueError, match="an ensemble with a finite loss, got losses that are all NaN"):
         together.best_member()
 
 
@@ -386,9 +386,9 @@ def test_the_picture_of_the_losses_is_drawn(X, y, monkeypatch):
 REFUSED = [
     ({"ensemble": 0}, ValueError, "ensemble must be a positive integer, got 0"),
     ({"ensemble": 2.0}, TypeError, "ensemble must be a positive integer, got 2.0"),
-    ({"ensemble": 2, "seed": [1, 2, 3]}, ValueError, "seed must be one integer, or 2, one for each network, got 3"),
+    ({"ensemble": 2, "seed": [1, 2, 3]}, ValueError, "seed must be one integer, or a list of 2, .* got 3"),
     ({"ensemble": 2, "seed": [1, -2]}, ValueError, "seed must not be negative, got -2"),
-    ({"ensemble": 2, "seed": 1.5}, TypeError, "seed must be an integer, or a list of one for each network, got 1.5"),
+    ({"ensemble": 2, "seed": 1.5}, TypeError, "seed must be an integer, or a list with .* each network, got 1.5"),
     ({"seed": [1, 2]}, TypeError, r"seed must be an integer, got \[1, 2\]"),
     ({"ensemble": 2, "l2": [0.1, -1.0]}, ValueError, r"l2\[1\] must be 0 or a positive number, finite in float.*"),
     ({"ensemble": 2, "l2": [0.1]}, ValueError, r"l2, with one value for each network, must have the shape \(2,\)"),
@@ -400,9 +400,9 @@ REFUSED = [
      r"the state that optimizer.init returns must have the shape \(2,\) \+ …, got \(\)"),
     ({"dropout": 1.0}, ValueError, "dropout must be below 1, got 1.0"),
     ({"dropout": -0.1}, ValueError, "dropout must be 0 or a positive"),
-    ({"dropout": [0.1]}, ValueError, "dropout must be 2, one for each of the hidden layers, got 1"),
-    ({"layer_list": [2, 1], "dropout": 0.5}, ValueError, "dropout of 0.5 leaves out hidden units, but there is no"),
-    ({"dropout": "much"}, TypeError, "dropout must be a list, one for each of the 2 hidden layers, got 'much'"),
+    ({"dropout": [0.1]}, ValueError, "dropout must be a list of 2, one for each of the hidden layers"),
+    ({"layer_list": [2, 1], "dropout": 0.5}, ValueError, "dropout must be 0 for a network without hidden layers"),
+    ({"dropout": "much"}, TypeError, "dropout must be a list with one for each of the 2 hidden layers"),
 ]  # fmt: skip
 
 
@@ -446,12 +446,12 @@ def test_members_are_counted_from_either_end_and_no_further(X):
     together = NeuralNetwork(LAYERS, ensemble=3, seed=0)
     assert together.member(-3).seed == 0
     for i in (3, -4):
-        with pytest.raises(IndexError, match=f"there is no member {i} of 3"):
+        with pytest.raises(IndexError, match=f"i must be between -3 and 2, got {i}"):
             together.member(i)
     with pytest.raises(TypeError):
         together.member(1.0)
-    with pytest.raises(ValueError, match="the best member is that of an ensemble that was trained"):
+    with pytest.raises(ValueError, match="must be called on a trained ensemble, got one without a recorded loss"):
         together.best_member()
     for ask in (lambda n: n.member(0), lambda n: n.best_member()):
-        with pytest.raises(ValueError, match="is no ensemble"):
+        with pytest.raises(ValueError, match="is not an ensemble"):
             ask(NeuralNetwork(LAYERS))

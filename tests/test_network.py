@@ -268,7 +268,9 @@ def test_a_callback_may_copy_the_network_and_train_the_copy(X, y):
 )
 def test_a_callback_may_not_change_the_network(change, X, y):
     network = NeuralNetwork(LAYERS, seed=1)
-    with pytest.raises(RuntimeError, match="while the network trains: a callback may look, copy or raise"):
+    with pytest.raises(
+        RuntimeError, match="while the network trains: a callback may read or copy the network, or raise"
+    ):
         network.train(X, y, 0.1, epochs=3, verbose=False, callbacks=lambda n: change(n, X, y))
     expected = NeuralNetwork(LAYERS, seed=1)
     expected.train(X, y, 0.1, epochs=1, verbose=False)

@@ -20,7 +20,7 @@ from xpnet.storage.onnx import write_onnx
 
 LAYERS = [2, 5, 3]
 EXACT = {"float64": 1e-12, "float32": 1e-6}
-LEADS = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
+ENSEMBLE_SHAPES = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def precision(request):
     return request.param
 
 
-def random_layers(rng, precision, lead=()):
+def random_layers(rng, precision, ensemble_shape=()):
     layout = Layout(LAYERS)
-    return layout.layers(np, rng.standard_normal((*lead, layout.size)).astype(precision))
+    return layout.layers(np, rng.standard_normal((*ensemble_shape, layout.size)).astype(precision))
 
 
 def run(path, X):
@@ -61,15 +61,15 @@ def sizes(value):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
-def test_a_model_answers_as_the_network(name, lead, precision, path, rng):
-    layers, activations = random_layers(rng, precision, lead), [ACTIVATIONS[name]] * 2
+@pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
+def test_a_model_answers_as_the_network(name, ensemble_shape, precision, path, rng):
+    layers, activations = random_layers(rng, precision, ensemble_shape), [ACTIVATIONS[name]] * 2
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
     for samples in (1, 2, 100):
         X = rng.standard_normal((samples, 2)).astype(precision)
         assert_answers_alike(path, X, layers, activations)
-    assert run(path, X[:0]).shape == (*lead, 0, 3)
+    assert run(path, X[:0]).shape == (*ensemble_shape, 0, 3)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -92,15 +92,15 @@ def test_a_trained_network_classifies_as_here(path, rng):
     np.testing.assert_allclose(run(path, X), network.predict(X), rtol=1e-12)
 
 
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+@pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
 @pytest.mark.parametrize("name", ["tanh", "softmax"])
-def test_what_a_model_says_of_itself(name, lead, precision, path, rng):
-    write_onnx(path, random_layers(rng, precision, lead), [relu, ACTIVATIONS[name]])
+def test_what_a_model_says_of_itself(name, ensemble_shape, precision, path, rng):
+    write_onnx(path, random_layers(rng, precision, ensemble_shape), [relu, ACTIVATIONS[name]])
     model = onnx.load(path)
     assert (model.producer_name, model.producer_version) == ("xpnet", version("xpnet"))
     (X,), (y,) = model.graph.input, model.graph.output
     assert (X.name, sizes(X)) == ("X", ["N", 2])
-    assert (y.name, sizes(y)) == ("y", [*lead, "N", 3])
+    assert (y.name, sizes(y)) == ("y", [*ensemble_shape, "N", 3])
     for value in (X, y):
         assert onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) == precision
 
@@ -157,7 +157,9 @@ def counting(xp, Z):
 ])  # fmt: skip
 def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
     name = getattr(own, "__name__", "functools.partial.*unknown.*")
-    with pytest.raises(ValueError, match=rf"activation of layer 2, {name}, cannot be exported.* \({cause}") as info:
+    with pytest.raises(
+        ValueError, match=rf"activation of layer 2, {name}, must .* to be exported.*, got {cause}"
+    ) as info:
         write_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
     assert isinstance(info.value.__cause__, Exception)
     assert list(path.parent.iterdir()) == []
@@ -166,7 +168,7 @@ def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
 @pytest.mark.parametrize(("own", "says"), [
     (lambda xp, Z: None, "an array, got NoneType"),
     (lambda xp, Z: np.ones((5, 1)), "an array, got ndarray"),
-    (lambda xp, Z: xp.astype(Z, xp.float32), r"the shape \(5, None\) and the type .*loat64 .* and .*loat32"),
+    (lambda xp, Z: xp.astype(Z, xp.float32), r"the shape \(5, None\) and the dtype .*loat64 .* and .*loat32"),
     (lambda xp, Z: Z[:2, :], r"the shape \(5, None\) and .*, got \(2, None\) and"),
     (lambda xp, Z: xp.sum(Z), r"the shape \(5, None\) and .*, got \(\) and"),
 ])  # fmt: skip
@@ -203,13 +205,13 @@ write_onnx({str(path)!r}, network.parameters.layers(), network.activations)
 
 
 def test_a_missing_folder_is_said_so(path, rng):
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing to write network\.onnx into"):
+    with pytest.raises(FileNotFoundError, match=r"path must be in an existing folder, got .*network\.onnx"):
         write_onnx(path.parent / "missing" / path.name, random_layers(rng, "float64"), [relu, tanh])
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_folder_is_no_file(path, rng):
-    with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
+    with pytest.raises(IsADirectoryError, match="path must be a file, got the folder"):
         write_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
 
 

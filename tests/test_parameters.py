@@ -25,12 +25,12 @@ def test_the_vector_holds_every_weight_and_bias_once(layer_list):
 
 
 @given(architectures, st.lists(st.integers(1, 3), max_size=2))
-def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, lead):
+def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, ensemble_shape):
     layout = Layout(layer_list)
-    theta = np.random.default_rng(0).standard_normal((*lead, layout.size))
+    theta = np.random.default_rng(0).standard_normal((*ensemble_shape, layout.size))
     layers = layout.layers(np, theta)
-    assert [W.shape for W, _ in layers] == [(*lead, n_out, n_in) for n_in, n_out in pairwise(layer_list)]
-    assert [b.shape for _, b in layers] == [(*lead, n_out, 1) for n_out in layer_list[1:]]
+    assert [W.shape for W, _ in layers] == [(*ensemble_shape, n_out, n_in) for n_in, n_out in pairwise(layer_list)]
+    assert [b.shape for _, b in layers] == [(*ensemble_shape, n_out, 1) for n_out in layer_list[1:]]
     np.testing.assert_array_equal(flatten(np, [array for layer in layers for array in layer]), theta)
 
 
@@ -74,7 +74,7 @@ def test_changing_a_parameter_in_place_changes_the_vector(parameters, assert_clo
 
 
 def test_an_unknown_name_lists_the_known_ones(parameters):
-    with pytest.raises(KeyError, match="no parameter 'W3'; there are W1, b1, W2, b2"):
+    with pytest.raises(KeyError, match="the name of a parameter must be one of W1, b1, W2, b2, got 'W3'"):
         parameters["W3"]
 
 

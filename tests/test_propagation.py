@@ -84,16 +84,16 @@ def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, t
     for thetas, data, targets in shapes:
         A, _ = forward(xp, array(data), LAYOUT.layers(xp, array(thetas)), ACTS)
         dX, dtheta = gradients_of(xp, array(thetas), array(data), array(targets))
-        lead = np.broadcast_shapes(thetas.shape[:-1], data.shape[:-2])
-        each_theta = np.broadcast_to(thetas, (*lead, thetas.shape[-1]))
-        each_X = np.broadcast_to(data, (*lead, *data.shape[-2:]))
-        each_Y = np.broadcast_to(targets, (*lead, *targets.shape[-2:]))
+        ensemble_shape = np.broadcast_shapes(thetas.shape[:-1], data.shape[:-2])
+        each_theta = np.broadcast_to(thetas, (*ensemble_shape, thetas.shape[-1]))
+        each_X = np.broadcast_to(data, (*ensemble_shape, *data.shape[-2:]))
+        each_Y = np.broadcast_to(targets, (*ensemble_shape, *targets.shape[-2:]))
         alone = {
-            "A": np.empty((*lead, 2, data.shape[-1])),
+            "A": np.empty((*ensemble_shape, 2, data.shape[-1])),
             "dX": np.empty(each_X.shape),
             "dtheta": np.empty(each_theta.shape),
         }
-        for i in np.ndindex(*lead):
+        for i in np.ndindex(*ensemble_shape):
             alone["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
             alone["dX"][i], alone["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
         for actual, expected in ((A, alone["A"]), (dX, alone["dX"]), (dtheta, alone["dtheta"])):

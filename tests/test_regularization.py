@@ -10,7 +10,7 @@ from xpnet import Activation, NeuralNetwork
 from xpnet.activations import ACTIVATIONS
 from xpnet.core.parameters import Layout
 from xpnet.core.propagation import backward, forward
-from xpnet.core.regularization import dropped, regularized
+from xpnet.core.regularization import apply_dropout, regularized
 from xpnet.optimizers import OPTIMIZERS
 
 SETTINGS = {"weight_decay": 0.1, "l2": 0.1, "clip_norm": 0.5}
@@ -78,7 +78,7 @@ def test_dropout_is_a_mask_and_its_derivative_is_that_of_the_mask(name, xp, arra
 
 def test_a_layer_without_dropout_is_left_as_it_is(xp, array):
     A = array([[1.0]])
-    assert dropped(xp, A, None, 0.0) is A
+    assert apply_dropout(xp, A, None, 0.0) is A
 
 
 def test_dropout_leaves_out_the_fraction_and_makes_up_for_it():

@@ -130,13 +130,13 @@ def test_a_training_that_stops_early_says_where_it_goes_back_to(network, data, c
     last = capsys.readouterr().out.splitlines()[-1]
     best, loss = network.best_epoch, network.best_loss
     assert network.history["validation_loss"][best] == loss == network.history["validation_loss"].min()
-    assert last == f"Ended after epoch {network.epochs_trained - 1}: back to epoch {best}, validation loss {loss:.6g}"
+    assert last == f"Ended after epoch {network.epochs_trained - 1}: restored epoch {best}, validation loss {loss:.6g}"
     ensemble = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
     ensemble.train(*data, [0.1, 1.0, 100.0], epochs=9, verbose_epoch=100, validation_split=0.2, patience=2)
     epochs = ensemble.best_epoch
     assert epochs.tolist() == np.argmin(ensemble.history["validation_loss"], axis=0).tolist()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.endswith(f"each network goes back to its best one, from {min(epochs)} to {max(epochs)}")
+    assert last.endswith(f"restored the best epoch of each network, from {min(epochs)} to {max(epochs)}")
     network.train(*data, 0.1, epochs=1, verbose=False)
     assert network.best_epoch is network.best_loss is None
 

@@ -304,7 +304,7 @@ REFUSED = [
      "y of validation_data must be from 0 to 1, .* got values from 5.0 to 5.0"),
     ({"validation_data": ([[1.0]], [0.5])}, ValueError, "X of validation_data must have 2 values per sample"),
     ({"validation_data": ([[1.0, 2.0]], [0.5]), "validation_split": 0.1}, ValueError,
-     "give validation_split or validation_data, not both"),
+     "validation_split must be 0 with validation_data, got both"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Is the backward pass the derivative of the forward pass? For custom activations and losses, mainly."""
+"""Gradient checking: compare the backward pass with finite differences, for custom activations and losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xpnet.network import NeuralNetwork
 
 
 class Slope(NamedTuple):
-    """How steep the loss is along one random direction: as the backward pass has it, and as differences show it."""
+    """The derivative of the loss along one random direction, by the backward pass and by finite differences."""
 
     name: str
     backward: float
@@ -27,12 +27,12 @@ class Slope(NamedTuple):
 
     @property
     def flat(self) -> bool:
-        """Whether both are within what rounding alone makes of differences, so that nothing can be told."""
+        """Whether both are below the noise of finite differences, so that the check cannot decide."""
         return max(abs(self.backward), abs(self.differences)) <= self.noise
 
     @property
     def error(self) -> float:
-        """Their distance beyond the noise, relative to the greater of them."""
+        """The difference of both beyond the noise, relative to the larger one."""
         if self.flat:
             return 0.0
         beyond = abs(self.backward - self.differences) - self.noise
@@ -40,14 +40,14 @@ class Slope(NamedTuple):
 
 
 class GradientReport(NamedTuple):
-    """The slopes for the parameters and the samples; printed, it is a table."""
+    """The result of `gradient_check`: a slope for each parameter array and for the samples; ``print`` shows a table."""
 
     slopes: list[Slope]
     tolerance: float
 
     @property
     def passed(self) -> bool:
-        """Whether all errors are within the tolerance; NaN is not."""
+        """Whether all errors are within the tolerance; an error of NaN is not."""
         return all(slope.error <= self.tolerance for slope in self.slopes)
 
     def __str__(self) -> str:
@@ -65,28 +65,46 @@ def gradient_check(
 ) -> GradientReport:
     """Compare the backward pass with finite differences of the loss.
 
-    For each of W1, b1, W2, … and for the samples X one random direction v is drawn, and the slope dθ · v that the
-    backward pass gives is set against (L(θ + h v) − L(θ − h v)) / 2h. That costs the same whatever the size of the
-    layer. All is computed in double precision where the network is, and the network is not changed.
+    For each of W1, b1, W2, … and for the samples X, the check draws one random direction v and compares the directional
+    derivative dθ · v of the backward pass with the central difference (L(θ + h v) − L(θ − h v)) / 2h. It computes in
+    double precision on the device of the network, and does not change the network.
 
     Parameters
     ----------
     network : NeuralNetwork
-        The network whose activations and loss are in question, at its present parameters.
-    X, y : arrays
-        Samples and targets, as for `NeuralNetwork.train`; a few will do.
+        The network with the activations and the loss to check, at its current parameters; no ensemble.
+    X : array of shape (N, n_0), (N, n_0, 1), or (N,) for one input
+        Some samples, as for `NeuralNetwork.train`.
+    y : array of shape (N, n_L), (N, n_L, 1), or (N,)
+        Their targets, or labels.
     step : float
-        The length h of the steps.
+        The step size h, at most 1.
     tolerance : float
-        The greatest relative error that passes, beyond what rounding explains. Where a relu has its kink within a step,
-        a right gradient may fail too: other samples or another seed tell.
+        The maximum relative error, beyond rounding errors. If a relu has its kink within a step, a correct gradient may
+        fail too: check with other samples or another seed.
     seed : int
-        Of the directions.
+        The seed of the directions.
 
     Returns
     -------
     report : GradientReport
-        ``report.passed``, and ``print(report)`` for a table.
+        ``report.passed`` is True if all errors are within the tolerance; ``print(report)`` shows a table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is invalid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import NeuralNetwork, gradient_check
+    >>> network = NeuralNetwork([2, 4, 1], activations=["tanh", "identity"], seed=0)
+    >>> report = gradient_check(network, np.ones((5, 2)), np.zeros(5))
+    >>> report.passed
+    True
+    >>> [slope.name for slope in report.slopes]
+    ['W1', 'b1', 'W2', 'b2', 'X']
     """
     if not isinstance(network, NeuralNetwork):
         msg = f"network must be a NeuralNetwork, got {reprlib.repr(network)}"
@@ -97,7 +115,10 @@ def gradient_check(
         raise ValueError(msg)
     tolerance = positive_number("tolerance", tolerance, "float64")
     if network.ensemble is not None:
-        msg = "gradient_check looks at one network: give it a member of the ensemble"
+        msg = (
+            f"network must be a single network, got an ensemble of {network.ensemble}; "
+            "use network.member(0) to check one of its networks"
+        )
         raise ValueError(msg)
     backend, layout = network.backend, network.parameters.layout
     rng = random_stream(one_seed(seed))
@@ -106,7 +127,7 @@ def gradient_check(
         xp = backend.xp
         data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
         given = {"X": X, "y": y, "sample_weight": None}
-        theta = data.to_network("theta", network.theta)  # first, for not every device has double precision
+        theta = data.to_network("theta", network.theta)  # first, because not every device has double precision
         samples = bring_samples(data, given, network._settings)
         columns, Y, _ = samples.columns()
 
@@ -114,12 +135,12 @@ def gradient_check(
             A, _ = forward(xp, X, layout.layers(xp, theta), activations)
             return float(mean_loss(xp, loss, A, Y)[0])
 
-        # Just what training takes, and the gradient with respect to the samples.
+        # The gradient as in training, and the gradient with respect to the samples.
         here, dtheta, dX = loss_gradient(
             xp, columns, Y, layout.layers(xp, theta), activations, loss, input_gradient=True
         )
-        # What a difference is made of besides the slope: rounding of the loss, by some ten units in its last place, and
-        # the bend of its curve within a step.
+        # The error of a difference: the loss is rounded by some ten units in its last place, and is not linear within
+        # a step.
         noise = 10 * 2.0**-52 * abs(float(here)) / step + step**2
         slopes = []
         for name, (start, stop, _) in layout.slots.items():

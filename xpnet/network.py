@@ -1,4 +1,7 @@
-"""The document's class: a multilayer perceptron with its weights, its training and its record."""
+"""`NeuralNetwork`: a multilayer perceptron with its parameters, its training and its history.
+
+The class extends the one of the notebook *Neural Network From Scratch*, called "the document" here (see README).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ Callbacks: TypeAlias = Callback | Callable[[Any], object] | Sequence[Callback | 
 
 
 def _shown(parts: Any) -> str:
-    """Return a part, or those of all layers, as `repr` of a network shows them, by their names."""
+    """Return the name of a part, or the names of a list of parts, for the `repr` of a network."""
     return f"{[summary.name_of(part) for part in parts] if isinstance(parts, list) else summary.name_of(parts)!r}"
 
 
@@ -44,56 +47,66 @@ class NeuralNetwork(StepByStep):
     layer_list : sequence of int
         The sizes of the layers, inputs first: ``[1, 10, 10, 1]`` has one input, two hidden layers of ten, one output.
     activations : sequence of str or Activation, optional
-        One for each layer after the inputs. By default relu for the hidden layers, and for the last one softmax with
-        the categorical cross-entropy, else sigmoid; where outputs are not between 0 and 1, end with ``"identity"``.
+        The activation of each layer after the inputs. By default relu for hidden layers, and for the output layer
+        softmax with the categorical cross-entropy, else sigmoid. Use ``"identity"`` for outputs outside [0, 1].
     loss : str or Loss
-        The loss that training minimises.
+        The loss that training minimizes.
     optimizer : str or Optimizer
-        How the parameters follow their gradient.
+        The rule that updates the parameters.
     initializer : str or callable, or a sequence of them, optional
-        How the initial weights of all layers, or of each layer after the inputs, are drawn. By default ``"normal"`` for
-        the document's network, which is one of relu, a last sigmoid, and half the squared error; else ``"he_normal"``
-        for a layer of relu or its kin (leaky_relu, elu, gelu, silu, softplus), and ``"glorot_uniform"`` for others.
+        The weight initialization of all layers, or of each layer after the inputs. By default ``"normal"`` for the
+        document's network (relu, sigmoid outputs, and half the squared error); else ``"he_normal"`` for a layer of the
+        relu family (relu, leaky_relu, elu, gelu, silu, softplus), and ``"glorot_uniform"`` for other layers.
     initial_scale : float
         The factor on the weights and biases that the initializer draws.
     weight_decay, l2, l1 : float
-        How strongly the weights, not the biases, are shrunk: by a decoupled decay (by default the optimizer's own,
-        which is 0 but for adamw), or by penalties ½ λ ‖W‖² and λ ‖W‖₁. Reported losses are without the penalties.
+        The strengths of the regularization of the weights; biases are not regularized. `weight_decay` is decoupled (by
+        default that of the optimizer, which is 0 except for adamw); `l2` and `l1` are the penalties ½ λ ‖W‖² and
+        λ ‖W‖₁. Reported losses do not include the penalties.
     clip_norm : float, optional
-        The maximum norm of the gradient.
+        The maximum gradient norm.
     dropout : float or sequence of float
-        The fraction of the units of every hidden layer, or of each of them, that a training step leaves out.
+        The fraction of the units that a training step drops, for all hidden layers or for each of them.
     ensemble : int, optional
-        How many networks to train side by side, E. Each has its own seed, and `initial_scale`, `weight_decay`, `l2`,
-        `l1` and `clip_norm` may be arrays of shape (E,), one value for each. Whatever belongs to a network then has a
-        leading axis: `theta` has the shape (E, P), ``parameters["W1"]`` (E, n_1, n_0), a prediction (E, N, n_L).
+        The number E of networks of an ensemble, trained in parallel. Each has its own seed, and `initial_scale`,
+        `weight_decay`, `l2`, `l1` and `clip_norm` may be arrays of shape (E,), one value for each network. All arrays
+        of the network then have a leading axis: `theta` has the shape (E, P), ``parameters["W1"]`` (E, n_1, n_0),
+        predictions (E, N, n_L).
     device : str or Backend, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is brought there. Without it the network
-        follows the data's device. Either way results come back in the library and on the device of the data.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is transferred there. By default the
+        network follows the data's device. Results are always in the library and on the device of the data.
     dtype : {"float64", "float32"}
         The precision of parameters and computation.
     seed : int or sequence of int, optional
         The same seed gives the same initial weights and the same order of samples on every device. Training is
-        bit-identical only for the same backend, device, versions and number of threads. An ensemble has the seeds from
-        this one on, or those that are given, and each of its networks learns what one of that seed learns alone.
+        bit-identical only for the same backend, device, versions and number of threads. The networks of an ensemble
+        have the seeds seed, seed + 1, …, or the given ones; each trains like a single network with its seed.
 
     Attributes
     ----------
     parameters : Parameters
         ``parameters["W1"]`` of shape (n_1, n_0), ``parameters["b1"]`` of shape (n_1, 1), and so on: views into `theta`.
-        Assigning puts the value into a new vector.
+        Assignment replaces `theta` by a copy with the new value.
     theta : array of shape (P,), or (E, P)
         All parameters in one vector.
     cache : list of (Z, W, b, A_prev)
-        What the last `deep_forward` passed through, layer by layer.
+        The values that the last `deep_forward` stored, for each layer.
     history : History
-        What was measured in every epoch since the weights were drawn: ``history["loss"]``, and ``history.plot()``.
+        The losses and metrics of every epoch since the weights were initialized: ``history["loss"]``,
+        ``history.plot()``.
     epoch_loss : list of float
-        The loss of every epoch since the weights were drawn; for an ensemble a list of E numbers for each.
+        The loss of every epoch since the weights were initialized; for an ensemble each is a list of E numbers.
     backend : Backend
-        Where the network is.
+        The backend, and with it the device, of the network.
     layer_list, activations, loss, …
-        Each setting by its name, to read; `seed` is known also where none was given.
+        Every setting by its name, read-only. `seed` is the seed in use even if none was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is invalid, or two contradict each other.
+    DeviceUnavailable
+        If the device is not available.
 
     Examples
     --------
@@ -107,7 +120,7 @@ class NeuralNetwork(StepByStep):
     """
 
     _snapshot: Progress
-    _run: Run | None = None  # the training that is going on
+    _run: Run | None = None  # the current training
 
     def __init__(
         self,
@@ -144,10 +157,10 @@ class NeuralNetwork(StepByStep):
             dtype=dtype,
             seed=seed,
         )
-        progress = Progress.start(settings, HOST if device is None else get_backend(device))
+        progress = Progress.initial(settings, HOST if device is None else get_backend(device))
         super().__init__(progress, follows_data=device is None)
 
-    # ---- What it is
+    # ---- Representation
 
     def __repr__(self) -> str:
         settings = self.settings
@@ -164,7 +177,26 @@ class NeuralNetwork(StepByStep):
     def summary(self) -> Summary:
         """Return a table of the layers, with the number of parameters, the loss, the optimizer and the device.
 
-        In a notebook and at a prompt it shows itself, elsewhere ``print(network.summary())`` does.
+        Returns
+        -------
+        summary : Summary
+            ``print(summary)`` shows the table; a notebook displays it as HTML.
+
+        Examples
+        --------
+        >>> from xpnet import NeuralNetwork
+        >>> print(NeuralNetwork([2, 4, 1], seed=0).summary())
+        NeuralNetwork
+        layer  outputs  activation  initializer  dropout  parameters
+        1            4  relu        normal                        12
+        2            1  sigmoid     normal                         5
+        <BLANKLINE>
+        inputs          2
+        parameters      17 in float64
+        loss            half_squared_error
+        optimizer       sgd
+        device          cpu (numpy)
+        epochs trained  0
         """
         return summary.of_network(self)
 
@@ -196,75 +228,108 @@ class NeuralNetwork(StepByStep):
         progress_bar: bool | None = None,
         members_at_once: int | None = None,
     ) -> None:
-        """Train the network, going on from where it is.
+        """Train the network by gradient descent, from its current parameters.
+
+        Reports count epochs from 0, like the document: ``Epoch 0`` is the first one.
 
         Parameters
         ----------
-        X : array of shape (N, n_0), (N, n_0, 1), or (N,) where there is one input
-            The samples, one a row. For an ensemble also (E, N, n_0): a set for each of its networks.
+        X : array of shape (N, n_0), (N, n_0, 1), or (N,) for one input
+            The samples, one per row. For an ensemble also (E, N, n_0): other samples for each network.
         y : array of shape (N, n_L), (N, n_L, 1), or (N,)
-            The targets; for an ensemble also (E, N, n_L). Where there are several outputs, an array of shape (N,), or
-            (E, N, 1), holds labels, whole numbers from 0 to n_L − 1: the output of that number should be 1, and the
-            others 0.
+            The targets; for an ensemble also (E, N, n_L). For several outputs, an array of shape (N,), or (E, N, 1),
+            holds labels, integers from 0 to n_L − 1; they are one-hot encoded.
         learning_rate : float, or for an ensemble an array of shape (E,)
-            The length of a step, above zero.
+            The learning rate, above 0.
         epochs : int
-            How many times to go through the samples.
+            The number of passes over the samples.
         verbose_epoch : int, optional
-            Every how many epochs to report the loss; by default some ten times in all. The last one is always reported.
+            Report every epoch whose number, from 0, is a multiple of this; by default about ten epochs. The last epoch
+            is always reported.
         verbose : bool
-            Whether to report at all.
+            Whether to print reports.
         batch_size : int or None
-            How many samples a step learns from: 1, the document's way; more, where the last step of an epoch takes
-            what is left; or None for all.
+            The number of samples of a step: 1, as in the document; more, where the last batch of an epoch may be
+            smaller; or None for the full batch.
         shuffle : bool
-            Whether every epoch takes the samples in a new order.
+            Whether to shuffle the samples in every epoch.
         sample_weight : array of shape (N,), or for an ensemble (E, N), optional
-            How much every sample counts beside the others: they are divided by their mean.
+            The relative weight of every sample; the weights are divided by their mean.
         class_weight : mapping of label to weight, or "balanced", optional
-            How much the samples of a class count in training, beside `sample_weight`; 1 for a class that is not named.
-            ``"balanced"`` makes all classes count alike. With one output the labels are 0 and 1. It does not count in
-            metrics and in validation.
+            The weights of the classes in training, multiplied with `sample_weight`; 1 for a class that is not in the
+            mapping. ``"balanced"`` gives all classes the same total weight. With one output the labels are 0 and 1.
+            Class weights do not apply to metrics and validation.
         validation_split : float
-            The fraction of the samples, and where targets are classes of each class, that is kept from training to
-            measure the loss on. They are drawn at random, but are the same for every seed.
+            The fraction of the samples, stratified by class for labels, that is held out for validation. They are
+            random, but the same for every seed.
         validation_data : (X, y) or (X, y, sample_weight), optional
-            Other samples to measure the loss on after every epoch.
+            Other samples for validation after every epoch.
         metrics : sequence of str, callable or Metric
-            What else to measure after every epoch, on the samples and on those for validation: ``"accuracy"``,
+            Metrics to compute after every epoch, on the training and the validation samples: ``"accuracy"``,
             ``"binary_accuracy"``, ``"categorical_accuracy"``, ``"subset_accuracy"``, ``"r2_score"``,
-            ``"mean_absolute_error"``, or custom ones as in `xpnet.metrics`.
+            ``"mean_absolute_error"``, or custom metrics as in `xpnet.metrics`.
         patience : int, optional
-            Stop early, when the loss (for validation, where there is one) has not improved for so many epochs. Whenever
-            the training ends, the network then goes back to its best epoch: see `best_epoch`. Each network of an
-            ensemble goes back to its own; they train on until none is waited for.
+            Early stopping: stop when the validation loss, or without validation the training loss, has not improved for
+            this number of epochs. At the end of training the network always returns to its best epoch, see
+            `best_epoch`. Each network of an ensemble returns to its own best epoch; the ensemble trains until all its
+            networks have stopped improving.
         tol : float
-            By how much the loss has to be less than the best one to be an improvement.
+            The minimum decrease below the best loss that is an improvement.
         schedule : callable, optional
-            How the learning rate goes on from its value: one of `xpnet.schedules`, or a custom one. It counts epochs
-            since the weights were drawn, not since this call. It is asked for the epochs to come before the first one.
+            The learning rate schedule: one of `xpnet.schedules`, or a custom one. It counts epochs since the weights
+            were initialized, not since this call. It is called for future epochs before the first epoch, to validate
+            it.
         callbacks : callable or Callback, or a sequence of them
-            Functions are called with the network after every epoch; an `xpnet.Callback` also at the beginning and at
-            the end. They may predict, copy the network, call its `stop_training`, or raise, but not change it. Reading
-            `history` waits for the device.
+            A function is called with the network after every epoch; an `xpnet.Callback` also at the beginning and at
+            the end. Callbacks may predict, copy the network, call its `stop_training`, or raise, but not change it.
+            Reading `history` waits for the device.
         progress_bar : bool, optional
-            Whether to show a progress bar (with tqdm); by default where reports go to a terminal.
+            Whether to show a progress bar (with tqdm); by default if reports go to a terminal.
         members_at_once : int, optional
-            How many networks of an ensemble take their steps together; by default as many as fit into the working
-            memory of the backend.
+            How many networks of an ensemble are computed together; by default as many as fit into the working memory
+            of the backend.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not what it should be; the network is then unchanged. Custom parts are tried before the
-            first epoch, too; one that fails only later leaves the network as it was after the last complete epoch.
+            If an argument is invalid; the network is then unchanged. Custom parts are validated in a dry run before the
+            first epoch; if one fails later, the network has the state after the last complete epoch.
         FloatingPointError
-            If the loss or a parameter became NaN or infinite; the network is then as it was after the last good epoch.
-            A network of an ensemble only stops learning then, its further losses are NaN, and the others go on.
+            If the loss or a parameter became NaN or infinite; the network has the state after the last finite epoch. In
+            an ensemble a network that diverges stops training, its later losses are NaN, and the others continue.
         KeyboardInterrupt
-            On Ctrl-C; the network is then as it was after the last complete epoch.
+            On Ctrl-C; the network has the state after the last complete epoch.
+        RuntimeError
+            If the network trains already.
+
+        Examples
+        --------
+        Fit a sine in batches, and report epochs 0, 50 and 100:
+
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> X = np.linspace(-2, 2, 100)
+        >>> y = 0.5 * (np.sin(X) + 1)  # sigmoid outputs are between 0 and 1
+        >>> network = NeuralNetwork([1, 10, 1], activations=["tanh", "sigmoid"], optimizer="adam", seed=0)
+        >>> network.train(X, y, learning_rate=0.01, epochs=101, verbose_epoch=50, batch_size=10, shuffle=True)
+        Epoch 0 Loss : 0.0510...
+        Epoch 50 Loss : 0.000...
+        Epoch 100 Loss : 0.000...
+        >>> bool(np.max(np.abs(network.predict(X) - y)) < 0.1)
+        True
+
+        Continue with validation samples, a metric and early stopping:
+
+        >>> network.train(
+        ...     X, y, 0.01, epochs=50, verbose=False, batch_size=10,
+        ...     validation_split=0.2, metrics=["r2_score"], patience=10,
+        ... )
+        >>> list(network.history)
+        ['loss', 'r2_score', 'validation_loss', 'validation_r2_score']
+        >>> network.best_epoch > 100, bool(network.history["validation_r2_score"][-1] > 0.98)
+        (True, True)
         """
-        self._refuse_if_fixed("train")
+        self._refuse_while_training("train")
         options = TrainingOptions(
             X=X,
             y=y,
@@ -310,30 +375,45 @@ class NeuralNetwork(StepByStep):
         callbacks: Callbacks = (),
         progress_bar: bool | None = None,
     ) -> None:
-        """Train the network on a small set by L-BFGS, all samples at once, with SciPy.
+        """Train the network by L-BFGS on the full batch, with SciPy; for small data sets.
 
-        There is no learning rate to choose, and no batch; the network's optimizer is not used, and starts anew the next
-        time. What L-BFGS has learned of the curvature is not kept: a second call, or one after loading a checkpoint,
-        begins without, and takes other steps than one long call would. It takes `l2`, but no ensembles, dropout,
-        `weight_decay`, `l1` or `clip_norm`, which it has no step for.
+        The method is that of Liu and Nocedal (1989). It needs no learning rate and no batch size, does not use the
+        optimizer of the network, and resets the optimizer state. The curvature estimate of L-BFGS is not stored: a
+        second call, or a call after loading a checkpoint, starts without it, and takes other steps than one long call
+        would. L-BFGS supports `l2`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`.
 
         Parameters
         ----------
+        X, y : arrays
+            The samples and targets, as for `train`.
         epochs : int
-            How many iterations at most, of which each looks at all samples once or a few times.
+            The maximum number of iterations. Each computes the loss of all samples once or a few times. The loss of an
+            epoch is the loss after its iteration.
         gradient_tol : float
-            Ends when no entry of the gradient is greater.
-        X, y, and all others
-            As for `train`. The loss of an epoch is that after it.
+            Training ends when no entry of the gradient is larger in absolute value.
+        verbose_epoch, verbose, sample_weight, class_weight, validation_split, validation_data, metrics, patience, tol
+            As for `train`.
+        callbacks, progress_bar
+            As for `train`.
 
         Raises
         ------
         ImportError
             If SciPy is not installed.
-        TypeError, ValueError, FloatingPointError, KeyboardInterrupt
-            As `train`.
+        TypeError, ValueError, FloatingPointError, KeyboardInterrupt, RuntimeError
+            As for `train`; ValueError also if the network has a setting that L-BFGS does not support.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> X = np.linspace(-1, 1, 20)
+        >>> network = NeuralNetwork([1, 8, 1], activations=["tanh", "identity"], seed=0)
+        >>> network.train_lbfgs(X, X**2, epochs=500, verbose=False)
+        >>> bool(np.max(np.abs(network.predict(X) - X**2)) < 0.05)
+        True
         """
-        self._refuse_if_fixed("train_lbfgs")
+        self._refuse_while_training("train_lbfgs")
         options = TrainingOptions(
             X=X,
             y=y,
@@ -353,216 +433,387 @@ class NeuralNetwork(StepByStep):
         loop.train_by_lbfgs(self, options, gradient_tol=gradient_tol)
 
     def stop_training(self) -> None:
-        """End the training after this epoch; for callbacks."""
+        """End training after the current epoch; for callbacks.
+
+        Raises
+        ------
+        RuntimeError
+            If the network does not train.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> def stop_after_three_epochs(network):
+        ...     if network.epochs_trained == 3:
+        ...         network.stop_training()
+        >>> network = NeuralNetwork([1, 3, 1], seed=0)
+        >>> network.train(np.zeros(5), np.ones(5), 0.1, epochs=10, verbose=False, callbacks=stop_after_three_epochs)
+        >>> network.epochs_trained
+        3
+        """
         run = self._run
         if run is None:
-            msg = "stop_training is for callbacks: the network does not train"
+            msg = "stop_training must be called by a callback in training: the network does not train"
             raise RuntimeError(msg)
-        run.stops = True
+        run.stop_requested = True
 
-    def _is_fixed(self) -> bool:
+    def _is_training(self) -> bool:
         run = self._run
-        if run is not None and run.was_left():
-            run.end()  # several Ctrl-C in a row have left it without an end
+        if run is not None and run.is_abandoned():
+            run.end()  # several Ctrl-C in a row have interrupted its end
         return self._run is not None
 
-    def _refuse_if_fixed(self, what: str) -> None:
-        if self._is_fixed():
-            here = "a callback may look, copy or raise, but not change it"
+    def _refuse_while_training(self, what: str) -> None:
+        if self._is_training():
+            in_callback = ": a callback may read or copy the network, or raise, but not change it"
             run = self._run
-            reason = f": {here}" if run is None or run.thread == threading.get_ident() else " in another thread"
+            reason = in_callback if run is None or run.thread == threading.get_ident() else " in another thread"
             msg = f"{what} is refused while the network trains{reason}"
             raise RuntimeError(msg)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy that a callback takes in the middle of a training is a network that does not train.
+        # A copy that a callback makes during training is a network that does not train.
         return {name: value for name, value in super().__getstate__().items() if name != "_run"}
 
-    # ---- Its record
+    # ---- History
 
     @property
     def history(self) -> History:
-        """What was measured in every epoch since the weights were drawn; reading it waits for the device."""
+        """The losses and metrics of every epoch since the weights were initialized; reading it waits for the device."""
         history = self._snapshot.history
-        # In a training, epochs may be there of which nobody has seen yet that they are not finite.
-        return history.settled() if self._is_fixed() else history
+        # During training, the history may have epochs that were not yet found to be not finite.
+        return history.settled() if self._is_training() else history
 
     @property
     def epochs_trained(self) -> int:
-        """How many epochs the network was trained for since its weights were drawn."""
+        """The number of epochs since the weights were initialized."""
         return self._snapshot.history.epochs
 
     @property
     def epoch_loss(self) -> list[Any]:
-        """The loss of every epoch since the weights were drawn; reading it waits for the device."""
+        """The loss of every epoch since the weights were initialized; reading it waits for the device."""
         return self.history["loss"].tolist()  # type: ignore[no-any-return]
 
     def plot_epoch(self) -> None:
-        """Show the loss over the epochs; needs matplotlib."""
+        """Plot the loss over the epochs, and show the figure.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")  # no window, for this example
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> network = NeuralNetwork([1, 3, 1], seed=0)
+        >>> network.train(np.zeros(5), np.ones(5), learning_rate=0.1, epochs=10, verbose=False)
+        >>> network.plot_epoch()
+        """
         plotting.show_epoch_loss(self.history["loss"])
 
     @property
     def best_loss(self) -> Any:
-        """The loss that early stopping has gone back to, a float, or of an ensemble an array (E,); None without it."""
+        """The loss of `best_epoch`: a float, or for an ensemble an array of shape (E,); None without early stopping."""
         best = self._snapshot.best
         return best and (HOST.xp.asarray(best.loss, copy=True) if self.ensemble else float(best.loss))
 
     @property
     def best_epoch(self) -> Any:
-        """The epoch, from 0, that early stopping has gone back to, an int, or of an ensemble an array (E,), or None."""
+        """The epoch, from 0, that early stopping returned to: an int, or for an ensemble an array (E,), or None."""
         best = self._snapshot.best
         return best and (HOST.xp.asarray(best.epoch, copy=True) if self.ensemble else int(best.epoch))
 
-    # ---- Its parameters, all at once
+    # ---- Parameters and state
 
     def initialize_weights_deep(self, layer_list: Sequence[int]) -> dict[str, Array]:
-        """Draw parameters for these layer sizes, with the next numbers of the network's seed."""
+        """Draw initial parameters for some layer sizes, with the next random numbers of the network's seed.
+
+        The parameters of the network do not change: assign the result to `parameters` to use it.
+
+        Parameters
+        ----------
+        layer_list : sequence of int
+            The sizes of the layers, inputs first.
+
+        Returns
+        -------
+        parameters : dict of arrays
+            ``W1`` of shape (n_1, n_0), ``b1`` of shape (n_1, 1), ``W2``, …; for an ensemble with a leading axis.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `layer_list` is not a list of two or more positive integers.
+        RuntimeError
+            If the network trains.
+
+        Examples
+        --------
+        >>> from xpnet import NeuralNetwork
+        >>> network = NeuralNetwork([2, 4, 1], seed=0)
+        >>> parameters = network.initialize_weights_deep([2, 4, 1])
+        >>> {name: array.shape for name, array in parameters.items()}
+        {'W1': (4, 2), 'b1': (4, 1), 'W2': (1, 4), 'b2': (1, 1)}
+        >>> network.parameters = parameters
+        """
         layout = Layout(layer_sizes(layer_list))
         with self._lock:
-            self._refuse_if_fixed("initialize_weights_deep")
+            self._refuse_while_training("initialize_weights_deep")
             snapshot = self._snapshot
             theta = self._members.draw(snapshot.draws, snapshot.backend, layout)
             self._snapshot = snapshot.replaced(draws=snapshot.draws + 1)
         return {name: layout.view(snapshot.backend.xp, theta, name) for name in layout.slots}
 
     def clear_weights(self) -> None:
-        """Draw new parameters, with the next numbers of the network's seed, and forget all training."""
+        """Draw new initial parameters, with the next random numbers of the network's seed, and reset all training.
+
+        Raises
+        ------
+        RuntimeError
+            If the network trains.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> network = NeuralNetwork([1, 3, 1], seed=0)
+        >>> network.train(np.zeros(5), np.ones(5), learning_rate=0.1, epochs=10, verbose=False)
+        >>> network.clear_weights()
+        >>> network.epochs_trained, network.epoch_loss
+        (0, [])
+        """
         with self._lock:
-            self._refuse_if_fixed("clear_weights")
+            self._refuse_while_training("clear_weights")
             snapshot = self._snapshot
-            new = Progress.start(snapshot.settings, snapshot.backend, snapshot.draws)
-            self._forget_cache()
+            new = Progress.initial(snapshot.settings, snapshot.backend, snapshot.draws)
+            self._clear_cache()
             self._snapshot = new
 
     @property
     def parameters(self) -> Parameters:
-        """The weights and biases by name, views into `theta`; assigning all of them makes the optimizer start anew."""
+        """The weights and biases by name, views into `theta`; assigning all of them resets the optimizer state."""
         return super().parameters
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
         names = self.parameters.keys()
         if not isinstance(values, Mapping) or values.keys() != names:
-            came = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
-            msg = f"parameters must be a mapping of {', '.join(names)}, got {came}"
+            got = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+            msg = f"parameters must be a mapping with the keys {', '.join(names)}, got {got}"
             raise ValueError(msg)
         with self._lock:
-            self._refuse_if_fixed("assigning parameters")
+            self._refuse_while_training("assigning parameters")
             theta, snapshot = self.parameters.replaced(values), self._snapshot
             optimizer_state = new_optimizer_state(snapshot.settings, snapshot.backend, theta)
             self._snapshot = snapshot.with_parameters(theta, optimizer_state)
 
     def clear_history(self) -> None:
-        """Forget what was measured so far, and keep all else, the number of epochs included: training goes on alike.
+        """Delete the recorded losses and metrics; keep everything else, including the number of epochs.
 
-        (A schedule that judges by the losses, such as reduce on plateau, judges anew. In the middle of a training with
-        `patience`, which may go on, the last epoch is kept, for it is what that goes on from.)
+        Further training is the same as without this call, except for a schedule that depends on the losses, such as
+        reduce on plateau. In a copy or checkpoint made during a training with `patience`, the last epoch is kept,
+        because early stopping needs it.
+
+        Raises
+        ------
+        RuntimeError
+            If the network trains.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> network = NeuralNetwork([1, 3, 1], seed=0)
+        >>> network.train(np.zeros(5), np.ones(5), learning_rate=0.1, epochs=10, verbose=False)
+        >>> network.clear_history()
+        >>> network.epochs_trained, network.epoch_loss
+        (10, [])
         """
         with self._lock:
-            self._refuse_if_fixed("clear_history")
+            self._refuse_while_training("clear_history")
             snapshot = self._snapshot
             self._snapshot = snapshot.replaced(
                 history=snapshot.history.cleared(last=snapshot.early_stopping is not None)
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what training has made of the network, on the host.
+        """Return the state of training, as copies on the host; `load_state_dict` restores it.
 
         Returns
         -------
         state : dict
-            ``theta``, an array; ``optimizer``, its kind, and ``optimizer_state``, a list of arrays; ``history``, arrays
-            by name; ``first_epoch``, the number of the first epoch in them; ``last_measured``, what was measured in the
-            last one; ``seed``, and ``draws``, how often weights were drawn from it; ``form``, how many axes targets had
-            in training, and the type of labels, or None; ``best``, the ``loss`` and the ``epoch`` that early stopping
-            went back to, or None; and in the middle of a training that may stop early
-            ``early_stopping``, what it would go back to, else None.
+            ``theta``, an array of shape (P,) or (E, P); ``optimizer``, its kind, and ``optimizer_state``, a list of
+            arrays; ``history``, arrays of shape (epochs,) or (epochs, E) by name; ``first_epoch``, the number of the
+            first epoch in them; ``last_measured``, the names measured in the last one; ``seed``, and ``draws``, how
+            often weights were drawn from it; ``form``, the number of axes of targets in training and the dtype of
+            labels, or None; ``best``, the ``loss`` and the ``epoch`` that early stopping returned to, or None; and
+            ``early_stopping``, the state of early stopping during a training with `patience`, else None.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> network = NeuralNetwork([1, 3, 1], seed=0)
+        >>> network.train(np.zeros(5), np.ones(5), learning_rate=0.1, epochs=10, verbose=False)
+        >>> state = network.state_dict()
+        >>> state["theta"].shape, state["optimizer"], state["history"]["loss"].shape
+        ((10,), 'sgd', (10,))
         """
         return self._snapshot.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another network of the same layers and optimizer was, with its seed.
+        """Restore the state of another network with the same layers and optimizer, including its seed.
 
         Parameters
         ----------
         state : mapping
-            From the other's `state_dict`; the network keeps copies.
+            The `state_dict` of the other network; its arrays are copied.
 
         Raises
         ------
-        ValueError
-            If the state is of other layers, of another optimizer, or of another number of networks; the network is then
-            unchanged.
+        TypeError, ValueError
+            If the state is invalid, or that of other layers, another optimizer, or another number of networks; the
+            network is then unchanged.
         RuntimeError
-            If a callback calls it while the network trains.
+            If the network trains.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> trained, network = NeuralNetwork([1, 3, 1], seed=0), NeuralNetwork([1, 3, 1], seed=1)
+        >>> trained.train(np.zeros(5), np.ones(5), learning_rate=0.1, epochs=10, verbose=False)
+        >>> network.load_state_dict(trained.state_dict())
+        >>> bool(np.all(network.theta == trained.theta)), network.epochs_trained, network.seed
+        (True, 10, 0)
         """
         with self._lock:
-            self._refuse_if_fixed("load_state_dict")
+            self._refuse_while_training("load_state_dict")
             loaded = Progress.of(self._snapshot.settings, self._snapshot.backend, state)
-            self._forget_cache()
+            self._clear_cache()
             self._snapshot = loaded
 
     # ---- The networks of an ensemble
 
     def member(self, i: int) -> NeuralNetwork:
-        """Return one network of an ensemble, as a network of its own with its seed, its settings and its record.
+        """Return one network of an ensemble as a single network, with its seed, settings, parameters and history.
 
         Parameters
         ----------
         i : int
-            Its number from 0, or counted back from −1.
+            The index of the network, from 0; negative indices count from the end.
+
+        Returns
+        -------
+        network : NeuralNetwork
+            A copy, which can be trained further.
 
         Raises
         ------
         IndexError
-            If there is none of that number.
+            If the index is out of range.
+        TypeError
+            If the index is not an integer.
         ValueError
-            If the network is no ensemble.
+            If the network is not an ensemble.
+
+        Examples
+        --------
+        >>> from xpnet import NeuralNetwork
+        >>> ensemble = NeuralNetwork([1, 3, 1], ensemble=4, seed=10)
+        >>> ensemble.theta.shape
+        (4, 10)
+        >>> last = ensemble.member(-1)
+        >>> last.seed, last.theta.shape
+        (13, (10,))
         """
         if self.ensemble is None:
-            msg = "a network that is no ensemble has no members"
+            msg = "member must be called on an ensemble, got a network that is not an ensemble"
             raise ValueError(msg)
         if not is_integer(i):
-            msg = f"i must be the number of a member, an integer, got {repr(i)}"
+            msg = f"i must be the index of a network of the ensemble, an integer, got {repr(i)}"
             raise TypeError(msg)
-        at = int(i)
-        if not -self.ensemble <= at < self.ensemble:
-            msg = f"there is no member {i} of {self.ensemble}"
+        index = int(i)
+        if not -self.ensemble <= index < self.ensemble:
+            msg = f"i must be between {-self.ensemble} and {self.ensemble - 1}, got {i}"
             raise IndexError(msg)
-        return NeuralNetwork._of(self._snapshot.member(at % self.ensemble), follows_data=self._follows_data)
+        return NeuralNetwork._of(self._snapshot.member(index % self.ensemble), follows_data=self._follows_data)
 
     @staticmethod
     def _of(progress: Progress, *, follows_data: bool) -> NeuralNetwork:
-        """Return a network at some progress, without drawing any parameters."""
+        """Return a network with a given state, without drawing parameters."""
         network = NeuralNetwork.__new__(NeuralNetwork)
         StepByStep.__init__(network, progress, follows_data=follows_data)
         return network
 
     def best_member_index(self) -> int:
-        """Return the number of the network of an ensemble whose loss is least.
+        """Return the index of the network with the lowest loss in an ensemble.
 
-        It is the validation loss where the last epoch had it, else that of training; and where early stopping has gone
-        back to the best epoch of each, that of those epochs.
+        The loss is the validation loss of the last epoch, or without validation the training loss; after early stopping
+        it is the loss of each network's best epoch.
+
+        Returns
+        -------
+        i : int
+            The index, from 0.
 
         Raises
         ------
         ValueError
-            If the network is no ensemble, was not trained, or all of its networks have diverged.
+            If the network is not an ensemble, has no recorded loss, or all its networks diverged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> ensemble = NeuralNetwork([1, 1], activations=["identity"], ensemble=3, seed=0)
+        >>> X = np.array([-1.0, 0.0, 1.0])
+        >>> ensemble.train(X, 2 * X, learning_rate=[0.001, 0.5, 0.01], epochs=10, verbose=False)
+        >>> ensemble.best_member_index()
+        1
         """
         if self.ensemble is None:
-            msg = "a network that is no ensemble has no best member"
+            msg = "best_member must be called on an ensemble, got a network that is not an ensemble"
             raise ValueError(msg)
         best, history = self._snapshot.best, self._snapshot.history
         if not (best or history.last_names):
-            msg = "the best member is that of an ensemble that was trained, and whose losses are recorded"
+            msg = "best_member must be called on a trained ensemble, got one without a recorded loss"
             raise ValueError(msg)
         losses = best.loss if best else history.last()[history.monitored]
         finite = HOST.xp.isfinite(losses)
         if not bool(HOST.xp.any(finite)):
-            msg = "no network of the ensemble has a finite loss"
+            msg = (
+                "best_member must be called on an ensemble with a finite loss, got losses that are all NaN or infinite"
+            )
             raise ValueError(msg)
         return int(HOST.xp.argmin(HOST.xp.where(finite, losses, HOST.xp.inf)))
 
     def best_member(self) -> NeuralNetwork:
-        """Return the network of an ensemble whose loss is least, as a network of its own: see `best_member_index`."""
+        """Return the network with the lowest loss in an ensemble as a single network: see `best_member_index`.
+
+        Returns
+        -------
+        network : NeuralNetwork
+            A copy, which can be trained further.
+
+        Raises
+        ------
+        ValueError
+            If the network is not an ensemble, has no recorded loss, or all its networks diverged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> ensemble = NeuralNetwork([1, 1], activations=["identity"], ensemble=3, seed=0)
+        >>> X = np.array([-1.0, 0.0, 1.0])
+        >>> ensemble.train(X, 2 * X, learning_rate=[0.001, 0.5, 0.01], epochs=100, verbose=False)
+        >>> best = ensemble.best_member()
+        >>> best.seed, bool(np.allclose(best.predict(X), 2 * X))
+        (1, True)
+        """
         return self.member(self.best_member_index())

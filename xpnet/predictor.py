@@ -1,7 +1,7 @@
-"""A network that predicts: its settings, its parameters, and where they are.
+"""Prediction: the base class of `NeuralNetwork` with the settings, the parameters and the device.
 
-`Predictor` is the part of `NeuralNetwork` that knows nothing of training. It checks what it is given, brings it to
-where it computes, and lets the pure functions of `xpnet.core` do the work.
+`Predictor` does not depend on training. It validates the arguments, transfers them to the device of the network, and
+calls the pure functions of `xpnet.core`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from xpnet.optimizers import Optimizer
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Snapshot:
-    """All that a network is at one moment.
+    """The complete state of a network at one moment; immutable.
 
-    It never changes: a network that changes takes another one, in one assignment, so that whoever looks, and whatever
-    interrupts, finds it whole.
+    Every change of a network replaces its snapshot in one assignment, so that other threads and interrupts always see
+    a consistent state.
 
     Attributes
     ----------
     settings : Settings
-        What it is.
+        The settings.
     backend : Backend
-        Where it is.
+        The backend and device of the arrays.
     theta : array of shape (P,) or (E, P)
-        Its parameters.
+        The parameters.
     form : Form or None
-        The form of the targets that it was trained on, if it was.
+        The form of the targets in training; None before training.
     """
 
     settings: Settings
@@ -52,17 +52,17 @@ class Snapshot:
     form: Form | None = None
 
     def replaced(self, **changes: Any) -> Self:
-        """Return it with some of its attributes replaced, as `dataclasses.replace` does in four times the time."""
+        """Return a copy with some attributes replaced; `dataclasses.replace` would take four times as long."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
         return new
 
     def moved(self, backend: Backend) -> Self:
-        """Return it on another backend."""
+        """Return a copy on another backend."""
         return self.replaced(backend=backend, theta=bring("theta", self.theta, backend))
 
     def with_parameters(self, theta: Array) -> Self:
-        """Return it with other parameters."""
+        """Return a copy with other parameters."""
         return self.replaced(theta=theta)
 
 
@@ -78,18 +78,18 @@ class Predictor:
     Parameters
     ----------
     snapshot : Snapshot
-        What it is, and where.
+        The initial state.
     follows_data : bool
-        Whether it goes to the device of the data that it is given.
+        Whether the network moves to the device of the data.
     """
 
-    # Names with one underscore are for the rest of the package, too.
+    # The rest of the package uses the names with one underscore, too.
     _snapshot: Any
 
     def __init__(self, snapshot: Snapshot, *, follows_data: bool) -> None:
         self._snapshot = snapshot
         self._follows_data = follows_data
-        self._lock = threading.RLock()  # held by whoever makes the next snapshot of this one
+        self._lock = threading.RLock()  # held while the next snapshot is computed from the current one
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -99,10 +99,10 @@ class Predictor:
         self._lock = threading.RLock()
 
     def __copy__(self) -> Self:
-        # A copy shares nothing that changes, and arrays can be changed in place.
+        # Arrays can be changed in place, so that a copy must not share them.
         return copy.deepcopy(self)
 
-    # ---- Its settings, to read
+    # ---- Settings, read-only
 
     layer_list: list[int] = _setting("layer_list")
     ensemble: int | None = _setting("ensemble")
@@ -121,7 +121,7 @@ class Predictor:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the network was built with, but for the device, so that ``NeuralNetwork(**settings)`` is another."""
+        """The arguments of the network except the device: ``NeuralNetwork(**settings)`` builds an equal network."""
         return self._settings.by_name()
 
     @property
@@ -133,45 +133,45 @@ class Predictor:
     def _members(self) -> Members:
         return Members(self._snapshot.settings)
 
-    # ---- Its parameters
+    # ---- Parameters
 
     @property
     def theta(self) -> Array:
-        """All parameters in one vector of shape (P,), or (E, P); to read only while the network trains."""
+        """All parameters in one vector of shape (P,), or (E, P); read-only while the network trains."""
         snapshot = self._snapshot
-        return snapshot.backend.read_only(snapshot.theta) if self._is_fixed() else snapshot.theta
+        return snapshot.backend.read_only(snapshot.theta) if self._is_training() else snapshot.theta
 
     @property
     def parameters(self) -> Parameters:
-        """The weights and biases by name, views into `theta`; assigning writes into it."""
+        """The weights and biases by name, views into `theta`."""
         return Parameters(self, self._snapshot.settings.layout)
 
     def _assign(self, values: dict[str, Any]) -> None:
         """Replace some of the parameters."""
         with self._lock:
-            self._refuse_if_fixed("assigning a parameter")
+            self._refuse_while_training("assigning a parameter")
             self._snapshot = self._snapshot.with_parameters(self.parameters.replaced(values))
 
-    def _is_fixed(self) -> bool:
-        """Say whether nobody may change the network now, nor move it."""
+    def _is_training(self) -> bool:
+        """Return whether the network trains, and must not be changed or moved."""
         return False
 
-    def _refuse_if_fixed(self, what: str) -> None:
-        """Raise an error if nobody may change the network now."""
+    def _refuse_while_training(self, what: str) -> None:
+        """Raise an error if the network trains."""
 
-    # ---- Where the data is, and where the network is
+    # ---- Device
 
     @property
     def backend(self) -> Backend:
-        """Where the network is."""
+        """The backend, and with it the device, of the network."""
         backend: Backend = self._snapshot.backend
         return backend
 
     def _transfer(self, **data: Any) -> Transfer:
-        """Plan the way of these arguments to the network, which goes to them if it follows the data."""
+        """Return the transfer of these arguments to the device of the network, or of the data if it follows them."""
         place = place_of(**data)
-        goes = place if self._follows_data and not self._is_fixed() else None
-        return Transfer(place or HOST, goes or self.backend, self.dtype)
+        target = place if self._follows_data and not self._is_training() else None
+        return Transfer(place or HOST, target or self.backend, self.dtype)
 
     def _at(self, backend: Backend) -> Any:
         """Move to a backend, and return the snapshot there."""
@@ -180,25 +180,41 @@ class Predictor:
             return snapshot
         with self._lock:
             snapshot = self._snapshot.moved(backend)
-            if not self._is_fixed():
+            if not self._is_training():
                 self._snapshot = snapshot
             return snapshot
 
-    # ---- What it predicts
+    # ---- Predictions
 
     def predict(self, X: Array) -> Array:
-        """Return the outputs of the network.
+        """Return the predictions of the network, the outputs of its output layer.
 
         Parameters
         ----------
-        X : array of shape (N, n_0), (N, n_0, 1), or (N,) where there is one input
-            The samples, one a row. For an ensemble also (E, N, n_0): a set for each of its networks.
+        X : array of shape (N, n_0), (N, n_0, 1), or (N,) for one input
+            The samples, one per row. For an ensemble also (E, N, n_0): other samples for each network.
 
         Returns
         -------
-        y : array of shape (N, n_L), (N, n_L, 1), or (N,) where there is one output
-            The outputs, in the shape that y had in training, or before it in that of X, and in the library and on the
-            device of X; those of an ensemble have a leading axis of networks.
+        y : array of shape (N, n_L), (N, n_L, 1), or (N,) for one output; for an ensemble with a leading axis (E, ...)
+            The predictions, in the library and on the device of X. They have as many axes as y had in training, or
+            before training as X has.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not an array of finite real numbers of one of these shapes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> network = NeuralNetwork([2, 4, 3], seed=0)
+        >>> network.predict(np.zeros((5, 2))).shape
+        (5, 3)
+        >>> ensemble = NeuralNetwork([2, 4, 3], ensemble=10, seed=0)
+        >>> ensemble.predict(np.zeros((5, 2))).shape
+        (10, 5, 3)
         """
         transfer, settings = self._transfer(X=X), self._settings
         n_L = settings.layer_list[-1]
@@ -210,27 +226,37 @@ class Predictor:
             return transfer.to_caller(transfer.backend.xp.reshape(outputs, (*settings.ensemble_shape, *shape)))
 
     def predict_classes(self, X: Array) -> Array:
-        """Return the classes that the network takes samples for.
+        """Return the predicted class of each sample.
 
-        With softmax, or several outputs of which one should be the greatest, a class is the number of an output. A
-        single output, or each of several with the binary cross-entropy, stands for its lower or its upper bound, with a
-        sigmoid 0 or 1.
+        With softmax, or with several outputs of which one is the greatest, the class is the index of that output. A
+        single output is rounded to its lower or upper bound, which is 0 or 1 for a sigmoid; with the binary
+        cross-entropy so is each of several outputs.
 
         Parameters
         ----------
         X : array
-            As for `predict`.
+            The samples, as for `predict`.
 
         Returns
         -------
-        labels : array of shape (N,), or (N, n_L) where each output is a yes or a no
-            In the type that the labels had in training, else int64, and in the library and on the device of X; those of
-            an ensemble have a leading axis of networks.
+        labels : array of shape (N,), or (N, n_L) for independent binary outputs; for an ensemble (E, ...)
+            The labels, in the library and on the device of X, with the dtype that the labels had in training, else
+            int64.
 
         Raises
         ------
-        ValueError
-            If outputs are numbers and not classes.
+        TypeError, ValueError
+            If X is not an array of finite real numbers of such a shape, or if the outputs are not classes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> X, y = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([0, 0, 1, 1])
+        >>> network = NeuralNetwork([1, 1], activations=["sigmoid"], loss="binary_crossentropy", seed=0)
+        >>> network.train(X, y, learning_rate=1.0, epochs=20, verbose=False)
+        >>> network.predict_classes(X)
+        array([0, 0, 1, 1])
         """
         transfer, settings = self._transfer(X=X), self._settings
         backend, xp = transfer.backend, transfer.backend.xp
@@ -242,7 +268,7 @@ class Predictor:
             return labels.mT if classes.ndim > len(settings.ensemble_shape) + 1 else labels
 
     def _outputs(self, transfer: Transfer, X: Any) -> tuple[Array, int]:
-        """Return the outputs for samples, of shape (..., N, n_L), and how many axes the samples of one network had."""
+        """Return the outputs for samples, of shape (..., N, n_L), and the number of axes of one network's samples."""
         backend, settings = transfer.backend, self._settings
         X = brought(transfer, "X", X)
         rows = sample_rows("X", X, settings.layer_list[0], "input layer", settings.ensemble)
@@ -261,13 +287,34 @@ class Predictor:
 
         Parameters
         ----------
-        X, y, sample_weight, metrics
-            As for `train`.
+        X : array of shape (N, n_0), (N, n_0, 1), or (N,) for one input
+            The samples, one per row.
+        y : array of shape (N, n_L), (N, n_L, 1), or (N,)
+            The targets, or labels.
+        sample_weight : array of shape (N,), or for an ensemble (E, N), optional
+            The relative weight of every sample.
+        metrics : sequence of str, callable or Metric
+            The metrics to compute, as for `train`.
 
         Returns
         -------
         measured : dict
-            ``loss``, and the metrics by name: of each a float, or for an ensemble a host array of shape (E,).
+            ``loss``, and the metrics by name: each a float, or for an ensemble a host array of shape (E,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is invalid, or a metric does not fit the network or the targets.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet import NeuralNetwork
+        >>> X, y = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([0, 0, 1, 1])
+        >>> network = NeuralNetwork([1, 1], activations=["sigmoid"], loss="binary_crossentropy", seed=0)
+        >>> network.train(X, y, learning_rate=1.0, epochs=20, verbose=False)
+        >>> network.evaluate(X, y, metrics=["accuracy"])
+        {'loss': 0.0..., 'accuracy': 1.0}
         """
         functions = metrics_by_name(metrics, self._settings)
         given = {"X": X, "y": y, "sample_weight": sample_weight}

@@ -1,6 +1,6 @@
-"""What a network is and computes, to be read in this order.
+"""The definition and the computation of a network, to be read in this order.
 
-`parameters` and `settings` say what a network is; `regularization` and `propagation` what it does with samples; `step`
-is one step of gradient descent, `epochs` repeats it for every batch, and `members` does all that for an ensemble as for
-one network.
+`parameters` and `settings` define a network; `regularization` and `propagation` compute its forward and backward pass;
+`step` is one step of gradient descent; `epochs` repeats it for every batch; `members` does all that for an ensemble, or
+for a single network.
 """

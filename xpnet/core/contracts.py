@@ -1,6 +1,6 @@
-"""What custom parts must be and return: found out before anything is made with them.
+"""Checks of custom parts: what they must be and return, validated before they are used.
 
-Built-in parts are held to the same by the tests, and are not checked.
+Built-in parts are not checked here: the tests check them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from xpnet.initializers import Initializer
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer
 
-# ---- What they are
+# ---- Types and signatures
 
 
 def check_activation(name: str, activation: Activation) -> None:
-    """Make sure that an activation is made of functions and bounds."""
+    """Validate that an activation consists of functions and bounds."""
     function(f"{name}.forward", activation.forward, "(xp, Z)")
     function(f"{name}.backward", activation.backward, "(xp, dA, Z, A)")
     _check_bounds(name, activation.bounds)
 
 
 def check_loss(name: str, loss: Loss) -> None:
-    """Make sure that a loss is made of functions and bounds, and of a pair of activation and loss if of any."""
+    """Validate that a loss consists of functions, bounds, and a canonical pair (activation, loss) or None."""
     function(f"{name}.value", loss.value, "(xp, A, Y)")
     function(f"{name}.gradient", loss.gradient, "(xp, A, Y)")
     _check_bounds(name, loss.bounds)
@@ -39,21 +39,21 @@ def check_loss(name: str, loss: Loss) -> None:
         return
     pair = loss.canonical
     if not (isinstance(pair, tuple) and [type(each) for each in pair] == [Activation, Loss]):
-        msg = f"{name}.canonical must be None or a pair of an Activation and the Loss of its Z, got {repr(pair)}"
+        msg = f"{name}.canonical must be None or a pair (Activation, Loss of its Z), got {repr(pair)}"
         raise TypeError(msg)
     check_activation(f"{name}.canonical[0]", pair[0])
     check_loss(f"{name}.canonical[1]", pair[1])
 
 
 def check_optimizer(name: str, optimizer: Optimizer) -> None:
-    """Make sure that an optimizer is made of functions and a weight decay."""
+    """Validate that an optimizer consists of functions and a weight decay."""
     function(f"{name}.init", optimizer.init, "(xp, theta)")
     function(f"{name}.update", optimizer.update, "(xp, theta, dtheta, optimizer_state, learning_rate)")
     number_from_zero(f"{name}.weight_decay", optimizer.weight_decay, "float64")
 
 
 def check_initializer(name: str, initializer: Initializer) -> None:
-    """Make sure that an initializer is a function."""
+    """Validate that an initializer is a function."""
     function(name, initializer, "(rng, n_out, n_in)")
 
 
@@ -61,15 +61,15 @@ def _check_bounds(name: str, bounds: Any) -> None:
     pair = isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(each, (int, float)) for each in bounds)
     pair = pair and all(abs(each) <= sys.float_info.max or abs(each) == math.inf for each in bounds)
     if not pair or not bounds[0] < bounds[1]:
-        msg = f"{name}.bounds must be a pair of floats, the least and the greatest, got {repr(bounds)}"
+        msg = f"{name}.bounds must be a pair of floats (lowest, highest), got {repr(bounds)}"
         raise ValueError(msg)
 
 
-# ---- What they return
+# ---- Return values
 
 
-def called(name: str, form: str, part: Callable[..., Any], *given: Any) -> Any:
-    """Call a function of a custom part, and say which one it was that failed."""
+def call_part(name: str, form: str, part: Callable[..., Any], *given: Any) -> Any:
+    """Call a function of a custom part; an error names the function that failed."""
     try:
         return part(*given)
     except Exception as error:
@@ -78,41 +78,43 @@ def called(name: str, form: str, part: Callable[..., Any], *given: Any) -> Any:
 
 
 def array_like(what: str, returned: Any, shape: tuple[int, ...], like: Array) -> Array:
-    """Return what was returned, which must be an array of a shape, and of the library and the type of another one."""
+    """Return an array after validating that it has the given shape, and the library, device and dtype of `like`."""
     same_shape(what, returned, shape)
     same_kind(what, returned, like)
     if returned.dtype != like.dtype:
-        msg = f"{what} must be of {like.dtype}, got {returned.dtype}: use functions of xp and numbers of Python alone"
+        msg = (
+            f"{what} must have the dtype {like.dtype}, got {returned.dtype}; use only functions of xp and Python floats"
+        )
         raise TypeError(msg)
     return returned
 
 
 def try_activation(xp: Namespace, name: str, activation: Activation, Z: Array) -> None:
-    """Make sure that an activation returns what it must for some Z of shape (..., n, m)."""
+    """Validate what an activation returns for a Z of shape (..., n, m)."""
     forward, backward = f"{name}.forward", f"{name}.backward"
-    A = called(forward, "(xp, Z) -> A", activation.forward, xp, Z)
+    A = call_part(forward, "(xp, Z) -> A", activation.forward, xp, Z)
     array_like(f"what {forward} returns for Z", A, Z.shape, Z)
-    dZ = called(backward, "(xp, dA, Z, A) -> dZ", activation.backward, xp, xp.ones_like(A), Z, A)
+    dZ = call_part(backward, "(xp, dA, Z, A) -> dZ", activation.backward, xp, xp.ones_like(A), Z, A)
     array_like(f"what {backward} returns for dA", dZ, Z.shape, Z)
 
 
 def try_loss(xp: Namespace, name: str, loss: Loss, A: Array) -> None:
-    """Make sure that a loss returns what it must for some outputs of shape (..., n, m)."""
+    """Validate what a loss returns for outputs of shape (..., n, m)."""
     value, gradient = f"{name}.value", f"{name}.gradient"
-    values = called(value, "(xp, A, Y)", loss.value, xp, A, A)
-    array_like(f"what {value} returns, one number a sample,", values, (*A.shape[:-2], A.shape[-1]), A)
-    array_like(f"what {gradient} returns", called(gradient, "(xp, A, Y)", loss.gradient, xp, A, A), A.shape, A)
+    values = call_part(value, "(xp, A, Y)", loss.value, xp, A, A)
+    array_like(f"what {value} returns, one number per sample,", values, (*A.shape[:-2], A.shape[-1]), A)
+    array_like(f"what {gradient} returns", call_part(gradient, "(xp, A, Y)", loss.gradient, xp, A, A), A.shape, A)
     if loss.canonical:
         try_loss(xp, f"{name}.canonical[1]", loss.canonical[1], A)
 
 
-def started(xp: Namespace, optimizer: Optimizer, theta: Array) -> tuple[Array, ...]:
-    """Return what an optimizer starts with for parameters of shape (..., P)."""
-    state = called("optimizer.init", "(xp, theta) -> tuple of arrays", optimizer.init, xp, theta)
-    return _state(xp, "optimizer.init", state, theta)
+def initial_optimizer_state(xp: Namespace, optimizer: Optimizer, theta: Array) -> tuple[Array, ...]:
+    """Return the validated initial state of an optimizer for parameters of shape (..., P)."""
+    state = call_part("optimizer.init", "(xp, theta) -> tuple of arrays", optimizer.init, xp, theta)
+    return _check_optimizer_state(xp, "optimizer.init", state, theta)
 
 
-def _state(xp: Namespace, name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
+def _check_optimizer_state(xp: Namespace, name: str, returned: Any, theta: Array) -> tuple[Array, ...]:
     if not isinstance(returned, tuple):
         msg = f"{name} must return a tuple of arrays for the optimizer's state, got {repr(returned)}"
         raise TypeError(msg)
@@ -123,28 +125,30 @@ def _state(xp: Namespace, name: str, returned: Any, theta: Array) -> tuple[Array
     return returned
 
 
-def updated(xp: Namespace, optimizer: Optimizer, state: State, dtheta: Array, learning_rate: float | Array) -> State:
-    """Return what an optimizer's update makes of a state and a gradient, which may be changed in place."""
+def apply_update(
+    xp: Namespace, optimizer: Optimizer, state: State, dtheta: Array, learning_rate: float | Array
+) -> State:
+    """Return the validated result of an optimizer's update, which may change the state and the gradient in place."""
     name, before = "optimizer.update", [(array.shape, array) for array in state.optimizer_state]
     theta, form = state.theta, "(xp, theta, dtheta, optimizer_state, learning_rate) -> (theta, optimizer_state)"
     given = (xp, theta, dtheta, state.optimizer_state, learning_rate)
-    returned = called(name, form, optimizer.update, *given)
+    returned = call_part(name, form, optimizer.update, *given)
     if not isinstance(returned, tuple) or len(returned) != 2:
         msg = f"{name} must return a pair (theta, optimizer_state), got {repr(returned)}"
         raise TypeError(msg)
     array_like(f"the theta that {name} returns", returned[0], theta.shape, theta)
-    after = _state(xp, name, returned[1], theta)
+    after = _check_optimizer_state(xp, name, returned[1], theta)
     if len(after) != len(before):
-        msg = f"the state that {name} returns must be of {len(before)} arrays as that of init, not {len(after)}"
+        msg = f"the state that {name} returns must have as many arrays as that of init, {len(before)}, got {len(after)}"
         raise ValueError(msg)
     for array, (shape, like) in zip(after, before, strict=True):
         array_like(f"an array of the state that {name} returns", array, shape, like)
     return State(returned[0], after)
 
 
-def drawn(name: str, initializer: Initializer, stream: Any, n_out: int, n_in: int) -> list[Array]:
-    """Return the weights and the biases that a custom initializer draws for one layer."""
-    pair = called(name, "(rng, n_out, n_in) -> (W, b)", initializer, stream, n_out, n_in)
+def draw_layer(name: str, initializer: Initializer, stream: Any, n_out: int, n_in: int) -> list[Array]:
+    """Return the weights (n_out, n_in) and biases (n_out, 1) that a custom initializer draws for one layer."""
+    pair = call_part(name, "(rng, n_out, n_in) -> (W, b)", initializer, stream, n_out, n_in)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         msg = f"{name} must return a pair (W, b), got {repr(pair)}"
         raise TypeError(msg)

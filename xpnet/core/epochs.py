@@ -1,4 +1,4 @@
-"""Epochs: every sample once, in batches, in some order."""
+"""Epochs: one pass over all samples, in batches, in a given order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from xpnet.data.samples import BLOCK, Samples
 
 
 class Masks(NamedTuple):
-    """Which units dropout leaves in for the samples of an epoch.
+    """The dropout masks of an epoch: which units each sample keeps.
 
     Attributes
     ----------
     draw : callable
-        ``draw(start, stop)``, for each hidden layer a host array of bool of shape (..., n, stop - start), or None.
+        ``draw(start, stop)`` returns for each hidden layer a host array of bool of shape (..., n, stop - start), or
+        None.
     units : int
-        How many numbers are drawn for a sample of one network.
+        How many random numbers are drawn for each sample and network.
     """
 
     draw: Callable[[int, int], Sequence[Any]]
@@ -32,26 +33,25 @@ class Masks(NamedTuple):
 class Batches:
     """The batches of one epoch: iterating yields a `Batch` for each step.
 
-    Samples are gathered in their order, and made ready to compute with, only when that begins, so that a backend that
-    takes a whole epoch at once can do it in its own way; and only some batches at a time, for copies of all samples may
-    not fit into memory.
+    Iteration gathers and casts samples lazily, so that a backend that compiles a whole epoch can gather them itself. It
+    gathers only some batches at a time, because copies of all samples may not fit into memory.
 
     Attributes
     ----------
     samples : Samples
-        What there is to learn from.
+        The training samples.
     learning_rate : array of shape () or (..., 1)
         One for all networks, or one for each.
     batch_size : int
-        The samples of a step, at most N; the last step takes what is left.
+        The number of samples of a step, at most N; the last step takes the remaining samples.
     networks : tuple
-        The index of the networks that learn, where each has samples of its own.
+        The index of the networks that train, for samples that differ between networks.
     order : host array of int of shape (N,) or (E, N), optional
-        A permutation of the samples for all networks, or one for each. Without it they are taken as they come.
+        A permutation of the samples for all networks, or one for each. By default the order of the rows.
     factors : host array of shape (steps,) or (steps, E), optional
-        What to multiply the learning rate with in each step.
+        The factor on the learning rate in each step.
     masks : Masks, optional
-        Which units dropout leaves in.
+        The dropout masks.
     """
 
     samples: Samples
@@ -64,11 +64,11 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """How many batches there are."""
+        """The number of batches."""
         return -(-self.samples.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        N, at_once = self.samples.size, self._at_once
+        N, at_once = self.samples.size, self._samples_at_once
         for start in range(0, N, at_once):
             stacks = self._all if at_once == N else self._stacks(start, min(start + at_once, N))
             for X, Y, learning_rate, weight, masks in stacks:
@@ -82,7 +82,7 @@ class Batches:
                     )
 
     def mean(self, losses: Array) -> Array:
-        """Return the loss of the epoch, of shape (...), from those of its steps, (steps, ...): that of all samples."""
+        """Return the mean loss over all samples, of shape (...), given the losses of the steps, (steps, ...)."""
         xp, N, m = self.samples.backend.xp, self.samples.size, self.batch_size
         if m == N:
             return losses[0, ...]
@@ -91,8 +91,8 @@ class Batches:
         return loss + losses[full, ...] * (left / N) if left else loss
 
     @property
-    def _at_once(self) -> int:
-        """How many samples to gather at a time: whole batches of them, or all where that takes little memory."""
+    def _samples_at_once(self) -> int:
+        """How many samples to gather at a time: a multiple of the batch size, or all if they take little memory."""
         samples, N, m = self.samples, self.samples.size, self.batch_size
         if self.order is None and self.masks is None and samples.are_ready:
             return N
@@ -108,7 +108,7 @@ class Batches:
         return self._stacks(0, self.samples.size)
 
     def _stacks(self, start: int, stop: int) -> list[Batch]:
-        """The full batches of some samples, and the last one where it is smaller, each stack with an axis of steps."""
+        """The full batches of samples start to stop, then a smaller last one, each stacked along an axis of steps."""
         backend, xp, m = self.samples.backend, self.samples.backend.xp, self.batch_size
         which = slice(start, stop) if self.order is None else self.order[..., start:stop]
         columns = list(self.samples.columns(which, self.networks))
@@ -129,24 +129,24 @@ class Batches:
 
 
 @dataclass
-class Part:
-    """Networks that train together, and how far they have come.
+class NetworkChunk:
+    """Networks that train together, and their current state.
 
     Attributes
     ----------
     backend : Backend
-        Where all the arrays live.
+        Where all arrays are.
     step : Step
-        The step that they take.
+        Their training step.
     batches : callable
-        ``batches(epoch)``, what they learn from in an epoch, counted from when the weights were drawn.
+        ``batches(epoch)`` returns the batches of an epoch, counted from 0 since the weights were initialized.
     state : State
-        The state after the last epoch. A network whose loss or parameters are no longer finite stays as it was before.
+        The state after the last epoch. A network that diverged keeps its last finite state.
     finite : array of bool of shape (...), or True
-        Which networks are finite still.
+        Which networks have not diverged.
     loss : array of shape (...)
-        The loss of each sample before the step that learned from it, averaged over the last epoch; NaN for networks
-        that are not finite.
+        The loss of each sample before the step that used it, averaged over the last epoch; NaN for networks that
+        diverged.
     """
 
     backend: Backend
@@ -159,7 +159,7 @@ class Part:
     def train_epoch(self, epoch: int) -> None:
         """Train for one epoch, without waiting for the device."""
         xp, batches, before = self.backend.xp, self.batches(epoch), self.state
-        # Whoever looks meanwhile, or after Ctrl-C, finds the state from before, so that the steps work with a copy.
+        # The steps change a copy, so that callbacks, other threads and Ctrl-C see the state before the epoch.
         working, losses = self.backend.train_epoch(self.step, before.copy(xp), batches)
         loss = batches.mean(losses)
         arrays = [working.theta, *working.optimizer_state]
@@ -167,19 +167,19 @@ class Part:
             axes = tuple(range(loss.ndim, array.ndim))
             self.finite = self.finite & (xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array))
         del working, array
-        # One array after the other, each of which goes as soon as what is kept of it is there.
+        # Pop the arrays one by one, so that each is freed as soon as its successor exists.
         kept = [where(xp, self.finite, arrays.pop(0), old) for old in (before.theta, *before.optimizer_state)]
         self.state = State(kept[0], tuple(kept[1:]))
         self.loss = xp.where(self.finite, loss, xp.nan)
 
 
 def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:
-    """Cut samples of shape (..., n, N) into batches, as views where the library has them.
+    """Split samples of shape (..., n, N) into batches, as views where the library supports them.
 
     Returns
     -------
     stacks : list of arrays
-        The full batches, of shape (N // m, ..., n, m), and where N is no multiple of the batch size m the last, smaller
+        The full batches, of shape (N // m, ..., n, m), and if N is not a multiple of the batch size m the smaller last
         one, of shape (1, ..., n, N % m).
     """
     N = X.shape[-1]

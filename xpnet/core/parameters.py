@@ -1,7 +1,7 @@
 """The parameters of a network: one flat vector, and the weights and biases that are views into it.
 
 For the layer sizes n₀, n₁, …, n_L the vector theta of shape (..., P) holds W1, b1, W2, b2, …, W_L, b_L one after the
-other, row by row, so that P = Σₗ nₗ (nₗ₋₁ + 1). Leading axes are networks side by side.
+other, row by row, so that P = Σₗ nₗ (nₗ₋₁ + 1). Leading axes are the networks of an ensemble.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xpnet.data.placement import bring
 
 
 class Layout:
-    """Where each layer's weights and biases lie in the flat vector.
+    """The position of each layer's weights and biases in the flat vector.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ class Layout:
     Attributes
     ----------
     layer_list : list of int
-        Those sizes.
+        The sizes of the layers.
     size : int
         P, the number of parameters.
     slots : dict
-        For each name, W1, b1, W2, …, in the order of the vector: where it starts, where it ends, and its shape.
+        ``(start, stop, shape)`` in the vector for each name W1, b1, W2, …, in the order of the vector.
     """
 
     def __init__(self, layer_list: Sequence[int]) -> None:
@@ -44,14 +44,14 @@ class Layout:
                 self.slots[name] = (start, self.size, shape)
 
     def view(self, xp: Namespace, theta: Array, name: str) -> Array:
-        """Return the named weights or biases, of shape (..., n_out, n_in) or (..., n_out, 1), as a view into theta."""
+        """Return weights of shape (..., n_out, n_in) or biases (..., n_out, 1) by name, as a view into theta."""
         start, stop, (n_out, n_in) = self.slots[name]
         if name.startswith("b"):
             return theta[..., start:stop, None]
         return xp.reshape(theta[..., start:stop], (*theta.shape[:-1], n_out, n_in))
 
     def weights_mask(self, xp: Namespace) -> Array:
-        """Return an array of bool of shape (P,), True where the vector holds a weight and not a bias."""
+        """Return an array of bool of shape (P,), True for weights and False for biases."""
         parts = [xp.full((stop - start,), name.startswith("W")) for name, (start, stop, _) in self.slots.items()]
         return xp.concat(parts)
 
@@ -62,23 +62,23 @@ class Layout:
 
 
 def flatten(xp: Namespace, arrays: Sequence[Array]) -> Array:
-    """Join ``[W1, b1, W2, b2, …]`` into one vector of shape (..., P), by copying."""
+    """Copy ``[W1, b1, W2, b2, …]`` into one vector of shape (..., P)."""
     if arrays[0].ndim == 2:
         return xp.concat(arrays, axis=None)
     return xp.concat([xp.reshape(array, (*array.shape[:-2], -1)) for array in arrays], axis=-1)
 
 
 class Parameters(Mapping[str, Array]):
-    """The parameters of a network by name, as they are now: ``parameters["W1"]`` is a view into its vector `theta`.
+    """The current parameters of a network by name: ``parameters["W1"]`` is a view into its vector `theta`.
 
-    Assigning makes a new vector with the value in its place.
+    Assignment replaces the vector by a copy with the new value.
 
     Parameters
     ----------
     network : Predictor
-        Whose parameters they are.
+        The network that has the parameters.
     layout : Layout
-        Where the names lie in the vector.
+        Their positions in the vector.
     """
 
     def __init__(self, network: Any, layout: Layout) -> None:
@@ -119,7 +119,7 @@ class Parameters(Mapping[str, Array]):
 
     def _known(self, name: str) -> None:
         if not isinstance(name, str) or name not in self.layout.slots:
-            msg = f"no parameter {repr(name)}; there are {', '.join(self)}"
+            msg = f"the name of a parameter must be one of {', '.join(self)}, got {repr(name)}"
             raise KeyError(msg)
 
     def __iter__(self) -> Iterator[str]:

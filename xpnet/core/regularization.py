@@ -1,7 +1,7 @@
-"""Regularisation: what keeps parameters and steps small, and units from relying on each other.
+"""Regularization: penalties, weight decay, gradient clipping, and dropout.
 
-Penalties, weight decay and clipping wrap an optimizer and make another optimizer of it, so that a training step need
-not know of them. They apply to weights, not to biases: `mask` is True where theta holds a weight.
+Penalties, weight decay and clipping wrap an optimizer into another optimizer, so that a training step does not depend
+on them. Penalties and decay apply to weights, not to biases: `mask` is True where theta holds a weight.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def regularized(
     l1: float | Array = 0.0,
     clip_norm: float | Array | None = None,
 ) -> Optimizer:
-    """Return an optimizer that regularises, and then updates as the given one does.
+    """Return an optimizer that regularizes, and then updates like the given one.
 
-    Every strength is a number, or an array of shape (..., 1): one a network.
+    Every strength is a number, or an array of shape (..., 1) with one for each network.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def regularized(
     l1 : float
         The gradient of the penalty λ ‖W‖₁: dW ← dW + λ sign(W).
     clip_norm : float, optional
-        The maximum norm of the gradient of all parameters of a network, penalties included; a longer one is scaled
+        The maximum gradient norm, over all parameters of a network and with the penalties; a larger gradient is scaled
         down to it. Pascanu et al., https://arxiv.org/abs/1211.5063.
     """
     if clip_norm is not None and not hasattr(clip_norm, "ndim"):
@@ -51,7 +51,7 @@ def regularized(
 
 
 def _strength(name: str, value: float | Array) -> float | Array | None:
-    """Return how strongly weights are shrunk, or None where not at all."""
+    """Return a validated strength, or None if it is 0."""
     if hasattr(value, "ndim"):
         return value
     return number_from_zero(name, value, "float64") or None
@@ -83,17 +83,17 @@ def _update(
 
 
 def _norm(xp: Namespace, dtheta: Array) -> Array:
-    """‖dθ‖ of shape (..., 1), measured in its greatest entry so that no square overflows."""
-    greatest = xp.max(xp.abs(dtheta), axis=-1, keepdims=True)
-    unit = xp.where(greatest > 0.0, greatest, 1.0)
+    """Return ‖dθ‖ of shape (..., 1), computed relative to the largest entry so that no square overflows."""
+    largest = xp.max(xp.abs(dtheta), axis=-1, keepdims=True)
+    unit = xp.where(largest > 0.0, largest, 1.0)
     relative = dtheta / unit
     return unit * xp.sqrt(xp.sum(relative * relative, axis=-1, keepdims=True))
 
 
-def dropped(xp: Namespace, A: Array, mask: Array | None, rate: float) -> Array:
-    """Set what dropout leaves out to zero, and scale up the rest: inverted dropout, A ← A mask / (1 − p).
+def apply_dropout(xp: Namespace, A: Array, mask: Array | None, rate: float) -> Array:
+    """Apply inverted dropout: A ← A mask / (1 − p), which sets dropped units to 0 and scales up the others.
 
-    It is linear, so that the gradient with respect to A is dropped by the same mask; Srivastava et al.,
+    It is linear, so that the same function applies to the gradient with respect to A; Srivastava et al.,
     https://jmlr.org/papers/v15/srivastava14a.html.
 
     Parameters
@@ -103,8 +103,8 @@ def dropped(xp: Namespace, A: Array, mask: Array | None, rate: float) -> Array:
     A : array of shape (..., n, m)
         The activations of a hidden layer, or the gradient with respect to them.
     mask : array of bool of shape (..., n, m) or None
-        Which units of which sample stay; None for all.
+        Which units of which sample are kept; None for all.
     rate : float
-        p, the fraction that is left out on average.
+        p, the fraction of units that is dropped on average.
     """
     return A if mask is None else xp.where(mask, A * (1.0 / (1.0 - rate)), 0.0)

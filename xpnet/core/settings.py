@@ -1,4 +1,4 @@
-"""What a network is, apart from its parameters: each setting once, with its default, its check and its meaning."""
+"""The settings of a network: each one with its default, its check and its description."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, Loss, categorical_crossentropy, half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 
-# ---- How each setting is checked: ``check(settings, value)``, with the settings above it checked already
+# ---- The check of each setting, ``check(settings, value)``: the settings before it are already validated
 
 
 def layer_sizes(value: Any) -> tuple[int, ...]:
-    """Return the sizes of the layers, inputs first: two or more positive integers."""
+    """Return the validated sizes of the layers, inputs first: two or more positive integers."""
     sizes = listed("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", value)
     if len(sizes) < 2:
-        msg = f"layer_list needs at least two sizes, that of the inputs and that of the outputs, got {sizes}"
+        msg = f"layer_list must have at least two sizes, that of the inputs and that of the outputs, got {sizes}"
         raise ValueError(msg)
     layers = tuple(positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes))
-    _refuse_beyond_memory("layer_list", layers, 1)
+    _check_fits_in_memory("layer_list", layers, 1)
     return layers
 
 
-def _refuse_beyond_memory(name: str, layers: Sequence[int], networks: int) -> None:
+def _check_fits_in_memory(name: str, layers: Sequence[int], networks: int) -> None:
     if 8 * networks * sum(n_out * (n_in + 1) for n_in, n_out in pairwise(layers)) > sys.maxsize:
-        msg = f"{name} asks for more parameters than any memory can hold"
+        msg = f"{name} must be smaller, got more parameters than fit into any memory"
         raise ValueError(msg)
 
 
@@ -71,7 +71,7 @@ def _check_ensemble(settings: Settings, value: Any) -> int | None:
     if value is None:
         return None
     networks = positive_integer("ensemble", value)
-    _refuse_beyond_memory("ensemble", settings.layer_list, networks)
+    _check_fits_in_memory("ensemble", settings.layer_list, networks)
     return networks
 
 
@@ -82,15 +82,15 @@ def _check_seed(settings: Settings, value: Any) -> int | Sequence[int]:
         return one_seed(value)
     if is_integer(value):
         return range(one_seed(value), one_seed(value) + settings.ensemble)
-    seeds = listed("seed must be an integer, or a list of one for each network", value)
+    seeds = listed("seed must be an integer, or a list with one integer for each network", value)
     if len(seeds) != settings.ensemble:
-        msg = f"seed must be one integer, or {settings.ensemble}, one for each network, got {len(seeds)}"
+        msg = f"seed must be one integer, or a list of {settings.ensemble}, one for each network, got {len(seeds)}"
         raise ValueError(msg)
     return tuple(one_seed(seed) for seed in seeds)
 
 
 def one_seed(value: Any) -> int:
-    """Return a seed for random numbers, an integer that is not negative."""
+    """Return a validated seed, an integer that is not negative."""
     if not is_integer(value):
         msg = f"seed must be an integer, got {repr(value)}"
         raise TypeError(msg)
@@ -123,22 +123,22 @@ def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]
     last, one_output = activations[-1], settings.layer_list[-1] == 1
     if one_output and (last == softmax or loss == categorical_crossentropy):
         msg = (
-            "activations: softmax and categorical_crossentropy need an output for each class, and there is only one: "
-            "for two classes use loss='binary_crossentropy' with a last 'sigmoid', or two outputs"
+            "activations: softmax and categorical_crossentropy need one output for each class, got a single output; "
+            "for two classes use loss='binary_crossentropy' with the output activation 'sigmoid', or two outputs"
         )
         raise ValueError(msg)
     if loss == categorical_crossentropy and last != softmax and name_of(last, ACTIVATIONS):
         msg = (
-            "activations: with loss='categorical_crossentropy' outputs must add up to 1, which those of "
-            f"{name_of(last, ACTIVATIONS)!r} do not: end with 'softmax', or use loss='binary_crossentropy' for outputs "
-            "that are each a yes or a no"
+            "activations: the output activation must be 'softmax' with loss='categorical_crossentropy', which needs "
+            f"outputs that add up to 1, got {name_of(last, ACTIVATIONS)!r}; for independent yes-or-no outputs use "
+            "loss='binary_crossentropy'"
         )
         raise ValueError(msg)
     (lowest, highest), (low, high) = last.bounds, loss.bounds
     if lowest < low or highest > high:
         msg = (
-            f"activations: the loss is defined for outputs from {low:g} to {high:g}, but the last activation reaches "
-            f"from {lowest:g} to {highest:g}: choose another for the last layer"
+            f"activations: the outputs must be between {low:g} and {high:g}, where the loss is defined, got an output "
+            f"activation with outputs from {lowest:g} to {highest:g}; choose another one"
         )
         raise ValueError(msg)
     return activations
@@ -148,7 +148,7 @@ def _check_optimizer(settings: Settings, value: Any) -> Optimizer:
     return named("optimizer", value, OPTIMIZERS, Optimizer, check_optimizer)
 
 
-_KIN_OF_RELU = (relu, leaky_relu, elu, gelu, silu, softplus)
+_RELU_FAMILY = (relu, leaky_relu, elu, gelu, silu, softplus)
 
 
 def _check_initializer(settings: Settings, value: Any) -> tuple[Initializer, ...]:
@@ -159,7 +159,7 @@ def _check_initializer(settings: Settings, value: Any) -> tuple[Initializer, ...
             settings.loss == half_squared_error and all(each == relu for each in hidden) and last == sigmoid
         )
         value = [
-            "normal" if as_in_document else "he_normal" if activation in _KIN_OF_RELU else "glorot_uniform"
+            "normal" if as_in_document else "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
             for activation in activations
         ]
     elif isinstance(value, str) or not isinstance(value, Sequence):
@@ -175,7 +175,7 @@ def _check_dropout(settings: Settings, value: Any) -> tuple[float, ...]:
     if is_number(value):
         rate = fraction("dropout", value)
         if rate and not hidden:
-            msg = f"dropout of {value} leaves out hidden units, but there is no hidden layer"
+            msg = f"dropout must be 0 for a network without hidden layers, got {value}"
             raise ValueError(msg)
         value = [rate] * hidden
     return tuple(fraction("dropout", rate) for rate in _one_per_layer("dropout", value, hidden, "hidden layers"))
@@ -183,10 +183,10 @@ def _check_dropout(settings: Settings, value: Any) -> tuple[float, ...]:
 
 def _one_per_layer(name: str, values: Any, count: int, layers: str) -> list[Any]:
     if isinstance(values, str) or not isinstance(values, Sequence):
-        msg = f"{name} must be a list, one for each of the {count} {layers}, got {repr(values)}"
+        msg = f"{name} must be a list with one for each of the {count} {layers}, got {repr(values)}"
         raise TypeError(msg)
     if len(values) != count:
-        msg = f"{name} must be {count}, one for each of the {layers}, got {len(values)}"
+        msg = f"{name} must be a list of {count}, one for each of the {layers}, got {len(values)}"
         raise ValueError(msg)
     return list(values)
 
@@ -219,32 +219,32 @@ _KNOWN: dict[str, Mapping[str, Any]] = {
 }
 
 PerMember = float | tuple[float, ...]
-"""A number, or for an ensemble a tuple of one for each of its networks."""
+"""A number, or for an ensemble a tuple with one number for each network."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Settings:
-    """The settings of a network, checked; names, defaults and meanings are those of `NeuralNetwork`.
+    """The validated settings of a network; names, defaults and meanings are those of `NeuralNetwork`.
 
     Raises
     ------
     TypeError, ValueError
-        If a setting is not what it should be, or two do not go together.
+        If a setting is invalid, or contradicts another one.
     """
 
     layer_list: tuple[int, ...] = _setting((1, 3, 1), _check_layer_list, "The sizes of the layers, inputs first.")
     ensemble: int | None = _setting(None, _check_ensemble, "The number of networks of an ensemble, or None.")
     dtype: str = _setting("float64", _check_dtype, "The precision of parameters and computation.")
     seed: int | Sequence[int] = _setting(
-        None, _check_seed, "The seed in use, or those of an ensemble.", per_member=True
+        None, _check_seed, "The seed, or for an ensemble the seed of each network.", per_member=True
     )
-    loss: Loss = _setting("half_squared_error", _check_loss, "The loss that training minimises.")
+    loss: Loss = _setting("half_squared_error", _check_loss, "The loss that training minimizes.")
     activations: tuple[Activation, ...] = _setting(
-        None, _check_activations, "The activations of the layers after the inputs."
+        None, _check_activations, "The activation of each layer after the inputs."
     )
-    optimizer: Optimizer = _setting("sgd", _check_optimizer, "How the parameters follow their gradient.")
+    optimizer: Optimizer = _setting("sgd", _check_optimizer, "The rule that updates the parameters.")
     initializer: tuple[Initializer, ...] = _setting(
-        None, _check_initializer, "How the initial weights of each layer are drawn."
+        None, _check_initializer, "The initializer of each layer after the inputs."
     )
     initial_scale: PerMember = _setting(
         1.0,
@@ -253,20 +253,24 @@ class Settings:
         per_member=True,
     )
     weight_decay: PerMember = _setting(
-        None, _check_weight_decay, "The strength of the decoupled decay of weights.", per_member=True
+        None, _check_weight_decay, "The strength of the decoupled weight decay.", per_member=True
     )
-    l2: PerMember = _setting(0.0, _each("l2", number_from_zero), "The strength of ½ λ ‖W‖².", per_member=True)
-    l1: PerMember = _setting(0.0, _each("l1", number_from_zero), "The strength of λ ‖W‖₁.", per_member=True)
+    l2: PerMember = _setting(
+        0.0, _each("l2", number_from_zero), "The strength λ of the penalty ½ λ ‖W‖².", per_member=True
+    )
+    l1: PerMember = _setting(
+        0.0, _each("l1", number_from_zero), "The strength λ of the penalty λ ‖W‖₁.", per_member=True
+    )
     clip_norm: PerMember | None = _setting(
-        None, _check_clip_norm, "The maximum norm of the gradient, or None.", per_member=True
+        None, _check_clip_norm, "The maximum gradient norm, or None.", per_member=True
     )
     dropout: tuple[float, ...] = _setting(
-        0.0, _check_dropout, "The fraction of the units of each hidden layer that a training step leaves out."
+        0.0, _check_dropout, "The fraction of the units of each hidden layer that a training step drops."
     )
 
     @classmethod
     def of(cls, **given: Any) -> Settings:
-        """Return the settings that a user has given, in whatever form."""
+        """Return the validated settings, given in any accepted form."""
         return cls(**given)
 
     def __post_init__(self) -> None:
@@ -274,7 +278,7 @@ class Settings:
             object.__setattr__(self, each.name, each.metadata["check"](self, getattr(self, each.name)))
 
     def per_member(self, name: str, value: Any, check: Callable[[str, Any, str], float]) -> PerMember:
-        """Return a checked number, or for an ensemble one for each network where an array or a list is given."""
+        """Return a validated number, or for an ensemble a tuple with one for each network if `value` is a list."""
         one = isinstance(value, str) or (not isinstance(value, Sequence) and getattr(value, "ndim", 0) == 0)
         if self.ensemble is None or one:
             return check(name, value, self.dtype)
@@ -285,17 +289,17 @@ class Settings:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where the parameters lie in theta."""
+        """The positions of the parameters in theta."""
         return Layout(self.layer_list)
 
     @property
     def itemsize(self) -> int:
-        """How many bytes a number takes."""
+        """The number of bytes of a parameter."""
         return int(self.dtype.removeprefix("float")) // 8
 
     @property
     def ensemble_shape(self) -> tuple[int, ...]:
-        """The leading axes of all that belongs to a network: () for one network, (E,) for an ensemble."""
+        """The leading axes of all arrays of the network: () for one network, (E,) for an ensemble."""
         return () if self.ensemble is None else (self.ensemble,)
 
     @property
@@ -305,17 +309,17 @@ class Settings:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The bounds of the last activation, within which targets must lie."""
+        """The bounds of the output activation; targets must be within them."""
         return self.activations[-1].bounds
 
     @property
     def regularization(self) -> dict[str, PerMember]:
-        """What `regularized` takes: the strengths, and the maximum norm where there is one."""
+        """The arguments of `regularized`: the strengths, and the maximum gradient norm if there is one."""
         strengths: dict[str, PerMember] = {"weight_decay": self.weight_decay, "l2": self.l2, "l1": self.l1}
         return strengths if self.clip_norm is None else {**strengths, "clip_norm": self.clip_norm}
 
     def by_name(self) -> dict[str, Any]:
-        """Return all settings as a user may give them again: lists, built-in parts by name, and custom ones."""
+        """Return all settings as arguments of `NeuralNetwork`: lists, built-in parts by name, and custom parts."""
         given = {each.name: public(getattr(self, each.name)) for each in fields(self)}
         for name, known in _KNOWN.items():
             part = given[name]
@@ -324,16 +328,17 @@ class Settings:
         return given
 
     def replaced(self, **changes: Any) -> Settings:
-        """Return settings of which some are others."""
+        """Return a copy with some settings replaced."""
         return Settings.of(**{**self.by_name(), **changes})
 
     def member(self, i: int) -> Settings:
-        """Return the settings of one network of an ensemble, for a network of its own."""
+        """Return the settings of one network of an ensemble, as those of a single network."""
         each = {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["per_member"]}
         own = {name: value[i] for name, value in each.items() if isinstance(value, Sequence)}
         return self.replaced(ensemble=None, **own)
 
-    # Settings do not change, so that a copy is itself; in a pickle built-in parts go by name, to be recognised again.
+    # Settings are immutable, so a copy is the object itself. A pickle stores built-in parts by name, so that they are
+    # the same objects after loading.
 
     def __copy__(self) -> Self:
         return self
@@ -350,5 +355,5 @@ def _settings_of(given: Mapping[str, Any]) -> Settings:
 
 
 def public(value: Any) -> Any:
-    """Return a setting as users see it: a list of their own where there are several values."""
+    """Return a setting as users see it: a new list if it has several values."""
     return list(value) if type(value) in (tuple, range) else value

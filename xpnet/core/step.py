@@ -1,7 +1,7 @@
 """One step of gradient descent: forward, loss, backward, update.
 
 A step is a pure function ``step(state, batch) -> (state, loss)`` that can be traced: shapes are static, no branch
-depends on a value, nothing is remembered from step to step, and what changes from step to step is an input.
+depends on a value, no state is kept between steps, and everything that changes from step to step is an input.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.optimizers import Optimizer
 
 Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | None]]
-"""``(X, Y, learning_rate, weight, masks)``: what one step takes.
+"""``(X, Y, learning_rate, weight, masks)``: the inputs of one step.
 
-The samples X of shape (..., n_0, m), one a column, with the targets Y of shape (..., n_L, m); the learning rate, of
-shape () or (..., 1), one for all networks or one for each; how much each sample counts, of shape (..., 1, m) and 1 on
-average, or None; and for each hidden layer which units dropout leaves in, an array of bool of shape (..., n, m) or
-None, or no masks at all. (A plain tuple, for making one of names would take a hundredth of a per-sample step.)
+The samples X of shape (..., n_0, m), one per column; the targets Y of shape (..., n_L, m); the learning rate of shape
+() or (..., 1), one for all networks or one for each; the sample weights of shape (..., 1, m), with mean 1, or None; and
+the dropout masks, for each hidden layer an array of bool of shape (..., n, m) or None, or no masks at all. (A plain
+tuple, because creating a named tuple would take a hundredth of a per-sample step.)
 """
 
 
@@ -39,7 +39,7 @@ def loss_gradient(
     *,
     input_gradient: bool = False,
 ) -> tuple[Array, Array, Array | None]:
-    """Go forward, take the loss, and go backward.
+    """Compute the forward pass, the loss, and the backward pass.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def loss_gradient(
     dtheta : array of shape (..., P)
         Its gradient with respect to the parameters.
     dX : array of shape (..., n_0, m) or None
-        Its gradient with respect to the samples, where `input_gradient` asks for it.
+        Its gradient with respect to the samples if `input_gradient`, else None.
     """
     A, cache = forward(xp, X, layers, activations, dropout)
     value, dA = mean_loss(xp, loss, A, Y, weight)
@@ -78,16 +78,16 @@ class Step:
         Parameters
         ----------
         state : State
-            Its arrays belong to the step, which may change them in place.
+            The step may change its arrays in place.
         batch : Batch
-            What to learn from.
+            The samples, and the other inputs of the step.
         layers : sequence of (W, b), optional
-            ``self.layers(state.theta)``, from a caller who has it still: making it takes a fifth of a per-sample step.
+            ``self.layers(state.theta)``, if the caller has it: computing it takes a fifth of a per-sample step.
 
         Returns
         -------
         state : State
-            The next one.
+            The next state.
         loss : array of shape (...)
             The loss before the update, averaged over the samples.
         """
@@ -116,15 +116,15 @@ def make_step(
     xp : module
         The array API namespace of the arrays.
     layout : Layout
-        Where the weights and biases lie in theta.
+        The positions of weights and biases in theta.
     activations : sequence of Activation
-        One a layer.
+        One for each layer.
     loss : Loss
-        The loss to minimise.
+        The loss to minimize.
     optimizer : Optimizer
-        How theta follows its gradient.
+        The update rule.
     dropout_rates : sequence of float, optional
-        The dropout rate of each hidden layer, where batches hold masks.
+        The dropout rate of each hidden layer, if batches hold masks.
     """
     return Step(xp, layout, *fuse(activations, loss), optimizer, dropout_rates)
 
@@ -139,7 +139,7 @@ def objective(
     weight: Array | None,
     l2: Array,
 ) -> Callable[[Array], tuple[Array, Array]]:
-    """Return the function of theta that L-BFGS minimises, with its gradient: the loss on all samples, and ½ Σ λ θ².
+    """Return the function of theta that L-BFGS minimizes, with its gradient: the loss on all samples plus ½ Σ λ θ².
 
     `l2` is λ for each parameter, of shape (P,); the others are as for `loss_gradient`.
     """

@@ -1,1 +1,1 @@
-"""Saving, loading and exporting networks."""
+"""Saving, loading and exporting networks: checkpoints and ONNX models."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written atomically: completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ABANDONED = 3600.0  # seconds
 
 
 def file_path(path: Any) -> Path:
-    """Return what names a file as a path.
+    """Return a validated path of a file.
 
     Raises
     ------
     TypeError, ValueError
-        If it cannot be one.
+        If it is not a path, or not one that the file system can represent.
     """
     try:
         named = os.fsdecode(path)
@@ -36,37 +36,37 @@ def file_path(path: Any) -> Path:
     return Path(named)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file; one that is there already stays until the new one is complete.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file atomically: an existing file is replaced only when the new one is complete.
 
-    Where the path is a symbolic link, the file that it leads to is replaced. What a writer who was killed has left
-    behind is taken away an hour later, by the next one.
+    If the path is a symbolic link, its target is replaced. Temporary files of killed processes are deleted by a later
+    call, after an hour.
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError
-        If the path is in no folder, or is one.
+        If the folder does not exist, or the path is a folder.
     OSError
         If the file cannot be written; the error names it.
     """
     path = path.resolve() if path.is_symlink() else path
     if not path.parent.is_dir():
-        msg = f"there is no folder {path.parent} to write {path.name} into"
+        msg = f"path must be in an existing folder, got {path}"
         raise FileNotFoundError(msg)
     if path.is_dir():
-        msg = f"{path} is a folder, not a file to write"
+        msg = f"path must be a file, got the folder {path}"
         raise IsADirectoryError(msg)
-    # Into a file beside it first, for only a renaming is done at once or not at all.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # Write to a temporary file in the same folder first, because only renaming is atomic.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)
         raise

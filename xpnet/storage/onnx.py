@@ -1,7 +1,7 @@
-"""Export: a network as an ONNX model [1]_, to be run without xpnet, without Python, wherever there is a runtime for it.
+"""Export of a network as an ONNX model [1]_, which runs without xpnet and without Python in any ONNX runtime.
 
-The mathematics is not written a second time. ndonnx [2]_ is an array library whose arrays hold no numbers, but record
-what is done with them, so that `forward` itself, given ndonnx as its namespace, writes the model.
+The forward pass is not implemented a second time. ndonnx [2]_ is an array library whose arrays hold no numbers, but
+record the operations on them, so that `forward` with ndonnx as its namespace builds the model.
 
 References
 ----------
@@ -25,49 +25,57 @@ from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backends import HOST
 from xpnet.core.propagation import forward
 from xpnet.predictor import Predictor
-from xpnet.storage.files import file_path, write_whole
+from xpnet.storage.files import file_path, write_atomically
 
 
 def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
-    """Write a network into a file as an ONNX model, whole or not at all: one that is there already stays until then.
+    """Export a network to a file as an ONNX model, atomically: an existing file is replaced only by a complete one.
 
-    The model has one input X of shape (N, n_0), samples as rows and any number of them, and one output y of shape
-    (N, n_L), or for an ensemble (E, N, n_L), in the precision of the network.
+    The model has one input X of shape (N, n_0), with one sample per row and any number N of samples, and one output y
+    of shape (N, n_L), or for an ensemble (E, N, n_L), in the precision of the network.
 
     Parameters
     ----------
     network : NeuralNetwork
         The network.
-    path : path
+    path : str or path
         The file, by convention ``.onnx``.
 
     Raises
     ------
     ImportError
         If ndonnx is not installed.
-    FileNotFoundError, IsADirectoryError
-        If the path is in no folder, or is one.
-    ValueError
-        If a custom activation uses what ndonnx does not know, asks for values, or returns another shape or type than it
-        was given.
+    FileNotFoundError, IsADirectoryError, OSError
+        If the folder does not exist, the path is a folder, or the file cannot be written.
+    TypeError, ValueError
+        If an argument is invalid, or a custom activation uses functions that ndonnx does not have, depends on values,
+        or returns another shape or dtype than that of its argument.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from xpnet import NeuralNetwork, export_onnx
+    >>> export_onnx(NeuralNetwork([2, 4, 1], seed=0), "network.onnx")
+    >>> Path("network.onnx").exists()
+    True
     """
     if not isinstance(network, Predictor):
-        msg = f"export_onnx takes a NeuralNetwork first and then a path, got {reprlib.repr(network)} as network"
+        msg = f"network must be a NeuralNetwork, got {reprlib.repr(network)}; use export_onnx(network, path)"
         raise TypeError(msg)
     theta = HOST.asarray(network.backend.to_numpy(network.theta))
     write_onnx(path, network._settings.layout.layers(HOST.xp, theta), network.activations)
 
 
 def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequence[Activation]) -> None:
-    """Write layers on the host as an ONNX model, with their leading axes; it fails as `export_onnx` does."""
+    """Export layers on the host, with any leading axes, as an ONNX model; raises the errors of `export_onnx`."""
     path, (ndonnx, operators) = file_path(path), _libraries()
     (W1, _), (WL, _) = layers[0], layers[-1]
 
     def product(A: Array, B: Array) -> Array:
         return ndonnx.asarray(operators.matmul(A.unwrap_spox(), B.unwrap_spox()))
 
-    # The samples are rows, so the first product is (X W1ᵀ)ᵀ. It would be W1 Xᵀ as well, but a transposition that goes
-    # into a product of float64 is beyond onnxruntime before 1.26, which fuses the two into an operator that it lacks:
+    # The samples are rows, so the first product is (X W1ᵀ)ᵀ. It is not W1 Xᵀ, because onnxruntime before 1.26 fuses a
+    # transposition and a float64 product into an operator that it does not have:
     # https://github.com/microsoft/onnxruntime/issues/28136
     products = [lambda X: product(X, ndonnx.asarray(W1.mT)).mT]
     products += [partial(product, ndonnx.asarray(W)) for W, _ in layers[1:]]
@@ -77,22 +85,22 @@ def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequen
         ndonnx,
         X,
         list(zip(map(_Weights, products), biases, strict=True)),
-        [_watched(activation, l) for l, activation in enumerate(activations, start=1)],
+        [_checked_for_export(activation, l) for l, activation in enumerate(activations, start=1)],
     )
     model = ndonnx.build({"X": X}, {"y": A.mT})
     model.producer_name, model.producer_version, model.graph.name = "xpnet", version("xpnet"), "network"
-    # The sizes of the output are known, though they may have been lost on the way.
+    # ndonnx may not have inferred the sizes of the output.
     dims = model.graph.output[0].type.tensor_type.shape.dim
     for dim, size in zip(dims, (*WL.shape[:-2], 0, WL.shape[-2]), strict=True):
         dim.dim_value = size
     dims[-2].dim_param = "N"
-    write_whole(path, model.SerializeToString())
+    write_atomically(path, model.SerializeToString())
 
 
 def _libraries() -> tuple[Namespace, Any]:
     try:
         with warnings.catch_warnings():
-            # ndonnx computes constants with it where it is there; the model is the same without.
+            # ndonnx computes constants with onnxruntime if it is installed; the model is the same without it.
             warnings.filterwarnings("ignore", message="onnxruntime is not installed")
             import ndonnx
             from spox.opset.ai.onnx import v21
@@ -103,10 +111,10 @@ def _libraries() -> tuple[Namespace, Any]:
 
 
 class _Weights:
-    """What `forward` takes for weights: W @ A is a given function of A, ONNX's own product.
+    """A substitute for weights in `forward`: W @ A calls a given function of A, the product of ONNX.
 
     ndonnx puts a branch for empty arrays around every product, which makes a small model thirty times as large, hides
-    its shapes, and is more than some runtimes understand. Layers are never empty.
+    its shapes, and is not supported by some runtimes. Layers are never empty.
     """
 
     def __init__(self, product: Callable[[Array], Array]) -> None:
@@ -116,30 +124,30 @@ class _Weights:
         return self.product(A)
 
 
-def _watched(activation: Activation, l: int) -> Activation:
-    """Return the activation of layer l as one that says so where it cannot be exported."""
+def _checked_for_export(activation: Activation, l: int) -> Activation:
+    """Return the activation of layer l with checks that raise an error if it cannot be exported."""
     name = name_of(activation, ACTIVATIONS) or getattr(activation.forward, "__name__", repr(activation.forward))
 
-    def watched_forward(ndonnx: Namespace, Z: Array) -> Array:
+    def checked_forward(ndonnx: Namespace, Z: Array) -> Array:
         try:
             A = activation.forward(ndonnx, Z)
-        except Exception as error:  # whatever a custom function and ndonnx make of each other
+        except Exception as error:  # a custom function may fail with ndonnx in any way
             msg = (
-                f"the activation of layer {l}, {name}, cannot be exported, for it may use only functions of the array "
-                f"API, and neither values nor the number of samples ({type(error).__name__}: {error})"
+                f"the activation of layer {l}, {name}, must use only functions of the array API to be exported, and "
+                f"neither values nor the number of samples, got {type(error).__name__}: {error}"
             )
             raise ValueError(msg) from error
         if not isinstance(A, ndonnx.Array):
             msg = f"the activation of layer {l}, {name}, must return an array, got {type(A).__name__}"
             raise ValueError(msg)
-        # A size that is not known is None.
+        # An unknown size is None.
         fits = A.ndim == Z.ndim and all(a in (z, None) for a, z in zip(A.shape, Z.shape, strict=True))
         if A.dtype != Z.dtype or not fits:
             msg = (
-                f"the activation of layer {l}, {name}, must return the shape {Z.shape} and the type {Z.dtype} that "
-                f"it was given, got {A.shape} and {A.dtype}"
+                f"the activation of layer {l}, {name}, must return the shape {Z.shape} and the dtype {Z.dtype} of its "
+                f"argument, got {A.shape} and {A.dtype}"
             )
             raise ValueError(msg)
         return A
 
-    return activation._replace(forward=watched_forward)
+    return activation._replace(forward=checked_forward)

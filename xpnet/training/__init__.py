@@ -1,1 +1,1 @@
-"""Training: `loop` is the algorithm; `run` begins and ends it, `progress` is what it has come to."""
+"""Training: `loop` is the algorithm, `run` its beginning and end, `progress` the state of a network in training."""

@@ -1,4 +1,7 @@
-"""Early stopping: when to stop, and which weights were the best."""
+"""Early stopping: when to stop, and which parameters were the best.
+
+Prechelt, "Early stopping - but when?" (1998).
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,28 @@ from xpnet.backends import HOST, Backend
 from xpnet.data.placement import bring, copied
 
 host = HOST.xp
-_KEPT = {"loss": "float64", "epoch": "int64", "waited": "int64", "waits": "bool"}
+_SAVED = {"loss": "float64", "epoch": "int64", "waited": "int64", "waits": "bool"}
 
 
 class Best(NamedTuple):
-    """The loss and the epoch, from 0, of the weights that a training went back to: host arrays of shape () or (E,)."""
+    """The loss and the epoch, from 0, of the parameters that early stopping restored: host arrays, () or (E,)."""
 
     loss: Array
     epoch: Array
 
     def member(self, i: int) -> Best | None:
-        """Return that of one network of an ensemble, or None if none of its epochs had a finite loss."""
+        """Return the best loss and epoch of one network, or None if none of its epochs had a finite loss."""
         return Best(HOST.asarray(self.loss[i]), HOST.asarray(self.epoch[i])) if self.epoch[i] >= 0 else None
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies."""
+        """Return copies of the arrays by name."""
         return {name: host.asarray(array, copy=True) for name, array in self._asdict().items()}
 
     @classmethod
     def of(cls, values: Any, ensemble_shape: tuple[int, ...]) -> Best:
-        """Return what another's `state_dict` returned, checked."""
+        """Validate and return what `state_dict` of another `Best` returned."""
         if not isinstance(values, Mapping) or not set(cls._fields) <= values.keys():
-            msg = f"best must be None or hold loss and epoch, got {values!r}"
+            msg = f"best must be None or a mapping with loss and epoch, got {values!r}"
             raise TypeError(msg)
         loss, epoch = (copied(f"best {name}", values[name], HOST, "float64") for name in cls._fields)
         for name, array in zip(cls._fields, (loss, epoch), strict=True):
@@ -47,7 +50,7 @@ class Best(NamedTuple):
 
 
 def _chosen(backend: Backend, condition: Array, state: State, other: State) -> State:
-    """Return a state for the networks for which a condition on the host holds, and for the others another one."""
+    """Return `state` for the networks for which a condition on the host holds, and `other` for the others."""
     if bool(host.all(condition)):
         return state
     if not bool(host.any(condition)):
@@ -58,22 +61,22 @@ def _chosen(backend: Backend, condition: Array, state: State, other: State) -> S
 
 @dataclass(frozen=True, eq=False)
 class EarlyStopping:
-    """The best state of every network so far, and for how long there has been no better one.
+    """The best state of every network so far, and the number of epochs without improvement since then.
 
-    Each network of an ensemble is judged alone. All but the state are host arrays of shape () or (E,).
+    Each network of an ensemble has its own best epoch. All but the state are host arrays of shape () or (E,).
 
     Attributes
     ----------
     state : State
         The states of the networks after their best epochs.
     loss : array of float
-        The least loss of each; infinite before there was one.
+        The lowest loss of each network; infinite before the first one.
     epoch : array of int
-        In which epoch, from 0, each had it; −1 before there was one.
+        The epoch, from 0, of the lowest loss; −1 before the first one.
     waited : array of int
-        For how many epochs each has not improved.
+        The number of epochs without improvement.
     waits : array of bool
-        Which of them may still improve.
+        Which networks may still improve.
     """
 
     state: State
@@ -83,20 +86,20 @@ class EarlyStopping:
     waits: Array
 
     @classmethod
-    def start(cls, state: State, ensemble_shape: tuple[int, ...], best: Best | None = None) -> EarlyStopping:
-        """Return it before the first epoch; with a best one from before it only goes back to what is better."""
+    def initial(cls, state: State, ensemble_shape: tuple[int, ...], best: Best | None = None) -> EarlyStopping:
+        """Return the object before the first epoch; an earlier best is kept until an epoch is better."""
         if best is None:
             best = Best(host.full(ensemble_shape, host.inf), host.full(ensemble_shape, -1))
         zeros, ones = host.zeros(ensemble_shape, dtype=host.int64), host.ones(ensemble_shape, dtype=host.bool)
         return cls(state, best.loss, best.epoch, zeros, ones)
 
-    def look(
+    def after_epoch(
         self, backend: Backend, epoch: int, loss: Array, state: State, *, patience: int, tol: float
     ) -> EarlyStopping:
-        """Return it after one more epoch, given the losses on the host and the states.
+        """Return the object after one more epoch, given the losses on the host and the states.
 
-        A network has improved where its loss is below its best by more than `tol`; one that has not improved for
-        `patience` epochs is not judged again.
+        A network improves if its loss is below its best loss by more than `tol`. A network without improvement for
+        `patience` epochs is final.
         """
         improved = self.waits & (loss < self.loss - tol)
         best = _chosen(backend, improved, state, self.state)
@@ -110,41 +113,41 @@ class EarlyStopping:
         )
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether any network may still improve."""
         return bool(host.any(self.waits))
 
     @property
     def best(self) -> Best | None:
-        """The best losses and epochs, or None if no network had a finite loss yet."""
+        """The best losses and epochs, or None if no network has had a finite loss."""
         return Best(HOST.asarray(self.loss), HOST.asarray(self.epoch)) if bool(host.any(self.epoch >= 0)) else None
 
     def state_or(self, backend: Backend, other: State) -> State:
-        """Return the best state, and the other one for networks that had no finite loss."""
+        """Return the best state, and `other` for networks that have had no finite loss."""
         return _chosen(backend, self.epoch >= 0, self.state, other)
 
     def moved(self, backend: Backend) -> EarlyStopping:
-        """Return it with the state on another backend."""
+        """Return a copy with the state on another backend."""
         return replace(self, state=self.state.map(lambda array: bring("the best state", array, backend)))
 
     def state_dict(self, backend: Backend) -> dict[str, Any]:
-        """Return all of it, on the host."""
+        """Return copies of all attributes, on the host."""
         theta, optimizer_state = self.state.map(lambda array: host.asarray(backend.to_numpy(array), copy=True))
-        kept = {name: host.asarray(getattr(self, name), copy=True) for name in _KEPT}
+        kept = {name: host.asarray(getattr(self, name), copy=True) for name in _SAVED}
         return {**kept, "theta": theta, "optimizer_state": list(optimizer_state)}
 
     @classmethod
     def of(cls, values: Any, state: State, ensemble_shape: tuple[int, ...]) -> EarlyStopping:
-        """Return what another's `state_dict` returned, checked, with its state brought to a backend already."""
-        missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
+        """Validate and return what `state_dict` of another object returned, with its state already on the backend."""
+        missing = [name for name in _SAVED if not (isinstance(values, Mapping) and name in values)]
         if missing:
-            msg = f"early_stopping lacks {', '.join(missing)}"
+            msg = f"early_stopping must be a mapping with {', '.join(_SAVED)}, got no {', '.join(missing)}"
             raise ValueError(msg)
-        arrays = [copied(f"early_stopping {name}", values[name], HOST, dtype) for name, dtype in _KEPT.items()]
-        for name, array in zip(_KEPT, arrays, strict=True):
+        arrays = [copied(f"early_stopping {name}", values[name], HOST, dtype) for name, dtype in _SAVED.items()]
+        for (name, dtype), array in zip(_SAVED.items(), arrays, strict=True):
             same_shape(f"early_stopping {name}", array, ensemble_shape)
             given = copied(f"early_stopping {name}", values[name], HOST, "float64")
             if name != "loss" and not bool(host.all(given == array)):
-                msg = f"early_stopping {name} must be whole numbers, or truth values, got {repr(values[name])}"
+                msg = f"early_stopping {name} must hold {dtype} values, got {repr(values[name])}"
                 raise ValueError(msg)
         return cls(state, *arrays)

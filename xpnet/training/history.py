@@ -1,4 +1,4 @@
-"""The record of a training: what was measured in every epoch since the weights were drawn."""
+"""The history of training: the losses and metrics of every epoch since the weights were initialized."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ host = HOST.xp
 
 
 class _Record:
-    """What was measured, epoch by epoch: a log that grows at its end and is never changed before.
+    """An append-only log of the losses and metrics of every epoch.
 
-    Arrays stay on their device until somebody asks for them. Threads may read and add at the same time.
+    Arrays stay on their device until they are read. Threads may read and append at the same time.
     """
 
     def __init__(self, ensemble_shape: tuple[int, ...]) -> None:
         self.ensemble_shape = ensemble_shape
-        self.names: list[tuple[str, ...]] = []  # what was measured in each epoch
-        self.first: dict[str, int] = {}  # in which epoch each was measured first
+        self.names: list[tuple[str, ...]] = []  # the names measured in each epoch
+        self.first: dict[str, int] = {}  # the first epoch of each name
         self.unread: list[Any] = []  # for each epoch its backend and arrays by name, or None once they are read
-        self.read = 0  # epochs
-        self.columns: dict[str, Array] = {}  # what was read, on the host, with room for more epochs
+        self.read = 0  # the number of epochs on the host
+        self.columns: dict[str, Array] = {}  # the values on the host, with capacity for more epochs
         self._lock = threading.RLock()
 
     def extended(self, epochs: int, backend: Backend, measured: Mapping[str, Array]) -> _Record:
-        """Return a record with one more epoch after the first ones: this one, unless it has others there already."""
+        """Return a record with one more epoch after the first `epochs`: this one, or a copy if it has more epochs."""
         with self._lock:
             ours = len(self.names) == len(self.unread) == epochs
             record = self if ours else self._until(epochs)
@@ -44,18 +44,18 @@ class _Record:
             return record
 
     def names_until(self, epochs: int) -> list[str]:
-        """Return what was measured in the first epochs."""
+        """Return the names measured in the first epochs."""
         with self._lock:
             return [name for name, first in self.first.items() if first < epochs]
 
     def column(self, name: str) -> Array:
-        """Return what was measured by a name, of shape (at least epochs, ...)."""
+        """Return the values of a name, of shape (at least epochs, ...)."""
         with self._lock:
             self._fetch()
             return self.columns[name]
 
     def _fetch(self) -> None:
-        """Bring to the host what is still on a device: one transfer for each name, not for each epoch."""
+        """Transfer all unread values to the host: one transfer for each name, not for each epoch."""
         start, stop = self.read, len(self.unread)
         while start < stop:
             backend, first = self.unread[start]
@@ -66,14 +66,14 @@ class _Record:
                 with backend.on_device():
                     stacked = backend.xp.stack([measured[name] for _, measured in self.unread[start:end]])
                 self._room_for(name, end)[start:end] = backend.to_numpy(stacked)
-            self.read = end  # from here on it is read, whatever interrupts
+            self.read = end  # set before `unread` is cleared, so that an interrupt between them loses nothing
             self.unread[start:end] = [None] * (end - start)
             start = end
 
     def _room_for(self, name: str, epochs: int) -> Array:
         column = self.columns.get(name)
         if column is None or column.shape[0] < epochs:
-            # Twice as much as needed, so that adding an epoch costs the same however many there are.
+            # Doubling the capacity makes the cost of an epoch independent of the number of epochs.
             larger = host.full((2 * epochs, *self.ensemble_shape), host.nan)
             if column is not None:
                 larger[: column.shape[0]] = column
@@ -91,29 +91,40 @@ class _Record:
 
 
 class History(Mapping[str, Array]):
-    """What was measured in every epoch, by name: ``history["loss"]``, ``history["validation_loss"]`` and so on.
+    """The losses and metrics of every epoch, by name: ``history["loss"]``, ``history["validation_loss"]`` and so on.
 
-    Each is a host array in double precision, of shape (epochs,), or (epochs, E) for an ensemble, with NaN for the
-    epochs in which it was not measured; it is for reading only. What was measured stays on the device until somebody
-    asks for it; reading waits. A history does not change: training on makes another one.
+    Each is a read-only host array in double precision, of shape (epochs,), or (epochs, E) for an ensemble, with NaN for
+    epochs in which it was not measured. Values stay on the device until they are read; reading waits for the device. A
+    history is immutable: further training creates another one.
 
     Parameters
     ----------
     ensemble_shape : tuple of int
         () for one network, (E,) for an ensemble.
     first_epoch : int
-        The number of the first epoch that is recorded; not 0 where those before were forgotten.
+        The number of the first recorded epoch, from 0; above 0 after `NeuralNetwork.clear_history`.
 
     Attributes
     ----------
     epochs : int
-        How many epochs there were, recorded or forgotten.
+        The number of epochs, recorded or cleared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import NeuralNetwork
+    >>> network = NeuralNetwork([1, 3, 1], seed=0)
+    >>> network.train(np.zeros(5), np.ones(5), learning_rate=0.1, epochs=10, verbose=False)
+    >>> network.history
+    History(10 epochs: loss)
+    >>> network.history["loss"].shape
+    (10,)
     """
 
     def __init__(self, ensemble_shape: tuple[int, ...] = (), first_epoch: int = 0) -> None:
         self.ensemble_shape, self.first_epoch = ensemble_shape, first_epoch
         self.epochs = first_epoch
-        # Histories that follow each other share a record, of which each knows how much is its own.
+        # Successive histories share a record; each one uses its first epochs.
         self.record = _Record(ensemble_shape)
 
     def with_epoch(self, backend: Backend, measured: Mapping[str, Array]) -> History:
@@ -131,47 +142,47 @@ class History(Mapping[str, Array]):
         return self.epochs - self.first_epoch
 
     def until(self, epochs: int) -> History:
-        """Return a history of the first epochs alone."""
+        """Return a history of only the first epochs."""
         return self._of(self.record, max(min(self.epochs, epochs), self.first_epoch))
 
     def cleared(self, *, last: bool) -> History:
-        """Return a history that begins after these epochs, or with the last of them."""
+        """Return a history without these epochs, or with only the last of them."""
         if not last or not self.last_names:
             return History(self.ensemble_shape, self.epochs)
         columns = {name: values[None, ...] for name, values in self.last().items()}
         return History.of(columns, self.ensemble_shape, self.last_names, self.epochs - 1)
 
     def settled(self) -> History:
-        """Return a history without the last epochs in which no network's loss is finite: they are not to be kept."""
+        """Return a history without the trailing epochs in which no network's loss is finite."""
         finite = host.isfinite(self["loss"])
         kept = host.nonzero(host.any(finite, axis=tuple(range(1, finite.ndim))))[0]
         return self.until(self.first_epoch + (int(kept[-1]) + 1 if kept.size else 0))
 
     @property
     def last_names(self) -> tuple[str, ...]:
-        """What was measured in the last epoch."""
+        """The names measured in the last epoch."""
         return self.record.names[self._recorded - 1] if self._recorded else ()
 
     @property
     def monitored(self) -> str:
-        """What says how good the network is: the validation loss if the last epoch has it, else the loss."""
+        """The monitored quantity: the validation loss if the last epoch has it, else the loss."""
         return "validation_loss" if "validation_loss" in self.last_names else "loss"
 
     def since(self, name: str, epoch: int) -> Array:
-        """Return what was measured from an epoch on."""
+        """Return the values of a name from an epoch on."""
         return self[name][max(epoch - self.first_epoch, 0) :] if name in self else self["loss"][:0]
 
     def last(self) -> dict[str, Array]:
-        """Return what was measured in the last epoch."""
+        """Return the values of the last epoch by name."""
         return {name: self[name][-1] for name in self.last_names}
 
     def __getitem__(self, name: str) -> Array:
         if name not in self:
-            msg = f"nothing was recorded as {repr(name)}; there are {', '.join(map(repr, self))}"
+            msg = f"the name of a recorded quantity must be one of {', '.join(map(repr, self))}, got {repr(name)}"
             raise KeyError(msg)
         epochs = self._recorded
         column = self.record.column(name)[:epochs] if epochs else host.zeros((0, *self.ensemble_shape))
-        if column.shape[0] < epochs:  # it was not measured in the last epochs
+        if column.shape[0] < epochs:  # not measured in the last epochs
             missing = host.full((epochs - column.shape[0], *self.ensemble_shape), host.nan)
             column = host.concat([column, missing])
         column.flags.writeable = False
@@ -193,10 +204,10 @@ class History(Mapping[str, Array]):
         return f"{type(self).__name__}({self.epochs} epochs: {', '.join(self)})"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        msg = "a history is no array, but holds several by name: dict(history), as in pandas.DataFrame(dict(history))"
+        msg = "a history is not an array, but holds several arrays by name; use history['loss'] or dict(history)"
         raise TypeError(msg)
 
-    # A record is itself, whatever it holds.
+    # Histories compare by identity: the values of a mapping of arrays have no single truth value.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -205,7 +216,7 @@ class History(Mapping[str, Array]):
         return History.of, (dict(settled), self.ensemble_shape, settled.last_names, self.first_epoch)
 
     def member(self, i: int) -> History:
-        """Return the record of one network of an ensemble."""
+        """Return the history of one network of an ensemble."""
         return History.of({name: self[name][:, i] for name in self}, (), self.last_names, self.first_epoch)
 
     @classmethod
@@ -216,25 +227,26 @@ class History(Mapping[str, Array]):
         last_names: Iterable[str] | None = None,
         first_epoch: Any = 0,
     ) -> History:
-        """Return a history that holds what ``dict(history)`` gave of another, and its `last_names` where known."""
+        """Validate and return a history with the arrays ``dict(history)`` of another one, and its `last_names`."""
         if not is_integer(first_epoch) or not 0 <= first_epoch < 2**53:
-            msg = f"first_epoch must be the number of an epoch, got {repr(first_epoch)}"
+            msg = f"first_epoch must be 0 or a positive integer, got {repr(first_epoch)}"
             raise ValueError(msg)
         if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):
-            msg = f"a history is a mapping of names to arrays, got {repr(columns)}"
+            msg = f"history must be a mapping of names to arrays, got {repr(columns)}"
             raise TypeError(msg)
         known = isinstance(last_names, (list, tuple)) and all(
             isinstance(name, str) and name in columns for name in last_names
         )
         if last_names is not None and not known:
-            msg = f"last_measured must be a list of names in history, got {repr(last_names)}"
+            msg = f"last_measured must be a list of names of the history, got {repr(last_names)}"
             raise ValueError(msg)
         history, epochs = cls(ensemble_shape, int(first_epoch)), 0
         arrays = {name: copied(f"the history's {name}", values, HOST, "float64") for name, values in columns.items()}
         for name, array in arrays.items():
             shape = (*arrays["loss"].shape[:1], *ensemble_shape) if "loss" in arrays else None
             if array.shape != shape or not array.ndim:
-                msg = f"the history's {name} has the shape {tuple(array.shape)}, expected {shape or 'a loss beside it'}"
+                expected = f"have the shape {shape}" if shape else "come with a loss"
+                msg = f"the history's {name} must {expected}, got the shape {tuple(array.shape)}"
                 raise ValueError(msg)
             epochs = array.shape[0]
         if not epochs:
@@ -251,12 +263,17 @@ class History(Mapping[str, Array]):
         return history
 
     def plot(self, *, log: bool = False) -> Any:
-        """Draw all that was recorded over the epochs, losses in one field and metrics in another; return the figure.
+        """Plot all losses over the epochs in one panel, and all metrics in another.
 
         Parameters
         ----------
         log : bool
             Whether the axis of the losses is logarithmic.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+            The figure, for example to save: ``history.plot().savefig("loss.png")``.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""L-BFGS for small sets, by SciPy: a few long steps that look at all samples at once, each along a line searched first.
+"""L-BFGS for small data sets, by SciPy: full-batch quasi-Newton steps with a line search.
 
-The method is Liu and Nocedal's, https://doi.org/10.1007/BF01589116; the implementation is that of
-`scipy.optimize.minimize`, which works on the host in double precision and asks for the loss and its gradient wherever
-they are computed.
+The method is that of Liu and Nocedal (1989), https://doi.org/10.1007/BF01589116; the implementation is that of
+`scipy.optimize.minimize`, which runs on the host in double precision and calls a function that computes the loss and
+its gradient on the device.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ def minimize(
     gradient_tol: float,
     after_iteration: Callable[[Array], bool],
 ) -> None:
-    """Make a function of theta small.
+    """Minimize a function of theta.
 
     Parameters
     ----------
     backend : Backend
-        Where it is computed.
+        The backend that computes the function.
     value_and_gradient : callable
         ``value_and_gradient(theta) -> (value, gradient)``, of shape () and (P,).
     theta : array of shape (P,)
-        Where to start.
+        The initial parameters.
     iterations : int
-        How many, at most.
+        The maximum number of iterations.
     gradient_tol : float
-        Ends when no entry of the gradient is greater, or where rounding leaves no way down.
+        The minimization ends when no entry of the gradient is larger, or rounding errors prevent a descent.
     after_iteration : callable
-        ``after_iteration(theta) -> goes_on``.
+        ``after_iteration(theta) -> continues``.
 
     Raises
     ------
     ImportError
         If SciPy is not installed.
     FloatingPointError
-        If the value or the gradient is not finite from the start.
+        If the initial value or gradient is not finite.
     """
     optimize = scipy_optimize()
     dtype = type_name(theta.dtype)
@@ -61,19 +61,19 @@ def minimize(
 
     def callback(vector: Any) -> None:
         try:
-            goes_on = after_iteration(backend.asarray(vector.copy(), dtype))
-        except BaseException as error:  # a StopIteration too, which SciPy would take for its own
+            continues = after_iteration(backend.asarray(vector.copy(), dtype))
+        except BaseException as error:  # a StopIteration too, which SciPy would interpret as a normal stop
             raised.append(error)
-            goes_on = False
-        if not goes_on:
+            continues = False
+        if not continues:
             raise StopIteration
 
-    # It ends by the gradient or the number of iterations, not because the function falls slowly.
+    # It ends by the gradient or the number of iterations, not because the function decreases slowly.
     options = {"maxiter": iterations, "maxfun": 100 * iterations, "gtol": gradient_tol, "ftol": 0.0}
     start = backend.to_numpy(theta).astype("float64")
     value, gradient = on_host(start)
     if not math.isfinite(value + float(abs(gradient).sum())):
-        msg = "the loss or its gradient is NaN or infinite from the start: most likely the data should be scaled"
+        msg = "the initial loss or its gradient is NaN or infinite: most likely the data should be scaled"
         raise FloatingPointError(msg)
     optimize.minimize(on_host, start, method="L-BFGS-B", jac=True, options=options, callback=callback)
     if raised:
@@ -81,7 +81,7 @@ def minimize(
 
 
 def scipy_optimize() -> Any:
-    """Return the part of SciPy that minimises."""
+    """Return `scipy.optimize`."""
     try:
         from scipy import optimize
     except ImportError as error:

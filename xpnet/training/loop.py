@@ -1,4 +1,4 @@
-"""The algorithm: for every epoch, for every batch, step. Then record, report, and see whether to go on."""
+"""The training loop: for every epoch, for every batch, a step; then record, report, and check whether to stop."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def train(
         members.try_schedule(schedule, history, steps, range(history.epochs, history.epochs + options.epochs))
     _dry_run(members, data, options, network._snapshot.moved(backend), rates)
 
-    judged_from = partial(_judged_from, members, data)
+    initial_early_stopping = partial(_initial_early_stopping, members, data)
     form, cause = data.samples.form, _cause(min(each_rate), max(each_rate))
-    run = Run(network, backend, options, form=form, judged_from=judged_from, cause=cause)
+    run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
-            parts = members.parts(
+            chunks = members.network_chunks(
                 backend,
                 run.state,
                 data.samples,
@@ -67,14 +67,14 @@ def train(
             )
             for epoch in run.epochs:
                 with backend.on_device():
-                    for part in parts:  # all networks together, or as many at a time as fit into memory
-                        part.train_epoch(epoch)
-                    state, loss = joined(backend.xp, parts)
+                    for chunk in chunks:  # all networks together, or in chunks that fit into memory
+                        chunk.train_epoch(epoch)
+                    state, loss = joined(backend.xp, chunks)
                 measured = members.measure_epoch(data, options.metrics, state.theta, loss)
                 if not run.after_epoch(state, measured):
                     break
     finally:
-        run.end()  # once more, should Ctrl-C have cut short the end of the run
+        run.end()  # once more, in case Ctrl-C interrupted the end of the run
 
 
 def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any) -> None:
@@ -84,8 +84,8 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
     refused = {"ensemble": settings.ensemble, "dropout": any(settings.dropout), **settings.regularization, "l2": 0.0}
     names = [name for name, value in refused.items() if value]
     if names:
-        of = " (adamw brings one; weight_decay=0 takes it away)" if settings.optimizer.weight_decay else ""
-        msg = f"train_lbfgs cannot be used with {', '.join(names)}{of}"
+        hint = "; use weight_decay=0 to disable that of the optimizer" if settings.optimizer.weight_decay else ""
+        msg = f"train_lbfgs must be called on a network without {', '.join(names)}{hint}"
         raise ValueError(msg)
     gradient_tol = number_from_zero("gradient_tol", gradient_tol, "float64")
 
@@ -102,9 +102,9 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
             settings.l2 * xp.astype(members.weights_mask(backend), getattr(xp, settings.dtype)),
         )
 
-    judged_from = partial(_judged_from, members, data)
+    initial_early_stopping = partial(_initial_early_stopping, members, data)
     form, cause = data.samples.form, "the data should be scaled"
-    run = Run(network, backend, options, form=form, judged_from=judged_from, cause=cause)
+    run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
             optimizer_state = new_optimizer_state(settings, backend, run.state.theta)
@@ -113,7 +113,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
                 with backend.on_device():
                     loss = members.measure(backend, theta, data.samples, {})["loss"]
                     finite = bool(xp.isfinite(loss))
-                # What is not finite ends the training, and leaves the network as it is.
+                # A loss that is not finite ends the training, and does not change the network.
                 state = State(theta, optimizer_state) if finite else run.state
                 return (
                     run.after_epoch(state, members.measure_epoch(data, options.metrics, state.theta, loss)) and finite
@@ -134,7 +134,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
 def _dry_run(
     members: Members, data: TrainingData, options: TrainingOptions, now: Progress, rates: Array = None
 ) -> None:
-    """Find whatever a custom part may get wrong, before anything has changed."""
+    """Validate custom parts on some samples, before the network changes."""
     members.try_parts(data.backend)
     with data.backend.on_device():
         if rates is not None:
@@ -145,36 +145,36 @@ def _dry_run(
         members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[..., 0])
 
 
-def _judged_from(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
-    """Return what early stopping begins with.
+def _initial_early_stopping(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
+    """Return the initial state of early stopping.
 
-    A training that was copied or saved in its middle goes on, if it still asks for the same: the loss on the same
-    samples. Else, and where an earlier training went back to its best epoch, the weights as they are are the best so
-    far, with their loss on the samples that are asked about now.
+    A copy or checkpoint made during training continues, if it monitors the loss on the same samples. Otherwise, and if
+    an earlier training returned to its best epoch, the current parameters are the best so far, with their loss on the
+    samples that are monitored now.
     """
     shape = now.settings.ensemble_shape
     if now.early_stopping is None and now.best is None:
-        return EarlyStopping.start(now.state, shape)
-    watched, samples = ("loss", data.measured) if data.held_out is None else ("validation_loss", data.held_out)
+        return EarlyStopping.initial(now.state, shape)
+    monitored, samples = ("loss", data.measured) if data.held_out is None else ("validation_loss", data.held_out)
     with data.backend.on_device():
         loss = members.measure(data.backend, now.theta, samples, {})["loss"]
     host, loss = HOST.xp, HOST.asarray(data.backend.to_numpy(loss), "float64")
     epoch = host.full(shape, now.history.epochs - 1)
     if now.early_stopping is not None:
-        # The loss of training is that of weights on their way through the epoch, and cannot be measured again.
+        # The training loss is an average over the steps of an epoch, and cannot be measured again.
         close = 1e-6 if now.settings.dtype == "float64" else 1e-3
-        recorded = now.history.last().get(watched, host.nan)
-        known = watched == "loss" or bool(host.all(host.isclose(loss, recorded, rtol=close, equal_nan=True)))
-        if watched == now.history.monitored and known:
+        recorded = now.history.last().get(monitored, host.nan)
+        known = monitored == "loss" or bool(host.all(host.isclose(loss, recorded, rtol=close, equal_nan=True)))
+        if monitored == now.history.monitored and known:
             return now.early_stopping
     elif now.best is not None:
         epoch = now.best.epoch
     finite = host.isfinite(loss)
-    return EarlyStopping.start(
+    return EarlyStopping.initial(
         now.state, shape, Best(host.where(finite, loss, host.inf), host.where(finite, epoch, -1))
     )
 
 
-def _cause(least: float, greatest: float) -> str:
-    rates = f"rate of {least:g} is" if least == greatest else f"rates of {least:g} to {greatest:g} are"
+def _cause(lowest: float, highest: float) -> str:
+    rates = f"rate of {lowest:g} is" if lowest == highest else f"rates of {lowest:g} to {highest:g} are"
     return f"the learning {rates} too high, or the data should be scaled"

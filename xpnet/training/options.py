@@ -1,4 +1,4 @@
-"""What every training may be given, by steps or by L-BFGS."""
+"""The options of every training, by gradient descent or by L-BFGS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainingOptions:
-    """The arguments that `NeuralNetwork.train` and `train_lbfgs` share, checked; see there."""
+    """The validated arguments that `NeuralNetwork.train` and `train_lbfgs` share; see there."""
 
     X: Any
     y: Any
@@ -52,11 +52,11 @@ class TrainingOptions:
             if each.name in _CHECKS:
                 object.__setattr__(self, each.name, _CHECKS[each.name](each.name, getattr(self, each.name)))
         if self.validation_split and self.validation_data:
-            msg = "give validation_split or validation_data, not both"
+            msg = "validation_split must be 0 with validation_data, got both"
             raise ValueError(msg)
 
     def data_for(self, network: Any) -> TrainingData:
-        """Return the samples where the network is going to compute."""
+        """Return the samples on the device that the network will compute on."""
         given = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
         return bring_training_data(
             network._transfer(**given, **self.validation_data),

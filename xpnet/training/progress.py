@@ -1,4 +1,4 @@
-"""How far the training of a network has come: moved, copied, saved and taken apart as one."""
+"""The complete state of a network in training: moved, copied, saved and split into its networks as one object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from xpnet._checks import finite_array, is_integer, same_shape, type_name
 from xpnet._types import Array, State
 from xpnet.backends import HOST, Backend
-from xpnet.core.contracts import started
+from xpnet.core.contracts import initial_optimizer_state
 from xpnet.core.members import Members
 from xpnet.core.settings import Settings, public
 from xpnet.data.placement import bring, copied
@@ -20,7 +20,7 @@ from xpnet.predictor import Snapshot
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.history import History
 
-_KEPT = (
+_SAVED = (
     *("theta", "optimizer", "optimizer_state", "history", "first_epoch", "last_measured", "seed", "draws"),
     *("form", "best", "early_stopping"),
 )
@@ -28,20 +28,20 @@ _KEPT = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Progress(Snapshot):
-    """All that a network in training is at one moment.
+    """The complete state of a network in training at one moment.
 
     Attributes
     ----------
     optimizer_state : tuple of arrays
-        What the optimizer keeps between steps.
+        The optimizer state.
     draws : int
         How often parameters have been drawn from the seed.
     history : History
-        What was measured in every epoch since the present ones were drawn.
+        The losses and metrics of every epoch since the weights were initialized.
     early_stopping : EarlyStopping or None
-        In the middle of a training that may stop early: the best so far.
+        During a training with early stopping: the best state so far.
     best : Best or None
-        After one: the epoch that the parameters are those of.
+        After a training with early stopping: the loss and the epoch of the parameters.
     """
 
     optimizer_state: tuple[Array, ...]
@@ -51,8 +51,8 @@ class Progress(Snapshot):
     best: Best | None = None
 
     @classmethod
-    def start(cls, settings: Settings, backend: Backend, draws: int = 0) -> Progress:
-        """Return a network that is not trained, its parameters drawn after so many draws before."""
+    def initial(cls, settings: Settings, backend: Backend, draws: int = 0) -> Progress:
+        """Return the state of an untrained network, with parameters drawn after `draws` earlier draws."""
         members = Members(settings)
         members.try_parts(backend)
         theta = members.draw(draws, backend, settings.layout)
@@ -67,11 +67,11 @@ class Progress(Snapshot):
 
     @property
     def state(self) -> State:
-        """What a step works with."""
+        """The state that a training step updates."""
         return State(self.theta, self.optimizer_state)
 
     def moved(self, backend: Backend) -> Progress:
-        """Return it on a backend."""
+        """Return a copy on a backend."""
         if backend == self.backend:
             return self
         theta, optimizer_state = self.state.map(lambda array: bring("the state", array, backend))
@@ -81,12 +81,12 @@ class Progress(Snapshot):
         )
 
     def with_parameters(self, theta: Array, optimizer_state: tuple[Array, ...] | None = None) -> Progress:
-        """Return it with other parameters, which are not those of a best epoch, and are not judged by those before."""
+        """Return a copy with other parameters, and without the state and the result of early stopping."""
         state = self.optimizer_state if optimizer_state is None else optimizer_state
         return self.replaced(theta=theta, optimizer_state=state, early_stopping=None, best=None)
 
     def member(self, i: int) -> Progress:
-        """Return that of one network of an ensemble."""
+        """Return the state of one network of an ensemble."""
         settings = self.settings.member(i)
         with self.backend.on_device():
             own = self.state.map(lambda array: self.backend.xp.asarray(array[i, ...], copy=True))
@@ -102,7 +102,7 @@ class Progress(Snapshot):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of all but the settings, on the host: see `NeuralNetwork.state_dict`."""
+        """Return copies of everything but the settings, on the host: see `NeuralNetwork.state_dict`."""
         theta, optimizer_state = self.state.map(lambda array: HOST.xp.asarray(self.backend.to_numpy(array), copy=True))
         history = self.history.settled()
         return {
@@ -121,26 +121,26 @@ class Progress(Snapshot):
 
     @classmethod
     def of(cls, settings: Settings, backend: Backend, values: Any) -> Progress:
-        """Return what a `state_dict` holds of a network of some settings, checked, as arrays of its own.
+        """Validate what `state_dict` returned, and return it as the state of a network with the given settings.
 
         Raises
         ------
         TypeError, ValueError
-            If it does not fit the settings, or makes no sense.
+            If it is invalid, or does not match the settings.
         """
-        missing = [name for name in _KEPT if not (isinstance(values, Mapping) and name in values)]
+        missing = [name for name in _SAVED if not (isinstance(values, Mapping) and name in values)]
         if missing:
-            msg = f"state must be what a network's state_dict returns, but lacks {', '.join(missing)}"
+            msg = f"state must be a mapping as state_dict returns it, got no {', '.join(missing)}"
             raise ValueError(msg)
         ours, shape = kind_of(settings.optimizer), settings.ensemble_shape
         if not isinstance(values["optimizer"], str) or values["optimizer"] != ours:
-            msg = f"the state is of the optimizer {repr(values['optimizer'])}, but this network's is {ours!r}"
+            msg = f"state must be of the network's optimizer {ours!r}, got {repr(values['optimizer'])}"
             raise ValueError(msg)
         if not is_integer(values["draws"]) or values["draws"] < 1:
             msg = f"draws must be a positive integer, got {values['draws']!r}"
             raise ValueError(msg)
         if values["seed"] is None:
-            msg = "seed must be that of the other network, got None"
+            msg = "seed must be the seed of the other network, got None"
             raise ValueError(msg)
         Members(settings).try_parts(backend)
         state, early_stopping = _state_of(settings, backend, values), None
@@ -165,16 +165,16 @@ def _form_of(value: Any) -> Form | None:
         return None
     pair = isinstance(value, (list, tuple)) and len(value) == 2 and is_integer(value[0]) and isinstance(value[1], str)
     if not pair or not 1 <= value[0] <= 3 or value[1] not in LABEL_TYPES:
-        msg = f"form must be None or the number of axes of targets and the name of a type, got {repr(value)}"
+        msg = f"form must be None or a pair (number of axes of the targets, name of a dtype), got {repr(value)}"
         raise ValueError(msg)
     return Form(int(value[0]), value[1])
 
 
 def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
-    """Return parameters and an optimizer state that were given, in the shapes and types that they must have."""
+    """Return copies of given parameters and optimizer state on a backend, with validated shapes and dtypes."""
     for name in ("theta", "optimizer_state"):
         if not isinstance(values, Mapping) or name not in values:
-            msg = f"early_stopping lacks {name}"
+            msg = f"early_stopping must be a mapping with theta and optimizer_state, got no {name}"
             raise ValueError(msg)
     given = values["optimizer_state"]
     same_shape("theta", values["theta"], (*settings.ensemble_shape, settings.layout.size))
@@ -185,9 +185,9 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
         raise TypeError(msg)
     theta = copied("theta", values["theta"], backend, settings.dtype)
     expected = new_optimizer_state(settings, backend, theta)
-    shapes, came = ([tuple(array.shape) for array in arrays] for arrays in (expected, given))
-    if came != shapes:
-        msg = f"optimizer_state is of another optimizer: its arrays have the shapes {came}, expected {shapes}"
+    shapes, got = ([tuple(array.shape) for array in arrays] for arrays in (expected, given))
+    if got != shapes:
+        msg = f"optimizer_state must be that of the network's optimizer, with arrays of the shapes {shapes}, got {got}"
         raise ValueError(msg)
     optimizer_state = tuple(
         copied("optimizer_state", array, backend, type_name(like.dtype))
@@ -201,6 +201,6 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
 
 
 def new_optimizer_state(settings: Settings, backend: Backend, theta: Array) -> tuple[Array, ...]:
-    """Return what the optimizer starts with, checked."""
+    """Return the validated initial state of the optimizer."""
     with backend.on_device():
-        return started(backend.xp, settings.optimizer, theta)
+        return initial_optimizer_state(backend.xp, settings.optimizer, theta)

@@ -1,4 +1,8 @@
-"""What a training shows: a line now and then, and a progress bar where somebody looks."""
+"""The reports of training: printed lines, and a progress bar in terminals and notebooks.
+
+The lines have the format of the notebook *Neural Network From Scratch*, called "the document" here (see README). It
+counts epochs from 0: ``Epoch 0 Loss : …`` reports the first one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from xpnet.training.options import TrainingOptions
 
 host = HOST.xp
 
-_BAR_SECONDS = 1.0  # a training that is over before needs no bar
+_BAR_SECONDS = 1.0  # a shorter training needs no bar
 
 
 class Reports:
@@ -27,40 +31,40 @@ class Reports:
     Parameters
     ----------
     options : TrainingOptions
-        Which of them are asked for.
+        Which of them to show.
     """
 
     def __init__(self, options: TrainingOptions) -> None:
         self._options = options
-        self._reported = -1  # the last epoch that was
+        self._reported = -1  # the last reported epoch
         self._bar = _progress_bar(options)
 
     def begin(self, epochs: range) -> None:
-        """Get to know which epochs there are going to be."""
+        """Choose the epochs to report, given the epochs of the training, counted from 0."""
         every = self._options.verbose_epoch
-        # Some ten lines, however many epochs, or those whose numbers are multiples, as in the document.
+        # About ten lines for any number of epochs, or the multiples of verbose_epoch, as in the document.
         self._lines = epochs[:: -(-len(epochs) // 10)] if every is None else range(0, epochs.stop, every)
 
     def due(self, epoch: int) -> bool:
-        """Say whether an epoch is reported."""
+        """Return whether an epoch is reported."""
         return self._options.verbose and epoch in self._lines
 
     def after_epoch(self, epoch: int, history: History) -> None:
-        """Report an epoch where that is due."""
+        """Update the progress bar, and report the epoch if it is due."""
         if self._bar is not None:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.update()
         if self.due(epoch):
             self._report(history)
 
     def checked(self, history: History) -> None:
-        """Show the losses on the bar, when they have been waited for anyway."""
+        """Show the losses on the bar; called when they have been read from the device anyway."""
         if self._bar is not None:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.set_postfix_str(_losses(history), refresh=False)
 
     def ended(self, history: History, best: Best | None) -> None:
-        """Report the last epoch, and to which one early stopping goes back."""
+        """Report the last epoch, and the epoch that early stopping returns to."""
         if self._options.verbose and history.last_names and self._reported != history.epochs - 1:
             self._report(history)
         if best is None or not self._options.verbose:
@@ -68,15 +72,15 @@ class Reports:
         if history.ensemble_shape:
             had_one = best.epoch[best.epoch >= 0]
             first, last = int(host.min(had_one)), int(host.max(had_one))
-            back = f"each network goes back to its best one, from {first} to {last}"
+            restored = f"restored the best epoch of each network, from {first} to {last}"
         else:
-            back = f"back to epoch {int(best.epoch)}, {_words(history.monitored).lower()} {float(best.loss):.6g}"
-        self._print(f"Ended after epoch {history.epochs - 1}: {back}")
+            restored = f"restored epoch {int(best.epoch)}, {_label(history.monitored).lower()} {float(best.loss):.6g}"
+        self._print(f"Ended after epoch {history.epochs - 1}: {restored}")
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.close()
 
     def _report(self, history: History) -> None:
@@ -87,13 +91,13 @@ class Reports:
         if self._bar is None:
             print(line)
         else:
-            with _heard_interrupts():
+            with _preserve_interrupts():
                 self._bar.write(line)
 
 
 @contextmanager
-def _heard_interrupts() -> Iterator[None]:
-    """Let Ctrl-C be Ctrl-C: where it comes while tqdm takes its lock, giving the lock back is an error of its own."""
+def _preserve_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for a Ctrl-C while tqdm acquires its lock, which tqdm turns into a RuntimeError."""
     try:
         yield
     except RuntimeError as error:
@@ -103,11 +107,13 @@ def _heard_interrupts() -> Iterator[None]:
 
 
 def _line(history: History) -> str:
-    """Return the last epoch's losses and metrics in words; a loss alone in full, as the document has it."""
-    shown, alone = [], history.last_names == ("loss",)
+    """Return the losses and metrics of the last epoch as text; a single loss with all digits, as in the document."""
+    shown, only_loss = [], history.last_names == ("loss",)
     for name, measured in history.last().items():
-        value = _spread(measured) if history.ensemble_shape else float(measured) if alone else f"{float(measured):.6g}"
-        shown.append(f"{_words(name)} : {value}")
+        value = (
+            _spread(measured) if history.ensemble_shape else float(measured) if only_loss else f"{float(measured):.6g}"
+        )
+        shown.append(f"{_label(name)} : {value}")
     diverged = int(host.sum(~host.isfinite(history.last()["loss"])))
     if history.ensemble_shape and diverged:
         shown.append(f"{diverged} of {history.ensemble_shape[0]} diverged")
@@ -115,7 +121,7 @@ def _line(history: History) -> str:
 
 
 def _spread(measured: Array) -> str:
-    """Return the median of the networks, and the least and the greatest."""
+    """Return the median, the minimum and the maximum over the networks as text."""
     finite = measured[host.isfinite(measured)].tolist()
     if not finite:
         return "nan"
@@ -123,7 +129,7 @@ def _spread(measured: Array) -> str:
 
 
 def _losses(history: History) -> str:
-    """Return the last epoch's losses in few words, for a bar."""
+    """Return the losses of the last epoch as a short text, for the progress bar."""
     shown = []
     for name, measured in history.last().items():
         if name.endswith("loss"):
@@ -132,12 +138,12 @@ def _losses(history: History) -> str:
     return ", ".join(shown)
 
 
-def _words(name: str) -> str:
+def _label(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
 def _is_terminal(stream: Any) -> bool:
-    """Say whether a stream is a terminal; a program without a console has no streams, and others may be anything."""
+    """Return whether a stream is a terminal; without a console it is None, and other programs may replace it."""
     return bool(getattr(stream, "isatty", bool)())
 
 
@@ -147,7 +153,7 @@ def _is_notebook() -> bool:
 
 
 def _progress_bar(options: TrainingOptions) -> Any:
-    """Return a progress bar, or None where nobody looks."""
+    """Return a progress bar, or None if it is neither requested nor useful."""
     wanted = options.progress_bar
     if wanted is None and not (options.verbose and (_is_terminal(sys.stderr) or _is_notebook())):
         return None

@@ -1,4 +1,4 @@
-"""One training from its beginning to its end, however that comes."""
+"""One training from its beginning to its end, also if an error or an interrupt ends it."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from xpnet.training.reports import Reports
 
 host = HOST.xp
 
-# How many seconds training may go on before the losses are checked: reading them waits for the device.
+# Losses are checked for NaN after at most this many seconds; not more often, because reading them waits for the device.
 _CHECK_SECONDS = 1.0
 
 
 class Run:
-    """A context for the epochs of a training: it begins it, takes in each epoch, and ends it; it knows no mathematics.
+    """The context manager of a training: it starts it, commits each epoch to the network, and ends it.
 
-    While it lasts, nobody else may change the network. An epoch is taken in by one assignment of a whole `Progress`, so
-    that Ctrl-C, wherever it comes, leaves the network as it was after one epoch or after the next.
+    It contains no mathematics. During the context no other code can change the network. An epoch is committed by one
+    assignment of a whole `Progress`, so that Ctrl-C always leaves the state after a complete epoch.
 
     Parameters
     ----------
     network : NeuralNetwork
         The network to train.
     backend : Backend
-        Where.
+        The backend that computes.
     options : TrainingOptions
-        What to report, whether to stop early, and which callbacks to call.
+        The reports, early stopping and the callbacks.
     form : Form
         The form of the targets.
-    judged_from : callable
-        ``judged_from(progress)``, what early stopping begins with.
+    initial_early_stopping : callable
+        ``initial_early_stopping(progress)`` returns the initial state of early stopping.
     cause : str
-        The most likely cause should the loss become NaN.
+        The most likely cause if the loss becomes NaN, for the error message.
     """
 
     def __init__(
@@ -54,22 +54,27 @@ class Run:
         options: TrainingOptions,
         *,
         form: Form | None,
-        judged_from: Callable[[Progress], EarlyStopping],
+        initial_early_stopping: Callable[[Progress], EarlyStopping],
         cause: str,
     ) -> None:
-        self.network, self.thread, self.stops = network, threading.get_ident(), False
-        self._backend, self._options, self._judged_from, self._cause = backend, options, judged_from, cause
+        self.network, self.thread, self.stop_requested = network, threading.get_ident(), False
+        self._backend, self._options, self._initial_early_stopping, self._cause = (
+            backend,
+            options,
+            initial_early_stopping,
+            cause,
+        )
         self._form = form
         self._reports = Reports(options)
-        self._now: Progress = network._snapshot  # what it has made of the network; nobody else changes that
-        self._begun: list[Callback] = []
-        self._endings = 0
-        self._frame: FrameType | None = None  # of the code that runs it
+        self._now: Progress = network._snapshot  # the current state; only the run changes it
+        self._started_callbacks: list[Callback] = []
+        self._end_calls = 0
+        self._frame: FrameType | None = None  # the frame of the code that runs the context
         self._start(self._now)
 
     def _start(self, now: Progress) -> None:
         first, self._now = now.history.epochs, now
-        # Not the whole of it, which would keep its arrays as long as the training lasts.
+        # Not the whole Progress, which would keep its arrays in memory during the training.
         self._best_before, self._waited_before = now.best, now.early_stopping is not None
         self.epochs = range(first, first + self._options.epochs)
         self._reports.begin(self.epochs)
@@ -81,20 +86,20 @@ class Run:
     def __enter__(self) -> Self:
         network, options = self.network, self._options
         with network._lock:
-            network._refuse_if_fixed("train")
+            network._refuse_while_training("train")
             self._start(network._at(self._backend))
             self._frame = sys._getframe(1)
             network._run = self
-        early_stopping = None if options.patience is None else self._judged_from(self._now)
+        early_stopping = None if options.patience is None else self._initial_early_stopping(self._now)
         self._commit(self._now.replaced(early_stopping=early_stopping, form=self._form))
         try:
             for callback in options.callbacks:
-                self._begun.append(callback)
+                self._started_callbacks.append(callback)
                 callback.on_train_begin(network)
         except KeyboardInterrupt:
             raise self._interrupted() from None
         except Exception:
-            self._begun.pop()  # it has not begun, and need not end
+            self._started_callbacks.pop()  # its on_train_begin failed, so its on_train_end is not called
             raise
         return self
 
@@ -104,12 +109,12 @@ class Run:
         return self._now.state
 
     def after_epoch(self, state: State, measured: Mapping[str, Array]) -> bool:
-        """Take in an epoch: its state, and what was measured. Say whether to go on.
+        """Commit an epoch, its state and its losses and metrics, to the network. Return whether to continue.
 
         Raises
         ------
         FloatingPointError
-            If no network's loss is finite any more.
+            If no network has a finite loss.
         """
         network, options, now = self.network, self._options, self._now
         epoch, early_stopping = now.history.epochs, now.early_stopping
@@ -120,7 +125,7 @@ class Run:
             self._check(history)
         if early_stopping is not None:
             loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
-            early_stopping = early_stopping.look(self._backend, epoch, loss, state, patience=patience, tol=tol)
+            early_stopping = early_stopping.after_epoch(self._backend, epoch, loss, state, patience=patience, tol=tol)
         now = now.replaced(
             theta=state.theta,
             optimizer_state=state.optimizer_state,
@@ -128,31 +133,34 @@ class Run:
             early_stopping=early_stopping,
             best=None,
         )
-        done = last or (early_stopping is not None and not early_stopping.goes_on)
-        # After the last epoch callbacks find the network as the training leaves it, so that what they save is finished.
+        done = last or (early_stopping is not None and not early_stopping.continues)
+        # After the last epoch callbacks see the final state of the network, so that they save a finished training.
         self._commit(self._final(now) if done else now)
         self._reports.after_epoch(epoch, history)
         for callback in options.callbacks:
             callback.on_epoch_end(network)
-        return not (done or self.stops)
+        return not (done or self.stop_requested)
 
     def _check(self, history: History) -> None:
-        """Check the losses since the last time.
+        """Check the losses since the last check.
 
         Raises
         ------
         FloatingPointError
-            As `after_epoch`.
+            As for `after_epoch`.
         """
-        bad = self._first_bad(history)
-        if bad is not None:
-            which = f"those after the {self._which_epoch('last good')} before" if bad else "the initial ones"
-            msg = f"the loss became NaN or infinite in epoch {bad}: most likely {self._cause}; the weights are {which}"
+        nonfinite = self._first_nonfinite_epoch(history)
+        if nonfinite is not None:
+            which = f"those of the {self._which_epoch('last finite')} before" if nonfinite else "the initial ones"
+            msg = (
+                f"the loss became NaN or infinite in epoch {nonfinite}: most likely {self._cause}; "
+                f"the weights are {which}"
+            )
             raise FloatingPointError(msg)
         self._checked, self._checked_at = history.epochs, time.monotonic()
         self._reports.checked(history)
 
-    def _first_bad(self, history: History) -> int | None:
+    def _first_nonfinite_epoch(self, history: History) -> int | None:
         """Return the first epoch in which no network's loss is finite."""
         for epoch, loss in enumerate(history.since("loss", self._checked), start=self._checked):
             if not bool(host.any(host.isfinite(loss))):
@@ -182,28 +190,28 @@ class Run:
         first, last = self.epochs.start, self.epochs.start + self._options.epochs - 1
         msg = (
             f"training was interrupted in epoch {self._now.history.epochs} (of epochs {first} to {last}); "
-            f"the weights are those after the {self._which_epoch('last complete')} before"
+            f"the weights are those of the {self._which_epoch('last complete')} before"
         )
         return KeyboardInterrupt(msg)
 
     def end(self) -> None:
-        """End the training; again, should Ctrl-C have cut that short, or not at all if it is over.
+        """End the training; call it again if Ctrl-C interrupted the first call. It has no effect on an ended training.
 
-        The second time the network is unlocked whatever comes.
+        The second call always unlocks the network.
         """
-        network, self._endings = self.network, self._endings + 1
+        network, self._end_calls = self.network, self._end_calls + 1
         try:
             if network._run is self:
                 self._commit(self._final(self._now))
                 network._run = None
         finally:
-            if self._endings > 1 and network._run is self:
+            if self._end_calls > 1 and network._run is self:
                 network._run = None
             if network._run is not self:
                 self._end_callbacks()
 
-    def was_left(self) -> bool:
-        """Say whether the code that runs it is certainly not running any more."""
+    def is_abandoned(self) -> bool:
+        """Return whether the code that ran the training has certainly ended."""
         if self.thread != threading.get_ident():
             return self.thread not in sys._current_frames()
         frame: FrameType | None = sys._getframe()
@@ -212,12 +220,12 @@ class Run:
         return frame is None
 
     def _final(self, now: Progress) -> Progress:
-        """Return the network as the training leaves it: at its best epoch, and without epochs that are not finite.
+        """Return the final state: that of the best epoch with early stopping, and a history without non-finite epochs.
 
-        Their states have not been taken over: see `Part.train_epoch`.
+        The states of non-finite epochs were never committed: see `NetworkChunk.train_epoch`.
         """
-        bad = self._first_bad(now.history)
-        history = now.history if bad is None else now.history.until(bad)
+        nonfinite = self._first_nonfinite_epoch(now.history)
+        history = now.history if nonfinite is None else now.history.until(nonfinite)
         early_stopping = now.early_stopping
         if history.epochs == self.epochs.start and not self._waited_before:
             return now.replaced(history=history, early_stopping=None, best=self._best_before)
@@ -233,11 +241,11 @@ class Run:
         )
 
     def _end_callbacks(self) -> None:
-        """Close the bar, and call the ends of all callbacks whose training has begun, even if some of them fail."""
-        if not self._begun:
+        """Call on_train_end of all started callbacks, the last one first, even if some fail; close the bar."""
+        if not self._started_callbacks:
             self._reports.close()
             return
-        callback = self._begun.pop()
+        callback = self._started_callbacks.pop()
         try:
             callback.on_train_end(self.network)
         finally:
