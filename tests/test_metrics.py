@@ -244,7 +244,7 @@ def test_mean_absolute_error_is_of_all_outputs(xp, array, assert_close):
     assert_close(measured(mean_absolute_error, xp, array([[1.0], [2.0]]), array([[0.0], [0.0]])), 1.5)
 
 
-@pytest.mark.away
+@pytest.mark.not_numpy
 def test_a_metric_that_returns_a_number_of_the_host_is_refused_before_training(backend, dtype, array, rng):
     network = NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0)
     X, y = array(rng.standard_normal((6, 2))), array(rng.random(6))

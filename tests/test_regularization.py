@@ -96,7 +96,7 @@ def test_dropout_leaves_out_the_fraction_and_makes_up_for_it():
 
 
 @pytest.mark.parametrize("rates", [0.5, [0.5, 0.0], [0.0, 0.3]], ids=str)
-@pytest.mark.away
+@pytest.mark.not_numpy
 def test_masks_are_the_same_on_every_backend(rates, backend, dtype, rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     settings = {"dropout": rates, "dtype": dtype, "seed": 3}

@@ -1,4 +1,4 @@
-"""A step is pure: it can be traced, remembers nothing, and is the same with views that somebody has kept."""
+"""A step is pure: it can be traced, keeps no state, and gives the same result with cached views."""
 
 from __future__ import annotations
 
@@ -19,33 +19,36 @@ DROPOUT = (0.5, 0.0)
 xp = Tracer()
 
 
-def inputs(lead, *, weighted=False, dropped=False, m=4):
-    """Return theta and a batch, as arrays of the host."""
+def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
+    """Return theta and a batch, as host arrays."""
     rng = np.random.default_rng(0)
     batch = (
         rng.standard_normal((2, m)),
-        rng.random((*lead, 2, m)),
-        np.full((*lead, 1) if lead else (), 0.1),
+        rng.random((*ensemble_shape, 2, m)),
+        np.full((*ensemble_shape, 1) if ensemble_shape else (), 0.1),
         rng.random((1, m)) if weighted else None,
-        [rng.random((*lead, 3, m)) > 0.5, None] if dropped else (),
+        [rng.random((*ensemble_shape, 3, m)) > 0.5, None] if dropped else (),
     )
-    return rng.standard_normal((*lead, LAYOUT.size)), batch
+    return rng.standard_normal((*ensemble_shape, LAYOUT.size)), batch
 
 
-def wrap(optimizer, lead, make, settings):
-    """Return the optimizer regularised, with constants that `make` makes of arrays of the host."""
+def wrap(optimizer, ensemble_shape, make, settings):
+    """Return the optimizer with regularization; `make` converts its constants from host arrays."""
     if not settings:
         return optimizer
-    each = {name: make(np.full((*lead, 1), value)) if lead else value for name, value in settings.items()}
+    each = {
+        name: make(np.full((*ensemble_shape, 1), value)) if ensemble_shape else value
+        for name, value in settings.items()
+    }
     return regularized(optimizer, make(LAYOUT.weights_mask(np)) > 0, **each)
 
 
-def assert_traced(activation, loss, optimizer, lead, *, weighted=False, dropped=False, **settings):
-    """Trace two steps, and compare them with two that were taken eagerly."""
-    theta, batch = inputs(lead, weighted=weighted, dropped=dropped)
+def assert_traced(activation, loss, optimizer, ensemble_shape, *, weighted=False, dropped=False, **settings):
+    """Trace two steps, and compare them with two eager ones."""
+    theta, batch = inputs(ensemble_shape, weighted=weighted, dropped=dropped)
     activations = [activation, ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]]
     traced, eager = (
-        make_step(namespace, LAYOUT, activations, loss, wrap(optimizer, lead, make, settings), DROPOUT)
+        make_step(namespace, LAYOUT, activations, loss, wrap(optimizer, ensemble_shape, make, settings), DROPOUT)
         for namespace, make in ((xp, Tracer.constant), (np, np.asarray))
     )
     results = [(State(theta, Tracer.trace(lambda theta: optimizer.init(xp, theta), theta)), None)]
@@ -54,7 +57,7 @@ def assert_traced(activation, loss, optimizer, lead, *, weighted=False, dropped=
     expected, arrays = State(theta.copy(), optimizer.init(np, theta)), (theta, *results[0][0].optimizer_state)
     for state, value in results[1:]:
         expected, wanted = eager(expected, batch)
-        assert value.shape == lead
+        assert value.shape == ensemble_shape
         np.testing.assert_array_equal(value, wanted)
         after, right = (state.theta, *state.optimizer_state), (expected.theta, *expected.optimizer_state)
         for one, before, other in zip(after, arrays, right, strict=True):
@@ -62,39 +65,39 @@ def assert_traced(activation, loss, optimizer, lead, *, weighted=False, dropped=
             np.testing.assert_array_equal(one, other)
 
 
-lead = pytest.mark.parametrize("lead", [(), (3,)], ids=["one network", "an ensemble"])
+every_ensemble_shape = pytest.mark.parametrize("ensemble_shape", [(), (3,)], ids=["one network", "an ensemble"])
 SGD = OPTIMIZERS["sgd"]
 SETTINGS = {"plain": {}, "weight_decay": {"weight_decay": 0.1}, "l2": {"l2": 0.1}, "l1": {"l1": 0.1}}
 SETTINGS |= {"clip_norm": {"clip_norm": 0.1}, "all": {"weight_decay": 0.1, "l2": 0.1, "l1": 0.1, "clip_norm": 0.1}}
 
 
-@lead
+@every_ensemble_shape
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_activation_and_loss_can_be_traced(activation, loss, lead):
-    assert_traced(ACTIVATIONS[activation], LOSSES[loss], SGD, lead)
+def test_every_activation_and_loss_can_be_traced(activation, loss, ensemble_shape):
+    assert_traced(ACTIVATIONS[activation], LOSSES[loss], SGD, ensemble_shape)
 
 
-@lead
+@every_ensemble_shape
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_can_be_traced_regularised_or_not(optimizer, settings, lead):
-    assert_traced(ACTIVATIONS["relu"], LOSSES["half_squared_error"], OPTIMIZERS[optimizer], lead, **settings)
+def test_every_optimizer_can_be_traced_with_and_without_regularization(optimizer, settings, ensemble_shape):
+    assert_traced(ACTIVATIONS["relu"], LOSSES["half_squared_error"], OPTIMIZERS[optimizer], ensemble_shape, **settings)
 
 
-@lead
+@every_ensemble_shape
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("weighted", [False, True], ids=["all alike", "weighted"])
-def test_dropout_and_weights_can_be_traced(weighted, activation, lead):
+def test_dropout_and_weights_can_be_traced(weighted, activation, ensemble_shape):
     loss = LOSSES["binary_crossentropy"]
-    assert_traced(ACTIVATIONS[activation], loss, OPTIMIZERS["adam"], lead, weighted=weighted, dropped=True)
+    assert_traced(ACTIVATIONS[activation], loss, OPTIMIZERS["adam"], ensemble_shape, weighted=weighted, dropped=True)
 
 
 KEPT = []
 IMPURE = {
     "a branch on a value": ({"forward": lambda xp, Z: Z if xp.max(Z) > 0 else -Z}, "has no bool"),
-    "a number of the host": ({"forward": lambda xp, Z: Z * float(xp.max(Z))}, "has no float"),
-    "an array of the host": ({"forward": lambda xp, Z: xp.maximum(Z, np.zeros(1))}, "an array of the host"),
+    "a host number": ({"forward": lambda xp, Z: Z * float(xp.max(Z))}, "has no float"),
+    "a host array": ({"forward": lambda xp, Z: xp.maximum(Z, np.zeros(1))}, "a host array"),
     "an array kept from before": (
         {"forward": lambda xp, Z: (KEPT.append(Z), Z + KEPT[0])[1]},
         "an array of an earlier trace",
@@ -103,14 +106,14 @@ IMPURE = {
 
 
 @pytest.mark.parametrize(("functions", "says"), IMPURE.values(), ids=IMPURE)
-def test_the_tracer_sees_what_is_not_pure(functions, says):
+def test_the_tracer_detects_impure_functions(functions, says):
     KEPT.clear()
     impure = Activation(**{"backward": lambda xp, dA, Z, A: dA, **functions})
     with pytest.raises(AssertionError, match=says):
         assert_traced(impure, LOSSES["half_squared_error"], SGD, ())
 
 
-def test_the_tracer_sees_what_an_optimizer_keeps():
+def test_the_tracer_detects_arrays_kept_by_an_optimizer():
     kept = []
 
     def update(xp, theta, dtheta, optimizer_state, learning_rate):
@@ -122,8 +125,8 @@ def test_the_tracer_sees_what_an_optimizer_keeps():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_kept_views_change_nothing(name, backend, array, dtype):
-    """A backend that updates in place may hand them in."""
+def test_cached_views_do_not_change_the_result(name, backend, array, dtype):
+    """A backend that updates in place may pass them."""
     theta, batch = inputs((), dropped=True)
     X, Y, _, _, (mask, _) = batch
     batch = (array(X), array(Y), array(0.1), None, [array(mask) > 0.5, None])
