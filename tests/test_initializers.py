@@ -51,7 +51,7 @@ def test_the_same_stream_gives_the_same_layer(name):
 
 
 # The settings of a network, and the initializer of each of its layers.
-INITIALIZER_OF = [
+EXPECTED_INITIALIZERS = [
     ({}, ["normal", "normal"]),
     ({"activations": ["relu", "sigmoid"]}, ["normal", "normal"]),
     ({"layer_list": [2, 1]}, ["normal"]),
@@ -68,7 +68,7 @@ INITIALIZER_OF = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("settings", "drawn"), INITIALIZER_OF)
+@pytest.mark.parametrize(("settings", "drawn"), EXPECTED_INITIALIZERS)
 def test_the_default_initializer_follows_from_the_activation_except_in_the_documents_network(settings, drawn):
     network = NeuralNetwork(**{"layer_list": [2, 3, 1], **settings}, seed=0)
     assert network.settings["initializer"] == drawn

@@ -1,4 +1,4 @@
-"""What was exported answers in another runtime as the network does here, and what cannot be exported is said so."""
+"""An exported model predicts in ONNX Runtime as the network does, and parts that cannot be exported raise errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from xpnet.core.propagation import forward
 from xpnet.storage.onnx import write_onnx
 
 LAYERS = [2, 5, 3]
-EXACT = {"float64": 1e-12, "float32": 1e-6}
-LEADS = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
+TOLERANCES = {"float64": 1e-12, "float32": 1e-6}
+ENSEMBLE_SHAPES = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
 
 
 @pytest.fixture
@@ -28,18 +28,18 @@ def path(tmp_path):
     return tmp_path / "network.onnx"
 
 
-@pytest.fixture(params=EXACT)
+@pytest.fixture(params=TOLERANCES)
 def precision(request):
     return request.param
 
 
-def random_layers(rng, precision, lead=()):
+def random_layers(rng, precision, ensemble_shape=()):
     layout = Layout(LAYERS)
-    return layout.layers(np, rng.standard_normal((*lead, layout.size)).astype(precision))
+    return layout.layers(np, rng.standard_normal((*ensemble_shape, layout.size)).astype(precision))
 
 
 def run(path, X):
-    """Return what another runtime makes of samples as rows; it warns of shapes that are not as declared."""
+    """Return the outputs of ONNX Runtime for samples as rows; it warns if a shape differs from the declared one."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -47,13 +47,13 @@ def run(path, X):
     return y
 
 
-def assert_answers_alike(path, X, layers, activations, atol=None):
+def assert_equal_outputs(path, X, layers, activations, atol=None):
     with np.errstate(over="ignore", under="ignore"):
         expected = forward(np, X.T, layers, activations)[0].mT
     y = run(path, X)
     assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
-    exact = EXACT[str(X.dtype)]
-    np.testing.assert_allclose(y, expected, rtol=exact, atol=exact if atol is None else atol)
+    tolerance = TOLERANCES[str(X.dtype)]
+    np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance if atol is None else atol)
 
 
 def sizes(value):
@@ -61,28 +61,28 @@ def sizes(value):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
-def test_a_model_answers_as_the_network(name, lead, precision, path, rng):
-    layers, activations = random_layers(rng, precision, lead), [ACTIVATIONS[name]] * 2
+@pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
+def test_a_model_predicts_like_the_network(name, ensemble_shape, precision, path, rng):
+    layers, activations = random_layers(rng, precision, ensemble_shape), [ACTIVATIONS[name]] * 2
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
     for samples in (1, 2, 100):
         X = rng.standard_normal((samples, 2)).astype(precision)
-        assert_answers_alike(path, X, layers, activations)
-    assert run(path, X[:0]).shape == (*lead, 0, 3)
+        assert_equal_outputs(path, X, layers, activations)
+    assert run(path, X[:0]).shape == (*ensemble_shape, 0, 3)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_model_answers_as_the_network_far_out(name, precision, path):
-    """The same guards against overflow are in the model, in its precision; small answers are as exact as great ones."""
+def test_a_model_predicts_like_the_network_for_extreme_inputs(name, precision, path):
+    """The model guards against overflow in its own precision; small outputs are as exact as large ones."""
     layers = [(np.ones((1, 1), precision), np.zeros((1, 1), precision))]
     half = [1e-30, 1e-8, 1e-3, 20, 88.5, 200, 709.5, 1e4, 1e30, np.finfo(precision).max]
     X = np.array([*(-z for z in half), 0, *half], precision)[:, None]
     write_onnx(path, layers, [ACTIVATIONS[name]])
-    assert_answers_alike(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
+    assert_equal_outputs(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
 
 
-def test_a_trained_network_classifies_as_here(path, rng):
+def test_an_exported_classifier_predicts_like_the_network(path, rng):
     X = rng.standard_normal((60, 2))
     network = NeuralNetwork(
         [2, 8, 8, 3], activations=["relu", "silu", "softmax"], loss="categorical_crossentropy", seed=0
@@ -92,20 +92,20 @@ def test_a_trained_network_classifies_as_here(path, rng):
     np.testing.assert_allclose(run(path, X), network.predict(X), rtol=1e-12)
 
 
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+@pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
 @pytest.mark.parametrize("name", ["tanh", "softmax"])
-def test_what_a_model_says_of_itself(name, lead, precision, path, rng):
-    write_onnx(path, random_layers(rng, precision, lead), [relu, ACTIVATIONS[name]])
+def test_a_model_declares_its_producer_shapes_and_types(name, ensemble_shape, precision, path, rng):
+    write_onnx(path, random_layers(rng, precision, ensemble_shape), [relu, ACTIVATIONS[name]])
     model = onnx.load(path)
     assert (model.producer_name, model.producer_version) == ("xpnet", version("xpnet"))
     (X,), (y,) = model.graph.input, model.graph.output
     assert (X.name, sizes(X)) == ("X", ["N", 2])
-    assert (y.name, sizes(y)) == ("y", [*lead, "N", 3])
+    assert (y.name, sizes(y)) == ("y", [*ensemble_shape, "N", 3])
     for value in (X, y):
         assert onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) == precision
 
 
-def test_a_model_is_a_product_a_layer_and_no_branches(path, rng):
+def test_a_model_has_one_product_for_each_layer_and_no_branches(path, rng):
     write_onnx(path, random_layers(rng, "float32"), [relu, tanh])
     operators = [node.op_type for node in onnx.load(path).graph.node]
     assert (operators.count("MatMul"), operators.count("Transpose"), operators.count("If")) == (2, 2, 0)
@@ -123,13 +123,13 @@ def hermite(xp, Z):
     return A / (1.0 + xp.mean(A, axis=-2, keepdims=True) ** 2)
 
 
-@pytest.mark.parametrize("own", [scaled, hermite], ids=lambda own: own.__name__)
-def test_a_users_own_activation_goes_along(own, precision, path, rng):
-    formula = functools.partial(own, scale=1.5) if own is scaled else own
+@pytest.mark.parametrize("function", [scaled, hermite], ids=lambda function: function.__name__)
+def test_a_custom_activation_is_exported(function, precision, path, rng):
+    formula = functools.partial(function, scale=1.5) if function is scaled else function
     layers, activations = random_layers(rng, precision), [Activation(formula, None), sigmoid]
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
-    assert_answers_alike(path, rng.standard_normal((7, 2)).astype(precision), layers, activations)
+    assert_equal_outputs(path, rng.standard_normal((7, 2)).astype(precision), layers, activations)
 
 
 def unknown(xp, Z):
@@ -148,35 +148,35 @@ def counting(xp, Z):
     return Z * xp.ones(Z.shape)
 
 
-@pytest.mark.parametrize(("own", "cause"), [
+@pytest.mark.parametrize(("function", "cause"), [
     (unknown, "AttributeError: .* has no attribute .erf"),
     (foreign, "TypeError: "),
     (branching, "ValueError: "),
     (counting, "[A-Za-z]+Error: "),
     (functools.partial(unknown), "AttributeError: "),
 ])  # fmt: skip
-def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
-    name = getattr(own, "__name__", "functools.partial.*unknown.*")
+def test_an_activation_that_cannot_be_exported_is_named(function, cause, path, rng):
+    name = getattr(function, "__name__", "functools.partial.*unknown.*")
     with pytest.raises(ValueError, match=rf"activation of layer 2, {name}, cannot be exported.* \({cause}") as info:
-        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
+        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(function, None)])
     assert isinstance(info.value.__cause__, Exception)
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(("own", "says"), [
+@pytest.mark.parametrize(("function", "says"), [
     (lambda xp, Z: None, "an array, got NoneType"),
     (lambda xp, Z: np.ones((5, 1)), "an array, got ndarray"),
     (lambda xp, Z: xp.astype(Z, xp.float32), r"the shape \(5, None\) and the type .*loat64 .* and .*loat32"),
     (lambda xp, Z: Z[:2, :], r"the shape \(5, None\) and .*, got \(2, None\) and"),
     (lambda xp, Z: xp.sum(Z), r"the shape \(5, None\) and .*, got \(\) and"),
 ])  # fmt: skip
-def test_an_activation_that_answers_something_else_is_named(own, says, path, rng):
+def test_an_activation_with_an_invalid_result_is_named(function, says, path, rng):
     with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must return {says}"):
-        write_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
+        write_onnx(path, random_layers(rng, "float64"), [Activation(function, None), tanh])
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_missing_library_is_said_so(path, rng, monkeypatch):
+def test_the_error_for_a_missing_library_names_the_package_to_install(path, rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "ndonnx", None)
     with pytest.raises(ImportError, match=r'ONNX export needs ndonnx: pip install "xpnet\[onnx\]"'):
         write_onnx(path, random_layers(rng, "float64"), [relu, tanh])
@@ -184,7 +184,7 @@ def test_a_missing_library_is_said_so(path, rng, monkeypatch):
 
 
 def test_export_needs_no_runtime(path):
-    """Nor does xpnet itself load what only export needs; and a model is the same to the bit."""
+    """Importing xpnet does not load the libraries of the export, and repeated exports are bit-identical."""
     program = f"""
 import sys
 import numpy as np
@@ -213,7 +213,7 @@ def test_a_folder_is_no_file(path, rng):
         write_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
 
 
-def test_a_write_that_fails_leaves_what_was_there(path, rng, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(path, rng, monkeypatch):
     path.write_bytes(b"the old one")
 
     def full(descriptor):
