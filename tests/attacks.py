@@ -496,7 +496,7 @@ def outcome_of(call):
         return Outcome(str(call), kind, rule, observed, call)
     kind, rule, observed = _fault(call, error, changed)
     warned = [each for each in warned if each.filename != "<string>" and not issubclass(each.category, CustomWarning)]
-    warned = [each for each in warned if "of very different sizes" not in str(each.message)]  # a legitimate warning
+    warned = [each for each in warned if "of very different sizes" not in str(each.message)]  # which they may be
     if warned and not kind:
         kind = f"{warned[0].category.__name__} at {_short(warned[0].filename)}:{warned[0].lineno}"
         rule, observed = "no warning", str(warned[0].message)

@@ -176,10 +176,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("settings", "training", "error", "says"), REFUSED, ids=[case[3] for case in REFUSED])
 def test_unsupported_settings_are_refused(settings, training, error, says, data):
-    refuses = network(**settings)
+    trained = network(**settings)
     with pytest.raises(error, match=says):
-        refuses.train_lbfgs(*data, **training)
-    assert refuses.epochs_trained == 0
+        trained.train_lbfgs(*data, **training)
+    assert trained.epochs_trained == 0
 
 
 def test_the_error_without_scipy_names_the_package_to_install(data, monkeypatch):

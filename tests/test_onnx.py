@@ -148,31 +148,31 @@ def counting(xp, Z):
     return Z * xp.ones(Z.shape)
 
 
-@pytest.mark.parametrize(("function", "cause"), [
+@pytest.mark.parametrize(("own", "cause"), [
     (unknown, "AttributeError: .* has no attribute .erf"),
     (foreign, "TypeError: "),
     (branching, "ValueError: "),
     (counting, "[A-Za-z]+Error: "),
     (functools.partial(unknown), "AttributeError: "),
 ])  # fmt: skip
-def test_an_activation_that_cannot_be_exported_is_named(function, cause, path, rng):
-    name = getattr(function, "__name__", "functools.partial.*unknown.*")
+def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
+    name = getattr(own, "__name__", "functools.partial.*unknown.*")
     with pytest.raises(ValueError, match=rf"activation of layer 2, {name}, cannot be exported.* \({cause}") as info:
-        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(function, None)])
+        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
     assert isinstance(info.value.__cause__, Exception)
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(("function", "says"), [
+@pytest.mark.parametrize(("own", "says"), [
     (lambda xp, Z: None, "an array, got NoneType"),
     (lambda xp, Z: np.ones((5, 1)), "an array, got ndarray"),
     (lambda xp, Z: xp.astype(Z, xp.float32), r"the shape \(5, None\) and the type .*loat64 .* and .*loat32"),
     (lambda xp, Z: Z[:2, :], r"the shape \(5, None\) and .*, got \(2, None\) and"),
     (lambda xp, Z: xp.sum(Z), r"the shape \(5, None\) and .*, got \(\) and"),
 ])  # fmt: skip
-def test_an_activation_with_an_invalid_result_is_named(function, says, path, rng):
+def test_an_activation_with_an_invalid_result_is_named(own, says, path, rng):
     with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must return {says}"):
-        write_onnx(path, random_layers(rng, "float64"), [Activation(function, None), tanh])
+        write_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
     assert list(path.parent.iterdir()) == []
 
 
