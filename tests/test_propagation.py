@@ -87,19 +87,19 @@ def test_one_code_path_computes_sample_batch_stack_and_ensemble(xp, array, asser
     for thetas, data, targets in shapes:
         A, _ = forward(xp, array(data), LAYOUT.layers(xp, array(thetas)), ACTS)
         dX, dtheta = gradients_of(xp, array(thetas), array(data), array(targets))
-        leading = np.broadcast_shapes(thetas.shape[:-1], data.shape[:-2])
-        each_theta = np.broadcast_to(thetas, (*leading, thetas.shape[-1]))
-        each_X = np.broadcast_to(data, (*leading, *data.shape[-2:]))
-        each_Y = np.broadcast_to(targets, (*leading, *targets.shape[-2:]))
-        individual = {
-            "A": np.empty((*leading, 2, data.shape[-1])),
+        ensemble_shape = np.broadcast_shapes(thetas.shape[:-1], data.shape[:-2])
+        each_theta = np.broadcast_to(thetas, (*ensemble_shape, thetas.shape[-1]))
+        each_X = np.broadcast_to(data, (*ensemble_shape, *data.shape[-2:]))
+        each_Y = np.broadcast_to(targets, (*ensemble_shape, *targets.shape[-2:]))
+        alone = {
+            "A": np.empty((*ensemble_shape, 2, data.shape[-1])),
             "dX": np.empty(each_X.shape),
             "dtheta": np.empty(each_theta.shape),
         }
-        for i in np.ndindex(*leading):
-            individual["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
-            individual["dX"][i], individual["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
-        for actual, expected in ((A, individual["A"]), (dX, individual["dX"]), (dtheta, individual["dtheta"])):
+        for i in np.ndindex(*ensemble_shape):
+            alone["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
+            alone["dX"][i], alone["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
+        for actual, expected in ((A, alone["A"]), (dX, alone["dX"]), (dtheta, alone["dtheta"])):
             assert_close(actual, expected, rtol=1e-4)
 
 

@@ -368,12 +368,12 @@ def test_the_error_for_a_value_that_is_not_finite_names_its_position(bad, where,
     (np.ones((2, N)), "samples are rows, as in X.T$"), (np.ones(2), r"for a single sample X\[None, :\]$"),
     (np.ones((N, 3)), "has size 2$"),
 ])  # fmt: skip
-def test_the_error_for_transposed_samples_names_the_fix(given, says):
+def test_samples_the_wrong_way_round_are_told(given, says):
     with pytest.raises(ValueError, match=f"^X has the shape .*{says}"):
         NeuralNetwork([2, 1], seed=0).predict(given)
 
 
-def test_the_error_for_labels_with_one_output_names_the_number_of_outputs(X):
+def test_labels_for_one_output_are_told_how_many_it_takes(X):
     with pytest.raises(
         ValueError, match=r"if they are labels, the network needs 3 outputs, .*categorical_crossentropy"
     ):

@@ -20,7 +20,7 @@ xp = Tracer()
 
 
 def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
-    """Return theta and a batch, as host arrays."""
+    """Return theta and a batch, as arrays of the host."""
     rng = np.random.default_rng(0)
     batch = (
         rng.standard_normal((2, m)),
@@ -33,7 +33,7 @@ def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
 
 
 def wrap(optimizer, ensemble_shape, make, settings):
-    """Return the optimizer with regularization; `make` converts its constants from host arrays."""
+    """Return the optimizer regularised, with constants that `make` makes of arrays of the host."""
     if not settings:
         return optimizer
     each = {
@@ -44,7 +44,7 @@ def wrap(optimizer, ensemble_shape, make, settings):
 
 
 def assert_traced(activation, loss, optimizer, ensemble_shape, *, weighted=False, dropped=False, **settings):
-    """Trace two steps, and compare them with two eager ones."""
+    """Trace two steps, and compare them with two that were taken eagerly."""
     theta, batch = inputs(ensemble_shape, weighted=weighted, dropped=dropped)
     activations = [activation, ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]]
     traced, eager = (
@@ -65,27 +65,27 @@ def assert_traced(activation, loss, optimizer, ensemble_shape, *, weighted=False
             np.testing.assert_array_equal(one, other)
 
 
-every_ensemble_shape = pytest.mark.parametrize("ensemble_shape", [(), (3,)], ids=["one network", "an ensemble"])
+ensemble_shape = pytest.mark.parametrize("ensemble_shape", [(), (3,)], ids=["one network", "an ensemble"])
 SGD = OPTIMIZERS["sgd"]
 SETTINGS = {"plain": {}, "weight_decay": {"weight_decay": 0.1}, "l2": {"l2": 0.1}, "l1": {"l1": 0.1}}
 SETTINGS |= {"clip_norm": {"clip_norm": 0.1}, "all": {"weight_decay": 0.1, "l2": 0.1, "l1": 0.1, "clip_norm": 0.1}}
 
 
-@every_ensemble_shape
+@ensemble_shape
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_activation_and_loss_can_be_traced(activation, loss, ensemble_shape):
     assert_traced(ACTIVATIONS[activation], LOSSES[loss], SGD, ensemble_shape)
 
 
-@every_ensemble_shape
+@ensemble_shape
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_can_be_traced_with_and_without_regularization(optimizer, settings, ensemble_shape):
+def test_every_optimizer_can_be_traced_regularised_or_not(optimizer, settings, ensemble_shape):
     assert_traced(ACTIVATIONS["relu"], LOSSES["half_squared_error"], OPTIMIZERS[optimizer], ensemble_shape, **settings)
 
 
-@every_ensemble_shape
+@ensemble_shape
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("weighted", [False, True], ids=["all alike", "weighted"])
 def test_dropout_and_weights_can_be_traced(weighted, activation, ensemble_shape):
