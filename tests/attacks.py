@@ -985,7 +985,7 @@ def assert_complete_epoch(network, epoch_states, uninterrupted):
 
 
 def assert_trainable(network):
-    """Assert that the network can be trained, and that its history has as many epochs as it says."""
+    """Assert that the network can be trained, and that its history has `epochs_trained` epochs."""
     epochs = network.epochs_trained
     assert len(network.epoch_loss) == epochs
     network.train(X, Y, 0.05, epochs=1, verbose=False)
