@@ -1,8 +1,8 @@
-"""Attacks: calls that nobody expects, files of any content, Ctrl-C and kills at any moment; and who judges them.
+"""Attacks: invalid calls, files with any content, Ctrl-C and kills at any moment; and the checks of their outcomes.
 
-Each attack is a function ``attack(rng) -> Outcome | None`` that does the same for the same random numbers; None is
-where there was nothing to attack. `test_attacks.py` makes a few of each, and ``python tests/stress.py`` as many as
-there is time for.
+Each attack is a function ``attack(rng) -> Outcome | None`` that depends only on its random numbers; it returns None if
+there was nothing to attack. `test_attacks.py` runs a few of each kind, and ``python tests/stress.py`` as many as fit
+into a given time.
 """
 
 from __future__ import annotations
@@ -36,51 +36,51 @@ import xpnet.backends
 from xpnet import Callback, NeuralNetwork, load_checkpoint, save_checkpoint
 from xpnet.schedules import reduce_on_plateau
 
-SECONDS = 3.0  # that a call may take
+SECONDS = 3.0  # the time limit of a call
 
 
 class Outcome(NamedTuple):
-    """What came of one attack.
+    """The outcome of one attack.
 
     Attributes
     ----------
     attack : str
-        What was done, as text.
+        The attack, as text.
     kind : str
-        What went wrong and where, the same for all attacks that fail alike; nothing where the attack was withstood.
+        The fault and its place, the same for all attacks that fail alike; empty if xpnet withstood the attack.
     rule : str
-        Which rule was broken.
-    came : str
-        What came out.
+        The rule that was broken.
+    observed : str
+        What happened instead.
     call : Call or None
-        The attack, where it was a call.
+        The attack, if it was a call.
     """
 
     attack: str
     kind: str = ""
     rule: str = ""
-    came: str = ""
+    observed: str = ""
     call: Call | None = None
 
     @property
-    def held(self):
+    def withstood(self):
         return not self.kind
 
 
-def one(rng, options):
+def choose(rng, options):
     return options[int(rng.integers(len(options)))]
 
 
 # ---- Calls
 
-_HOME = [str(Path(package.__file__).parent) + os.sep for package in (xpnet, xpnet.backends)]
-_HOME += [str(Path(folder).resolve()) + os.sep for folder in _HOME]
-_ALLOWED = (
+_PACKAGE_FOLDERS = [str(Path(package.__file__).parent) + os.sep for package in (xpnet, xpnet.backends)]
+_PACKAGE_FOLDERS += [str(Path(folder).resolve()) + os.sep for folder in _PACKAGE_FOLDERS]
+_EXPECTED_ERRORS = (
     *(TypeError, ValueError, KeyError, IndexError, RuntimeError, FloatingPointError, OSError, ImportError),
     NotImplementedError,
 )
-# What else a message may say of an argument.
-_ALSO = {
+# Other names that a message may use for an argument.
+_SYNONYMS = {
     "X": ("data",),
     "y": ("data", "targets"),
     "AL": ("the cache",),
@@ -107,9 +107,9 @@ _ALSO = {
 
 
 class Call(NamedTuple):
-    """A call as text: on a network, of a function, with arguments by name, of which some were replaced.
+    """A call as text: the network, the function, the arguments by name, and which of them were replaced.
 
-    Afterwards the result is used as `then` says.
+    `then` is code that uses the result.
     """
 
     network: str
@@ -125,7 +125,7 @@ class Call(NamedTuple):
 
 
 class TooLong(BaseException):
-    """A call that does not come back."""
+    """A call exceeded the time limit."""
 
 
 def trained(network):
@@ -142,8 +142,8 @@ def forwarded(network):
     return network
 
 
-def watched(network):
-    """Return a network as it is in the middle of a training that may stop early."""
+def in_early_stopping(network):
+    """Return a network as it is in the middle of a training with early stopping."""
     seen = []
     y = Y if network.layer_list[-1] == 1 else LABELS
     network.train(X, y, 0.1, epochs=3, verbose=False, patience=9, callbacks=lambda n: seen.append(n.state_dict()))
@@ -163,12 +163,12 @@ def grads(network):
 def replaced(state, *path_and_value):
     """Return a state with the value at the end of a path replaced."""
     *path, value = path_and_value
-    return _changed(state, path, lambda place, name: place.__setitem__(name, value))
+    return _changed(state, path, lambda entries, name: entries.__setitem__(name, value))
 
 
 def without(state, *path):
-    """Return a state without what is at the end of a path."""
-    return _changed(state, path, lambda place, name: place.__delitem__(name))
+    """Return a state without the entry at the end of a path."""
+    return _changed(state, path, lambda entries, name: entries.__delitem__(name))
 
 
 def _changed(state, path, change):
@@ -190,7 +190,7 @@ def assign_one(network, name, value):
 
 
 def use(network):
-    """Do with a network what networks are for."""
+    """Print, train and save a network, and predict with it."""
     n_0, n_L, (low, high) = network.layer_list[0], network.layer_list[-1], network.activations[-1].bounds
     samples, target = np.linspace(-1, 1, 4 * n_0).reshape(4, n_0), min(max(0.5, low), high)
     repr(network), str(network.settings), dict(network.history)
@@ -208,11 +208,11 @@ def by_hand(network):
 _NAMES = {
     **vars(oddities),
     **oddities.NAMES,
-    **{each.__name__: each for each in (trained, forwarded, watched, saved, grads, use, by_hand)},
+    **{each.__name__: each for each in (trained, forwarded, in_early_stopping, saved, grads, use, by_hand)},
 }
 _NAMES |= {each.__name__: each for each in (replaced, without, assign, assign_one)}
 
-# Networks, with targets that suit them.
+# Networks, with suitable targets.
 NETWORKS = [
     ("NeuralNetwork([2, 3, 1], seed=0)", "Y"),
     ("NeuralNetwork([2, 3, 1], optimizer='adam', l2=0.01, clip_norm=1.0, dropout=0.2, seed=0)", "Y"),
@@ -263,7 +263,7 @@ _SETTINGS = {
 _FIT = "NeuralNetwork([2, 3, 1], {}=result, seed=0).train(X, Y, 0.05, epochs=3, verbose=False)"
 _SCHEDULED = "NeuralNetwork([2, 3, 1], seed=0).train(X, Y, 0.05, epochs=5, verbose=False, schedule=result)"
 
-# The functions, with the arguments that they need and those that they may have, each with a right value.
+# The functions, with their required and optional arguments, each with a valid value, and code that uses the result.
 FUNCTIONS = [
     ("NeuralNetwork", {"layer_list": "[2, 3, 1]"}, _SETTINGS, "use(result)"),
     ("network.train", {**_DATA, "learning_rate": "0.05"}, _TRAIN, ""),
@@ -322,12 +322,12 @@ FUNCTIONS = [
     ("initializers.he", {}, {"uniform": "True"}, _FIT.format("initializer")),
     ("initializers.lecun", {}, {"uniform": "True"}, _FIT.format("initializer")),
 ]
-# Those that are called more often, for they have more to go wrong.
-_WEIGHTS = {"NeuralNetwork": 8, "network.train": 12, "network.train_lbfgs": 4, "network.evaluate": 3}
-_WEIGHTS |= {"network.update_parameters": 2, "load_checkpoint": 2, "gradient_check": 2}
-_OFTEN = [each for each in FUNCTIONS for _ in range(_WEIGHTS.get(each[0], 1))]
+# Functions that are called more often, because more can go wrong in them.
+_FREQUENCIES = {"NeuralNetwork": 8, "network.train": 12, "network.train_lbfgs": 4, "network.evaluate": 3}
+_FREQUENCIES |= {"network.update_parameters": 2, "load_checkpoint": 2, "gradient_check": 2}
+_BY_FREQUENCY = [each for each in FUNCTIONS for _ in range(_FREQUENCIES.get(each[0], 1))]
 
-# What is in a state, and may be replaced or removed.
+# Paths into a state dict, to entries that may be replaced or removed.
 _ENTRIES = [
     *("theta", "optimizer", "optimizer_state", "history", "last_measured", "seed", "draws", "best", "early_stopping"),
     *(f"{outer}/{inner}" for outer in ("best", "early_stopping") for inner in ("loss", "epoch")),
@@ -335,27 +335,27 @@ _ENTRIES = [
     *("history/loss", "history/r2_score", "history/validation_loss", "history/", "history/1", "last_measured/0"),
     *("optimizer_state/0", "optimizer_state/2", "optimizer_state/-1"),
 ]
-_TOO_LONG = {"epochs", "patience"}  # where a great number is right, and takes long
+_TOO_LONG = {"epochs", "patience"}  # a large number is valid here, but takes too long
 
 
 def calls(rng):
-    """Call something with arguments of which one to three are wrong, and judge what comes."""
+    """Call a function with one to three invalid arguments, and check the outcome."""
     kind = rng.random()
     if kind < 0.15:
-        call = _with_a_changed_state(rng)
+        call = _call_with_changed_state(rng)
     elif kind < 0.35:
-        call = _with_a_broken_part(rng)
+        call = _call_with_broken_part(rng)
     else:
-        call = _with_wrong_arguments(rng)
-    return judged(call)
+        call = _call_with_invalid_arguments(rng)
+    return outcome_of(call)
 
 
-def _with_wrong_arguments(rng):
-    network, y = one(rng, NETWORKS)
-    function, needed, optional, then = one(rng, _OFTEN)
-    if function in ("network.train_lbfgs", "gradient_check"):  # for which not every network will do
+def _call_with_invalid_arguments(rng):
+    network, y = choose(rng, NETWORKS)
+    function, needed, optional, then = choose(rng, _BY_FREQUENCY)
+    if function in ("network.train_lbfgs", "gradient_check"):  # these do not accept every network
         unfit = ("ensemble", "dropout", "no_x64", "no_float64")
-        network, y = one(rng, [each for each in NETWORKS if not any(word in each[0] for word in unfit)])
+        network, y = choose(rng, [each for each in NETWORKS if not any(word in each[0] for word in unfit)])
     if function == "network.backward_pass":
         network = f"forwarded({network})"
     if function == "load_checkpoint":
@@ -367,10 +367,10 @@ def _with_wrong_arguments(rng):
         del arguments["validation_split"]
     arguments = {name: text.replace("{y}", y) for name, text in arguments.items()}
     known = [name for name in {**needed, **optional} if name != "network" or function not in ("assign", "assign_one")]
-    names = [str(name) for name in rng.permutation(known)[: one(rng, [1, 1, 1, 2, 2, 3])]]
+    names = [str(name) for name in rng.permutation(known)[: choose(rng, [1, 1, 1, 2, 2, 3])]]
     for name in names:
         right = {**needed, **optional}[name].replace("{y}", y)
-        arguments[name] = _wrong(rng, name, right)
+        arguments[name] = _invalid(rng, name, right)
     if "class_weight" in names and "y" not in names:
         arguments["y"] = "LABELS" if y == "LABELS" else "LABELS % 2"
     if function.startswith(("NeuralNetwork", "get_backend", "schedules", "optimizers", "losses", "initializers")):
@@ -378,74 +378,74 @@ def _with_wrong_arguments(rng):
     return Call(network, function, arguments, tuple(names), then)
 
 
-def _wrong(rng, name, right):
-    """Return the text of something wrong in the place of what is right."""
+def _invalid(rng, name, right):
+    """Return the text of an invalid value in place of a valid one."""
     parts, chance = oddities.PARTS.get(name, []), rng.random()
     if parts and chance < 0.6:
-        wrong = one(rng, parts)
+        wrong = choose(rng, parts)
         if name in ("activations", "metrics"):
-            wrong = one(rng, _AMONG_OTHERS[name]).format(wrong)
+            wrong = choose(rng, _IN_A_LIST[name]).format(wrong)
     elif chance < 0.75:
-        wrong = one(rng, oddities.CHANGED).format(*[right] * 4)
+        wrong = choose(rng, oddities.CHANGED).format(*[right] * 4)
     elif chance < 0.85:
-        wrong = _with_a_wrong_entry(rng, name, right)
+        wrong = _with_an_invalid_entry(rng, name, right)
     else:
-        wrong = one(rng, oddities.ODD)
-    great = {"10**400", "2**63"} | ({"1e300", "inf"} if name in _TOO_LONG else set())
-    return "-1" if name in _TOO_LONG and any(each in wrong for each in great) else wrong
+        wrong = choose(rng, oddities.ODD)
+    huge = {"10**400", "2**63"} | ({"1e300", "inf"} if name in _TOO_LONG else set())
+    return "-1" if name in _TOO_LONG and any(each in wrong for each in huge) else wrong
 
 
-_AMONG_OTHERS = {
+_IN_A_LIST = {
     "activations": ["[{}, 'sigmoid']", "['tanh', {}]", "{}"],
     "metrics": ["{}", "[{}]", "['r2_score', {}]"],
 }
 
 
-def _with_a_wrong_entry(rng, name, right):
-    """Return the text of something of which only a part is wrong."""
-    odd, tree = one(rng, oddities.ODD), ast.parse(right, mode="eval").body
+def _with_an_invalid_entry(rng, name, right):
+    """Return the text of a value of which one entry is invalid."""
+    odd, tree = choose(rng, oddities.ODD), ast.parse(right, mode="eval").body
     if name in ("values", "grads"):
-        entry = one(rng, ["W1", "b1", "W2", "b2"])
-        wrong = odd if rng.random() < 0.5 else one(rng, oddities.CHANGED).format(*["np.ones((3, 2))"] * 4)
+        entry = choose(rng, ["W1", "b1", "W2", "b2"])
+        wrong = odd if rng.random() < 0.5 else choose(rng, oddities.CHANGED).format(*["np.ones((3, 2))"] * 4)
         return f"replaced({right}, '{'d' * (name == 'grads')}{entry}', {wrong})"
     if isinstance(tree, (ast.List, ast.Tuple)) and tree.elts:
         entries = [ast.unparse(entry) for entry in tree.elts]
         i = int(rng.integers(len(entries)))
-        entries[i] = odd if rng.random() < 0.5 else one(rng, oddities.CHANGED).format(*[entries[i]] * 4)
+        entries[i] = odd if rng.random() < 0.5 else choose(rng, oddities.CHANGED).format(*[entries[i]] * 4)
         entries += [odd] * (rng.random() < 0.1)
         return f"[{', '.join(entries)}]" if isinstance(tree, ast.List) else f"({', '.join(entries)},)"
     return f"[{right}, {odd}]"
 
 
-def _with_a_changed_state(rng):
-    network = one(rng, [each for each, _ in NETWORKS])
-    wrapped = one(rng, ["watched({})", "{}"]).format(network)
-    entry = one(rng, _ENTRIES)
+def _call_with_changed_state(rng):
+    network = choose(rng, [each for each, _ in NETWORKS])
+    wrapped = choose(rng, ["in_early_stopping({})", "{}"]).format(network)
+    entry = choose(rng, _ENTRIES)
     path = [int(each) if each.lstrip("-").isdigit() and "history" not in entry else each for each in entry.split("/")]
     where, state = ", ".join(map(repr, path)), "network.state_dict()"
     if rng.random() < 0.15:
         state = f"without({state}, {where})"
     else:
         right = state + "".join(f"[{each!r}]" for each in path)
-        wrong = one(rng, oddities.CHANGED).format(*[right] * 4) if rng.random() < 0.5 else one(rng, oddities.ODD)
+        wrong = choose(rng, oddities.CHANGED).format(*[right] * 4) if rng.random() < 0.5 else choose(rng, oddities.ODD)
         state = f"replaced({state}, {where}, {wrong})"
     names = tuple(str(each) for each in path if not isinstance(each, int))
     return Call(wrapped, "network.load_state_dict", {"state": state}, (*names, "state"), "use(network)")
 
 
-def _with_a_broken_part(rng):
-    """Build a network with a part of a user's own that breaks its contract, and use it somehow."""
-    part = one(rng, ["activations", "loss", "optimizer", "initializer"])
-    wrong = _wrong(rng, part, _SETTINGS[part]) if rng.random() < 0.1 else one(rng, oddities.PARTS[part])
+def _call_with_broken_part(rng):
+    """Build a network with a custom part that breaks its contract, and call a function with it."""
+    part = choose(rng, ["activations", "loss", "optimizer", "initializer"])
+    wrong = _invalid(rng, part, _SETTINGS[part]) if rng.random() < 0.1 else choose(rng, oddities.PARTS[part])
     if part == "activations":
-        wrong = one(rng, ["[{}, 'sigmoid']", "['tanh', {}]"]).format(wrong)
+        wrong = choose(rng, ["[{}, 'sigmoid']", "['tanh', {}]"]).format(wrong)
     functions = ["network.train", "network.train_lbfgs", "network.predict", "network.evaluate", "gradient_check"]
-    function = one(
+    function = choose(
         rng, [*functions, "export_onnx", "save_checkpoint", "by_hand", "network.state_dict", "network.clear_weights"]
     )
     more = ["", ", dtype='float32'", ", device=get_backend('device1', name='array_api_strict')"]
     more += [", ensemble=2"] * (function not in ("network.train_lbfgs", "gradient_check"))
-    network = f"NeuralNetwork([2, 3, 1], {part}={wrong}{one(rng, more)}, seed=0)"
+    network = f"NeuralNetwork([2, 3, 1], {part}={wrong}{choose(rng, more)}, seed=0)"
     _, needed, _, _ = next((each for each in FUNCTIONS if each[0] == function), (function, {}, {}, ""))
     arguments = {name: text.replace("{y}", "Y") for name, text in needed.items()}
     if function == "by_hand":
@@ -453,15 +453,15 @@ def _with_a_broken_part(rng):
     if function.startswith("network.train"):
         arguments |= {"epochs": "5", "verbose": "False"}
     if function == "network.train":
-        arguments["batch_size"] = one(rng, ["1", "5", "None"])
+        arguments["batch_size"] = choose(rng, ["1", "5", "None"])
     return Call(network, function, arguments, (part,))
 
 
-# ---- The judge of calls
+# ---- The checks of calls
 
 
-def judged(call):
-    """Make a call and say what came of it; None where an argument could not be made."""
+def outcome_of(call):
+    """Make a call and return its outcome, or None if an argument could not be built."""
     names, step, error, before = dict(_NAMES), "network", None, {}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -471,113 +471,119 @@ def judged(call):
     ):
         warnings.simplefilter("always")
         try:
-            with _in_time():
+            with _time_limit():
                 if call.network:
                     names["network"] = eval(call.network, names)
                 step = "arguments"
                 function = eval(call.function, names)
                 arguments = {name: eval(text, names) for name, text in call.arguments.items()}
-            step, before = "call", everything(names.get("network"))
+            step, before = "call", state_of(names.get("network"))
             warned.clear()
-            with _in_time():
+            with _time_limit():
                 names["result"] = function(**arguments)
             step = "then"
-            with _in_time():
+            with _time_limit():
                 eval(call.then or "None", names)
-                assert_sane(names.get("network"))
-                assert_sane_result(call, names)
+                assert_consistent(names.get("network"))
+                assert_consistent_result(call, names)
         except (Exception, TooLong) as raised:
             error = raised
-        if step == "arguments" or (step == "network" and error is not None and not _came_through_xpnet(error)):
+        if step == "arguments" or (step == "network" and error is not None and not _passed_through_xpnet(error)):
             return None
         changed = _difference(before, names.get("network")) if step == "call" and error is not None else ""
     if error is not None and not isinstance(error, TooLong) and _breaks_late(call):
-        kind, rule, came = _unless_whole(names.get("network"), error)
-        return Outcome(str(call), kind, rule, came, call)
-    kind, rule, came = _fault(call, error, changed)
+        kind, rule, observed = _fault_of_inconsistent_network(names.get("network"), error)
+        return Outcome(str(call), kind, rule, observed, call)
+    kind, rule, observed = _fault(call, error, changed)
     warned = [each for each in warned if each.filename != "<string>" and not issubclass(each.category, OwnWarning)]
     warned = [each for each in warned if "very different scales" not in str(each.message)]  # which they may be
     if warned and not kind:
         kind = f"{warned[0].category.__name__} at {_short(warned[0].filename)}:{warned[0].lineno}"
-        rule, came = "no warning", str(warned[0].message)
-    return Outcome(str(call), kind, rule, f"(afterwards) {came}" if kind and step == "then" else came, call)
+        rule, observed = "no warning", str(warned[0].message)
+    return Outcome(str(call), kind, rule, f"(afterwards) {observed}" if kind and step == "then" else observed, call)
 
 
 def _breaks_late(call):
-    """Say whether a part breaks its contract only after it was tried, when nobody looks at every step any more."""
+    """Return whether a part breaks its contract only after its dry run, when steps are not checked any more."""
     parts = ("activations", "loss", "optimizer", "initializer", "metrics", "schedule")
     return any("later(" in call.arguments.get(name, call.network) for name in parts)
 
 
-def _unless_whole(network, error):
-    """Return the fault of a network that is not whole after its part has broken."""
+def _fault_of_inconsistent_network(network, error):
+    """Return the fault of a network that is inconsistent after its custom part failed."""
     try:
-        assert_sane(network)
+        assert_consistent(network)
     except Exception as left:
-        return f"left broken: {left}", "the network is whole", f"{_said(error)}, and then {_said(left)}"
+        return (
+            f"left inconsistent: {left}",
+            "the network is consistent",
+            f"{_text_of(error)}, and then {_text_of(left)}",
+        )
     return "", "", ""
 
 
 def _fault(call, error, changed):
-    """Return what an exception did wrong, of what kind it is, and which rule it broke."""
-    if error is None or _is_users(error):
+    """Return the kind of fault of an exception, the rule that it broke, and its text."""
+    if error is None or _is_from_custom_part(error):
         return "", "", ""
-    kind, came, rules = f"{type(error).__name__} at {_place(error)}", _said(error), []
+    kind, observed, rules = f"{type(error).__name__} at {_place(error)}", _text_of(error), []
     if isinstance(error, TooLong):
-        return kind, "it comes back", f"nothing within {SECONDS:g} seconds"
+        return kind, "the call returns", f"no result within {SECONDS:g} seconds"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     made = [kind[:-1] for kind in ("schedules", "optimizers", "initializers") if kind in call.function]
     made += ["dW1", "db1", "dW2", "db2"] * (call.function == "by_hand")
-    if _is_xpnets_in_a_users(error):
+    if _is_from_xpnet_in_custom_part(error):
         return "", "", ""
     if isinstance(error, AssertionError):
-        return f"accepted: {error}", "a success is one", str(error)
-    if not isinstance(error, _ALLOWED) or isinstance(error, RecursionError):
-        rules.append("an exception that can be expected")
+        return f"accepted: {error}", "an accepted call gives a consistent result", str(error)
+    if not isinstance(error, _EXPECTED_ERRORS) or isinstance(error, RecursionError):
+        rules.append("an exception of an expected type")
     elif isinstance(error, OSError) and error.filename is not None:
-        pass  # the system's, which names the file
-    elif not (_is_ours(frame.filename) and linecache.getline(frame.filename, frame.lineno).strip().startswith("raise")):
+        pass  # an error of the operating system, which names the file
+    elif not (
+        _is_in_xpnet(frame.filename) and linecache.getline(frame.filename, frame.lineno).strip().startswith("raise")
+    ):
         rules.append("raised on purpose")
-    elif not isinstance(error, FloatingPointError) and not _names(str(error), (*call.replaced, *made)):
+    elif not isinstance(error, FloatingPointError) and not _mentions(str(error), (*call.replaced, *made)):
         rules.append(f"names {' or '.join(call.replaced)}")
     if changed and isinstance(error, (TypeError, ValueError)):
-        rules.append(f"leaves the network as it was ({changed} changed)")
+        rules.append(f"leaves the network unchanged ({changed} changed)")
         kind += "" if len(rules) > 1 else ", changed"
-    return (kind, "; ".join(rules), came) if rules else ("", "", "")
+    return (kind, "; ".join(rules), observed) if rules else ("", "", "")
 
 
-def _names(message, arguments):
-    names = [word for name in arguments for word in (name, *_ALSO.get(name, ())) if word]
+def _mentions(message, arguments):
+    names = [word for name in arguments for word in (name, *_SYNONYMS.get(name, ())) if word]
     return any(re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z])", message) for name in names)
 
 
-def _is_ours(filename):
-    return filename.startswith(tuple(_HOME))
+def _is_in_xpnet(filename):
+    return filename.startswith(tuple(_PACKAGE_FOLDERS))
 
 
-def _is_xpnets_in_a_users(error):
-    """Say whether it was raised on purpose by xpnet, called by a function of a user's own that xpnet called."""
+def _is_from_xpnet_in_custom_part(error):
+    """Return whether xpnet raised it on purpose, in a call from a custom function that xpnet had called."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [_is_ours(frame.filename) for frame in frames]
+    ours = [_is_in_xpnet(frame.filename) for frame in frames]
     first = ours.index(True) if any(ours) else len(ours)
     return frames[-1].line.startswith("raise") and any(frame.filename == "<string>" for frame in frames[first:])
 
 
-def _came_through_xpnet(error):
-    return any(_is_ours(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+def _passed_through_xpnet(error):
+    return any(_is_in_xpnet(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _is_users(error):
-    """Say whether it comes from a function of a user's own, and not from what xpnet makes of it."""
+def _is_from_custom_part(error):
+    """Return whether it comes from a custom function, and not from xpnet's use of the function's result."""
     if isinstance(error, OnPurpose):
         return True
     frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    whose = [name for name in frames if _is_ours(name) or name in ("<string>", oddities.__file__)]
-    return any(map(_is_ours, whose)) and not _is_ours(whose[-1])
+    whose = [name for name in frames if _is_in_xpnet(name) or name in ("<string>", oddities.__file__)]
+    return any(map(_is_in_xpnet, whose)) and not _is_in_xpnet(whose[-1])
 
 
 def _short(filename):
-    for folder in sorted(_HOME, key=len, reverse=True):
+    for folder in sorted(_PACKAGE_FOLDERS, key=len, reverse=True):
         if filename.startswith(folder):
             inside = filename.removeprefix(folder)
             return f"backends/{inside}" if Path(folder).name == "backends" else f"xpnet/{inside}"
@@ -585,19 +591,19 @@ def _short(filename):
 
 
 def _place(error):
-    """Return the last place in xpnet that an exception came through."""
+    """Return the innermost place in xpnet that an exception passed through."""
     frames = traceback.extract_tb(error.__traceback__)
-    frame = next((frame for frame in reversed(frames) if _is_ours(frame.filename)), frames[-1])
+    frame = next((frame for frame in reversed(frames) if _is_in_xpnet(frame.filename)), frames[-1])
     return f"{_short(frame.filename)}:{frame.lineno} in {frame.name}"
 
 
-def _said(error):
-    said = f"{type(error).__name__}: {error}"
-    return said if len(said) < 400 else f"{said[:400]} …"
+def _text_of(error):
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) < 400 else f"{text[:400]} …"
 
 
 @contextlib.contextmanager
-def _in_time():
+def _time_limit():
     def stop(*_):
         raise TooLong
 
@@ -616,8 +622,8 @@ def _quiet():
         yield
 
 
-def everything(network):
-    """Return all that a network is, to compare."""
+def state_of(network):
+    """Return the complete state of a network, for comparisons."""
     if not isinstance(network, NeuralNetwork):
         return {}
     state = network.state_dict()
@@ -636,14 +642,14 @@ def everything(network):
 
 def _difference(before, network):
     try:
-        after = everything(network)
+        after = state_of(network)
     except Exception as error:
-        return f"everything, for it cannot be read: {type(error).__name__},"
+        return f"everything, because it cannot be read: {type(error).__name__},"
     return ", ".join(name for name in before if before[name] != after[name])
 
 
-def assert_sane(network):
-    """What a network has is of the shapes and the types that it should be, and finite."""
+def assert_consistent(network):
+    """Assert that the state of a network has the right shapes and types, and is finite."""
     if not isinstance(network, NeuralNetwork):
         return
     ensemble_shape = () if network.ensemble is None else (network.ensemble,)
@@ -658,11 +664,11 @@ def assert_sane(network):
         assert to_numpy(array).dtype.kind in "biuf", "the state is no numbers"
         assert np.isfinite(to_numpy(array)).all(), "the state is not finite"
     assert len(network.epoch_loss) == network.epochs_trained
-    everything(network)
+    state_of(network)
 
 
-def assert_sane_result(call, names):
-    """What a network answers is of the precision that it has, and of the shape that the samples ask for."""
+def assert_consistent_result(call, names):
+    """Assert that a result has the network's precision, and the shape that follows from the samples."""
     network, result = names.get("network"), names["result"]
     if call.function in ("network.predict", "network.deep_forward", "network.relu"):
         assert str(result.dtype).endswith(network.dtype), f"the result is of {result.dtype}"
@@ -677,7 +683,7 @@ def assert_sane_result(call, names):
 
 
 def shrunk(outcome):
-    """Return what comes of the shortest call that fails alike, of those with some arguments left out or right again."""
+    """Return the outcome of the shortest call that fails alike, with some arguments omitted or valid again."""
     call = outcome.call
     if call is None:
         return outcome
@@ -697,7 +703,7 @@ def shrunk(outcome):
             shorter.append(call._replace(arguments={**arguments, **change}, replaced=left))
     for each in shorter:
         if len(str(each)) < len(str(call)):
-            other = judged(each)
+            other = outcome_of(each)
             if other is not None and other.kind == outcome.kind:
                 return shrunk(other)
     return outcome
@@ -707,7 +713,7 @@ def shrunk(outcome):
 
 
 def contents(path):
-    """Return the text of a checkpoint, read, and its arrays."""
+    """Return the parsed text and the arrays of a checkpoint."""
     import xpnet.storage.checkpoints as module
 
     with module._safetensors()[0](path, framework="numpy") as file:
@@ -715,7 +721,7 @@ def contents(path):
 
 
 def write(path, text, tensors):
-    """Write a checkpoint with any text and any arrays, and a checksum that fits them."""
+    """Write a checkpoint with any text and any arrays, and a valid checksum."""
     import xpnet.storage.checkpoints as module
 
     text = text if isinstance(text, str) else json.dumps(text)
@@ -723,27 +729,27 @@ def write(path, text, tensors):
 
 
 def mutated(value, rng):
-    """Return something else in the place of a value of JSON, or somewhere within it."""
+    """Return a JSON value that is replaced completely or in one place."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
-        name = one(rng, sorted(value))
+        name = choose(rng, sorted(value))
         return {**value, name: mutated(value[name], rng)}
     if isinstance(value, list) and value and rng.random() < 0.5:
         i = rng.integers(len(value))
         return [*value[:i], mutated(value[i], rng), *value[i + 1 :]]
     others = [None, True, -1, 0, 1, 2, 10**12, 0.5, 1e300, float("nan"), "", "relu", "huber", [], [1], {}, {"a": 1}]
-    return one(rng, others)
+    return choose(rng, others)
 
 
 def mutated_arrays(tensors, rng):
-    """Return arrays of which one is gone or another."""
+    """Return arrays of which one is removed or replaced."""
     changed = dict(tensors)
-    name = one(rng, sorted(changed))
+    name = choose(rng, sorted(changed))
     array = changed.pop(name)
     with np.errstate(invalid="ignore", over="ignore"):
         kinds = [np.atleast_1d(array)[:1], array * np.nan, array[None], array.astype("float16"), array * 0.5]
         kinds.append(array.astype("int64"))
     if rng.random() < 0.8:
-        changed[name] = np.ascontiguousarray(one(rng, kinds))
+        changed[name] = np.ascontiguousarray(choose(rng, kinds))
     return changed
 
 
@@ -768,7 +774,7 @@ def _checkpoints():
 
 
 def _damaged(content, rng):
-    """Return bytes of which some are others, more or fewer."""
+    """Return bytes of which some are changed, inserted or removed."""
     damaged, kind = bytearray(content), int(rng.integers(5))
     start, length = int(rng.integers(len(damaged))), int(rng.integers(1, 64))
     start = start if rng.random() < 0.5 else start % 1000  # where the header is
@@ -786,8 +792,8 @@ def _damaged(content, rng):
 
 
 def files(rng):
-    """Load a checkpoint that was changed, as to its bytes or as to what it says, with a checksum that is right."""
-    content = one(rng, _checkpoints())
+    """Load a checkpoint with damaged bytes, or with changed content and a valid checksum."""
+    content = choose(rng, _checkpoints())
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         path = Path(folder) / "network"
@@ -803,13 +809,13 @@ def files(rng):
             what = f"{_changes(text, changed)} {_changes(tensors, arrays)}"
         what, error = f"a checkpoint with {what}", None
         try:
-            with _in_time(), _quiet():
-                assert_is_a_network(load_checkpoint(path))
+            with _time_limit(), _quiet():
+                assert_usable(load_checkpoint(path))
         except (Exception, TooLong) as raised:
             error = raised
     if error is not None and not (isinstance(error, ValueError) and str(path) in str(error)):
         return Outcome(
-            what, f"{type(error).__name__} at {_place(error)}", "loads, or ValueError of the file", _said(error)
+            what, f"{type(error).__name__} at {_place(error)}", "loads, or a ValueError names it", _text_of(error)
         )
     if warned:
         kind = f"{warned[0].category.__name__} at {_short(warned[0].filename)}:{warned[0].lineno}"
@@ -817,8 +823,8 @@ def files(rng):
     return Outcome(what)
 
 
-def assert_is_a_network(network):
-    """It predicts finite numbers, shows itself, and can be trained on."""
+def assert_usable(network):
+    """Assert that a network predicts finite numbers, has a repr, and can be trained further."""
     samples = X[:, : network.layer_list[0]]
     assert np.isfinite(network.predict(samples)).all()
     network.state_dict()
@@ -828,7 +834,7 @@ def assert_is_a_network(network):
 
 
 def _changes(before, after):
-    """Return what differs, as text."""
+    """Return the differences, as text."""
     if isinstance(before, dict) and isinstance(after, dict):
         differ = [name for name in before if name not in after or repr(before[name]) != repr(after[name])]
         return "; ".join(f"{name}: {_changes(before[name], after.get(name))}" for name in differ)
@@ -842,7 +848,7 @@ _FILES += [Path(xpnet.__file__).parent / f"{name}.py" for name in ("network", "b
 
 
 def _tracer(every_instruction, at_each):
-    """Return a trace function that calls another at each line or instruction of the code that runs a training."""
+    """Return a trace function that calls `at_each` at each line or instruction of the code that runs a training."""
     files = {str(path) for path in _FILES}
 
     def trace(frame, event, argument):
@@ -857,7 +863,7 @@ def _tracer(every_instruction, at_each):
 
 
 def positions(call, *, every_instruction=False):
-    """Return how many lines or instructions a call has at which Ctrl-C may come."""
+    """Return the number of lines or instructions of a call at which Ctrl-C may arrive."""
     count, old_trace = itertools.count(), sys.gettrace()
     sys.settrace(_tracer(every_instruction, lambda: next(count)))
     try:
@@ -868,16 +874,16 @@ def positions(call, *, every_instruction=False):
 
 
 def interrupted_at(position, call, *, every_instruction=False, again=None):
-    """Call with Ctrl-C at the position-th line of the code that runs a training; say whether there was one.
+    """Make a call with Ctrl-C at the position-th line of the code that runs a training; return whether it happened.
 
-    With `again` a second one comes so many calls and returns later.
+    With `again`, a second Ctrl-C arrives that many calls and returns later.
     """
     files, left = {str(path) for path in _FILES}, [position, again]
 
     def at_each():
         left[0] -= 1
         if left[0] < 0:
-            raise KeyboardInterrupt  # which takes the trace function away
+            raise KeyboardInterrupt  # Python then removes the trace function
 
     def profile(frame, event, argument):
         if left[0] < 0 and frame.f_code.co_filename in files:
@@ -899,17 +905,17 @@ def interrupted_at(position, call, *, every_instruction=False, again=None):
     return left[0] < 0
 
 
-class Steps(Callback):
-    """Keeps what the network was after every epoch."""
+class EpochStates(Callback):
+    """Stores the state of the network before the first epoch and after every epoch."""
 
     def __init__(self):
-        self.kept = []
+        self.states = []
 
     def on_train_begin(self, network):
-        self.kept.append(self.of(network))
+        self.states.append(self.of(network))
 
     def on_epoch_end(self, network):
-        self.kept.append(self.of(network))
+        self.states.append(self.of(network))
 
     @staticmethod
     def of(network):
@@ -917,7 +923,7 @@ class Steps(Callback):
         return [np.array(array) for array in (snapshot.theta, *snapshot.optimizer_state)]
 
 
-def same(one, other):
+def arrays_equal(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -954,32 +960,32 @@ def network_and_call(name, **more):
 
 
 @cache
-def whole_run(name):
-    """Return a network whose training nobody interrupted, and what it was after every epoch."""
-    steps = Steps()
-    whole, call = network_and_call(name, callbacks=steps)
+def uninterrupted_run(name):
+    """Return a network whose training was not interrupted, and its state after every epoch."""
+    epoch_states = EpochStates()
+    uninterrupted, call = network_and_call(name, callbacks=epoch_states)
     with _quiet():
         call()
-    return whole, steps
+    return uninterrupted, epoch_states
 
 
-def assert_whole(network, steps, whole):
-    """The network is as after one of the epochs, record and all, and free to train."""
+def assert_complete_epoch(network, epoch_states, uninterrupted):
+    """Assert that the network and its history are as after one of the epochs, and that it can be trained."""
     epochs = network.epochs_trained
-    np.testing.assert_array_equal(network.epoch_loss, whole.epoch_loss[:epochs])
+    np.testing.assert_array_equal(network.epoch_loss, uninterrupted.epoch_loss[:epochs])
     best = network.best_epoch
     if best is None:
-        assert same(Steps.of(network), steps.kept[epochs])
+        assert arrays_equal(EpochStates.of(network), epoch_states.states[epochs])
     else:
-        watched = whole.history[whole.history.monitored][:epochs]
-        assert (best, network.best_loss) == (np.argmin(watched), watched.min())
-        assert same(Steps.of(network), steps.kept[best + 1])
+        monitored = uninterrupted.history[uninterrupted.history.monitored][:epochs]
+        assert (best, network.best_loss) == (np.argmin(monitored), monitored.min())
+        assert arrays_equal(EpochStates.of(network), epoch_states.states[best + 1])
     assert network._snapshot.early_stopping is None
-    assert_free(network)
+    assert_trainable(network)
 
 
-def assert_free(network):
-    """The network can be trained, and has a record of as many epochs as it says."""
+def assert_trainable(network):
+    """Assert that the network can be trained, and that its history has `epochs_trained` epochs."""
     epochs = network.epochs_trained
     assert len(network.epoch_loss) == epochs
     network.train(X, Y, 0.05, epochs=1, verbose=False)
@@ -994,34 +1000,34 @@ def _positions_of(name, every_instruction):
 
 
 def interrupts(rng):
-    """Interrupt a training by Ctrl-C at any line or instruction, or twice."""
-    name, every_instruction = one(rng, [*RUNS, *_MORE_RUNS]), bool(rng.random() < 0.5)
+    """Interrupt a training with one or two Ctrl-C, at any line or instruction."""
+    name, every_instruction = choose(rng, [*RUNS, *_MORE_RUNS]), bool(rng.random() < 0.5)
     position = int(rng.integers(_positions_of(name, every_instruction)))
     again = int(rng.integers(12)) if rng.random() < 0.3 else None
     unit = "instruction" if every_instruction else "line"
-    twice = "" if again is None else f", and {again} calls later again"
+    twice = "" if again is None else f", and again {again} calls later"
     what = f"Ctrl-C at {unit} {position} of the training {name!r}{twice}"
-    whole, steps = whole_run(name)
+    uninterrupted, epoch_states = uninterrupted_run(name)
     network, call = network_and_call(name)
     try:
         with _quiet():
             interrupted_at(position, call, every_instruction=every_instruction, again=again)
             if again is not None:
-                assert_free(network)
+                assert_trainable(network)
             else:
                 if network.epochs_trained and "patience" in {**RUNS, **_MORE_RUNS}[name]:
                     assert network.best_epoch is not None
-                assert_whole(network, steps, whole)
+                assert_complete_epoch(network, epoch_states, uninterrupted)
     except Exception as error:
         return Outcome(
-            what, f"{type(error).__name__} at {_last_line(error)}", "one epoch whole, and free", _said(error)
+            what, f"{type(error).__name__} at {_last_line(error)}", "a complete epoch, and trainable", _text_of(error)
         )
     return Outcome(what)
 
 
 def _last_line(error):
-    """Return the last place in xpnet that an exception came through, or the one in this file."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
+    """Return the innermost place in xpnet that an exception passed through, or else in this file."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_in_xpnet(frame.filename)]
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == __file__]
     return _place(error) if frames else f"attacks.py:{ours[-1].lineno} in {ours[-1].name}"
 
@@ -1048,8 +1054,8 @@ network.train(X, Y, 0.05, epochs=100000, batch_size=5, shuffle=True, verbose=Fal
 """
 
 
-def assert_a_killed_run_goes_on(path, name, delay, *, after_first_save):
-    """Kill a run that saves itself after every epoch; what is left goes on as if nobody had killed it."""
+def assert_killed_run_resumes(path, name, delay, *, after_first_save):
+    """Kill a run that saves a checkpoint after every epoch; assert that it resumes as if it had not been killed."""
     arguments = [sys.executable, "-c", _PROGRAM, str(path), json.dumps(KILLED[name])]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=path.parent) as process:
         process.stdout.readline()
@@ -1064,21 +1070,23 @@ def assert_a_killed_run_goes_on(path, name, delay, *, after_first_save):
     resumed, options = load_checkpoint(path), {"batch_size": 5, "shuffle": True, "verbose": False}
     epochs = resumed.epochs_trained
     resumed.train(X, Y, 0.05, epochs=5, **options)
-    whole = NeuralNetwork([2, 4, 1], seed=1, **KILLED[name])
-    whole.train(X, Y, 0.05, epochs=epochs + 5, **options)
-    np.testing.assert_array_equal(resumed.theta, whole.theta)
-    assert resumed.epoch_loss == whole.epoch_loss
+    uninterrupted = NeuralNetwork([2, 4, 1], seed=1, **KILLED[name])
+    uninterrupted.train(X, Y, 0.05, epochs=epochs + 5, **options)
+    np.testing.assert_array_equal(resumed.theta, uninterrupted.theta)
+    assert resumed.epoch_loss == uninterrupted.epoch_loss
 
 
 def kills(rng):
-    """Kill a run that saves itself, at any moment."""
-    name, delay = one(rng, list(KILLED)), float(rng.uniform(0.0, 0.2))
+    """Kill a run that saves checkpoints, at any moment."""
+    name, delay = choose(rng, list(KILLED)), float(rng.uniform(0.0, 0.2))
     what = f"a training ({name}) killed {delay:.3f} seconds after its start"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            assert_a_killed_run_goes_on(Path(folder) / "network", name, delay, after_first_save=False)
+            assert_killed_run_resumes(Path(folder) / "network", name, delay, after_first_save=False)
     except Exception as error:
-        return Outcome(what, f"{type(error).__name__} at {_last_line(error)}", "goes on to the bit", _said(error))
+        return Outcome(
+            what, f"{type(error).__name__} at {_last_line(error)}", "resumes bit-identically", _text_of(error)
+        )
     return Outcome(what)
 
 
@@ -1086,13 +1094,13 @@ ATTACKS = {"calls": calls, "files": files, "interrupts": interrupts, "kills": ki
 
 
 def outcomes(name, seed, count):
-    """Make so many attacks, of which each has a seed of its own, from this one on; leave out those that were none."""
+    """Run `count` attacks with consecutive seeds, starting at `seed`; leave out those that return None."""
     made = ((each, ATTACKS[name](np.random.default_rng(each))) for each in itertools.count(seed))
     return list(itertools.islice(((each, outcome) for each, outcome in made if outcome is not None), count))
 
 
 def report(faults):
-    """Return a text of outcomes that did not hold, each kind once with its first example."""
+    """Return a report of the faults: each kind once, with its first example."""
     by_kind = {}
     for seed, outcome in faults:
         by_kind.setdefault(outcome.kind, []).append((seed, outcome))
@@ -1101,5 +1109,5 @@ def report(faults):
         seed, example = alike[0]
         example = shrunk(example)
         lines += [f"{len(alike)} × {kind}", f"    rule: {example.rule}", f"    call: {example.attack}  (seed {seed})"]
-        lines += [f"    came: {example.came}", ""]
+        lines += [f"    observed: {example.observed}", ""]
     return "\n".join(lines)

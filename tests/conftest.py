@@ -1,8 +1,8 @@
-"""One set of fixtures over every backend: a test that asks for `backend`, `xp` or `dtype` runs on all of them.
+"""Fixtures for every backend: a test with a `backend`, `xp` or `dtype` fixture runs on all of them.
 
-pytest                    every backend that can be used here; the summary says which cannot, and why
-pytest --backend cupy     this one, and an error if it cannot be used
-pytest --slow             those that take a minute each, too
+pytest                    every available backend; the summary lists the unavailable ones, and why
+pytest --backend cupy     this backend only; an error if it is unavailable
+pytest --slow             also the tests that take a minute each
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ CASES = [
 LIBRARIES = list(dict.fromkeys(case.library for case in CASES))
 
 
-def why_not(library: str) -> str | None:
-    """Say why a library cannot be used here, or None if it can."""
+def unavailable_reason(library: str) -> str | None:
+    """Return why a library is unavailable here, or None if it is available."""
     try:
         backend = load_backend(library)
         backend.open(backend.devices()[0])
@@ -56,21 +56,25 @@ def why_not(library: str) -> str | None:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--backend", choices=LIBRARIES, help="test this backend only; an error if it cannot be used")
-    parser.addoption("--slow", action="store_true", help="run the tests that take a minute each, too")
+    parser.addoption("--backend", choices=LIBRARIES, help="test this backend only; an error if it is unavailable")
+    parser.addoption("--slow", action="store_true", help="also run the tests that take a minute each")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "float64: the test needs double precision")
-    config.addinivalue_line("markers", "host: the test is about NumPy's arrays alone")
+    config.addinivalue_line("markers", "numpy_only: the test is for NumPy arrays only")
     config.addinivalue_line("markers", "slow: the test takes a minute; run with --slow, as nox does")
-    config.addinivalue_line("markers", "away: the test is about arrays that are not NumPy's")
-    asked = config.getoption("--backend")
-    config.unusable = {library: why for library in [asked] * bool(asked) or LIBRARIES if (why := why_not(library))}
-    if asked and config.unusable:
-        msg = f"--backend {asked}: {config.unusable[asked]}"
+    config.addinivalue_line("markers", "not_numpy: the test is for arrays of other libraries than NumPy")
+    requested = config.getoption("--backend")
+    config.unavailable = {
+        library: why for library in [requested] * bool(requested) or LIBRARIES if (why := unavailable_reason(library))
+    }
+    if requested and config.unavailable:
+        msg = f"--backend {requested}: {config.unavailable[requested]}"
         raise pytest.UsageError(msg)
-    config.cases = [case for case in CASES if case.library not in config.unusable and asked in (None, case.library)]
+    config.cases = [
+        case for case in CASES if case.library not in config.unavailable and requested in (None, case.library)
+    ]
 
 
 def pytest_collection_modifyitems(config, items):
@@ -83,8 +87,8 @@ def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         excludes = {
             "float64": lambda case: case.dtype != "float64",
-            "host": lambda case: case.library != "numpy",
-            "away": lambda case: case.library == "numpy",
+            "numpy_only": lambda case: case.library != "numpy",
+            "not_numpy": lambda case: case.library == "numpy",
         }
         marked = [exclude for mark, exclude in excludes.items() if metafunc.definition.get_closest_marker(mark)]
         cases = [case for case in metafunc.config.cases if not any(exclude(case) for exclude in marked)]
@@ -96,8 +100,8 @@ def pytest_terminal_summary(terminalreporter, config):
     for library in dict.fromkeys(case.library for case in config.cases):
         cases = ", ".join(f"{c.device} {c.dtype}" for c in config.cases if c.library == library)
         terminalreporter.line(f"{library}: tested on {cases}")
-    for library, why in config.unusable.items():
-        terminalreporter.line(f"{library}: NOT TESTED, {why}")
+    for library, reason in config.unavailable.items():
+        terminalreporter.line(f"{library}: NOT TESTED, {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -123,15 +127,15 @@ def array(backend, dtype):
 
 @pytest.fixture(scope="session")
 def assert_close(backend, dtype):
-    """Compare an array with host data: library, device, type and shape must be right, not the values alone."""
-    exact = {"float64": 1e-12, "float32": 2e-5}
+    """Compare an array with host data: its library, device, type, shape and values."""
+    tolerances = {"float64": 1e-12, "float32": 2e-5}
 
     def check(actual, expected, rtol=None, atol=None):
         expected = np.asarray(expected)
         assert type(backend).of(actual) == backend
         assert str(actual.dtype).endswith(dtype)
         assert tuple(actual.shape) == expected.shape
-        tolerance = exact[dtype]
+        tolerance = tolerances[dtype]
         np.testing.assert_allclose(
             backend.to_numpy(actual),
             expected,
@@ -149,6 +153,9 @@ def rng():
 
 @pytest.fixture(scope="session")
 def sine():
-    """The document's data: X standardised, y between 0 and 1, both of shape (500, 1, 1)."""
+    """Return the sine of the notebook *Neural Network From Scratch*, called "the document" here (see README).
+
+    X is standardized, y is between 0 and 1, and both have the shape (500, 1, 1).
+    """
     x = np.linspace(-2 * np.pi, 2 * np.pi, 500).reshape(500, 1, 1)
     return (x - x.mean()) / x.std(), 0.5 * (np.sin(x) + 1)

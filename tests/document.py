@@ -1,8 +1,8 @@
-"""The document's class, written anew in plain NumPy and step for step as the document takes it.
+"""The algorithm of the notebook *Neural Network From Scratch*, called "the document" here (see README), in plain NumPy.
 
-It is the oracle of the tests, and what the benchmarks time xpnet against; so it does no more and no less than the
-document: parameters are looked up by name wherever they are used, the derivative of the sigmoid computes the sigmoid
-again, and the gradient with respect to the samples is taken too.
+It is the oracle of the tests, and the benchmarks measure xpnet's speed against it. It therefore computes exactly what
+the document computes: it looks up parameters by name at every use, the derivative of the sigmoid computes the sigmoid
+again, and the backward pass also returns the gradient with respect to the samples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Document:
-    """Trains sample by sample: relu in the hidden layers, the sigmoid in the last, the cost ½ (y − ŷ)²."""
+    """A network trained sample by sample: relu in hidden layers, sigmoid in the output layer, cost ½ (y − ŷ)²."""
 
     def __init__(self, parameters: MutableMapping[str, np.ndarray]) -> None:
         self.parameters = parameters

@@ -1,7 +1,7 @@
-"""A second GPU, as far as that can be had without one: NumPy with CuPy's rules.
+"""A stand-in for a second GPU: NumPy with CuPy's rules.
 
-Arrays may be made and computed with only inside the context of their device, and not together with arrays of the host;
-on a machine with two GPUs they would else be made on the first, or be refused.
+Arrays may be created and used only inside the context of their device, and never together with host arrays. On a
+machine with two GPUs, CuPy would otherwise create them on the first GPU, or raise an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xpnet.backends.numpy_backend import NumpyBackend
 
 
 def plain(x):
-    """Return what NumPy itself computes with."""
+    """Return x with every guarded array as a plain NumPy array."""
     if isinstance(x, GuardedArray):
         return np.asarray(x)
     return type(x)(plain(each) for each in x) if isinstance(x, (list, tuple)) else x
@@ -26,11 +26,11 @@ def guarded(x):
 
 
 def check(name, arguments):
-    assert GuardedNumpy.inside or name == "reshape", f"{name} outside"  # a view is made anywhere
+    assert GuardedNumpy.open_contexts or name == "reshape", f"{name} outside the device context"  # a view needs none
     for x in arguments:
         if isinstance(x, (list, tuple)):
             check(name, x)
-        assert isinstance(x, GuardedArray) or not isinstance(x, np.ndarray), f"{name} with an array of the host"
+        assert isinstance(x, GuardedArray) or not isinstance(x, np.ndarray), f"{name} with a host array"
 
 
 class GuardedArray(np.ndarray):
@@ -50,9 +50,9 @@ class GuardedArray(np.ndarray):
 
 
 class GuardedNumpy:
-    """NumPy's namespace, whose functions answer guarded arrays."""
+    """NumPy's namespace, whose functions return guarded arrays."""
 
-    inside = 0
+    open_contexts = 0
 
     def __getattr__(self, name):
         value = getattr(np, name)
@@ -76,12 +76,12 @@ class GuardedBackend(NumpyBackend):
 
     @contextmanager
     def on_device(self):
-        GuardedNumpy.inside += 1
+        GuardedNumpy.open_contexts += 1
         try:
             with super().on_device():
                 yield
         finally:
-            GuardedNumpy.inside -= 1
+            GuardedNumpy.open_contexts -= 1
 
     def asarray(self, x, dtype=None):
         return np.array(host_array(plain(x), dtype)).view(GuardedArray)

@@ -1,4 +1,4 @@
-"""Write `oracles.json`: what PyTorch answers, so that the tests can compare without installing it.
+"""Write `oracles.json`: PyTorch's results, so that the tests can compare with them without PyTorch.
 
 pip install torch && python tests/make_oracles.py
 """
@@ -28,7 +28,7 @@ REGULARIZED = {
 
 
 def paths_of(optimizers) -> dict[str, list[list[float]]]:
-    """Return for every optimizer theta after each step, in double precision."""
+    """Return theta after each step for every optimizer, in double precision."""
     paths = {}
     for name, make in optimizers.items():
         theta = torch.ones(5, dtype=torch.float64, requires_grad=True)
@@ -43,7 +43,7 @@ def paths_of(optimizers) -> dict[str, list[list[float]]]:
 
 
 def plateaus() -> dict[str, list[float]]:
-    """Return for every setting of reduce on plateau the factor in each epoch, the first one before any loss."""
+    """Return the factor of each epoch for every setting of reduce on plateau; the first one is before any loss."""
     factors = {}
     for name, settings in PLATEAUS.items():
         settings = {("min_lr" if key == "least" else key): value for key, value in settings.items()}

@@ -1,6 +1,6 @@
-"""Values that nobody expects, each as the text of an expression, so that a call with them can be read and repeated.
+"""Unexpected values, each as the text of an expression, so that a call with them can be printed and repeated.
 
-The names in them are those of this module and in `NAMES`.
+The expressions use the names of this module and those in `NAMES`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xpnet import backend_of, initializers, losses, metrics, optimizers, schedul
 from xpnet.activations import sigmoid, tanh
 
 _PARTS = (initializers, losses, optimizers, schedules)
-# What the texts are made of, beside what stands below.
+# The names that the expressions use, besides those that are defined below.
 NAMES = {
     **{name: getattr(xpnet, name) for name in xpnet.__all__},
     **{
@@ -40,19 +40,19 @@ Y = np.linspace(0, 1, 12) ** 2
 LABELS = np.arange(12) % 3
 WEIGHT = np.linspace(0.5, 1.5, 12)
 for _array in (X, Y, LABELS, WEIGHT):
-    _array.flags.writeable = False  # whoever writes into the data of others is found out
+    _array.flags.writeable = False  # so that writing into the caller's data raises an error
 
 
 class OnPurpose(Exception):
-    """What a user's own function raises."""
+    """The exception of a custom function."""
 
 
 class OwnWarning(UserWarning):
-    """What a user's own class warns of."""
+    """The warning of a custom class."""
 
 
 class Arraylike:
-    """What NumPy makes an array of."""
+    """An object that NumPy converts to an array."""
 
     def __init__(self, array):
         self.array = array
@@ -73,14 +73,14 @@ class Warns(Arraylike):
 
 
 class Shaped:
-    """What says that it has a shape, and has nothing else."""
+    """An object with a shape and nothing else."""
 
     def __init__(self, array):
         self.shape = np.shape(array)
 
 
 class Framelike(Arraylike):
-    """As data frames and series are: array-like, with a shape, axes and columns."""
+    """An object like a data frame: array-like, with a shape, axes and columns."""
 
     def __init__(self, array):
         super().__init__(np.asarray(array))
@@ -98,18 +98,18 @@ class Framelike(Arraylike):
 
 
 def endless(value=1):
-    """Iterate without end, but in Python, where a signal can break in."""
+    """Iterate forever, but in Python, where a signal can interrupt."""
     for _ in itertools.count():
         yield value
 
 
 def one_after_another(value):
-    """Iterate once."""
+    """Return an iterator that can be used only once."""
     yield from value if np.ndim(value) else [value]
 
 
 def like(value):
-    """Return a value as an array, lists and numbers too."""
+    """Return any value as a NumPy array."""
     return np.asarray(to_numpy(value) if hasattr(value, "__array_namespace__") else value)
 
 
@@ -126,7 +126,7 @@ def read_only(array):
 
 
 def memmap(array):
-    """Return an array that lies in a file, which is gone when the array is."""
+    """Return an array in a temporary file that is deleted with the array."""
     with tempfile.NamedTemporaryFile() as file:
         mapped = np.memmap(file.name, dtype=array.dtype, shape=array.shape or (1,), mode="w+")
     mapped[...] = array
@@ -148,7 +148,7 @@ def strict(array, device="cpu", dtype=None):
 
 
 def to_numpy(array):
-    """Return any array as NumPy's."""
+    """Return any array as a NumPy array."""
     return backend_of(array).to_numpy(array)
 
 
@@ -157,14 +157,14 @@ def raises(*_, **__):
 
 
 def later(calls, first, then):
-    """Return a function that is the first for so many calls, and then the other."""
+    """Return a function that is `first` for that many calls, and `then` afterwards."""
     count = itertools.count()
     return lambda *given: (first if next(count) < calls else then)(*given)
 
 
-def from_epoch(epoch, answer):
-    """Return a schedule that answers nonsense from an epoch on."""
-    return lambda xp, t, history: answer(xp, t) if t[0] >= epoch else xp.ones_like(t)
+def from_epoch(epoch, invalid):
+    """Return a schedule that returns an invalid value from an epoch on."""
+    return lambda xp, t, history: invalid(xp, t) if t[0] >= epoch else xp.ones_like(t)
 
 
 def _texts(lines):
@@ -193,7 +193,7 @@ np.ones((12,2)) np.full(12,nan) -np.ones(12) slice(3) ValueError {1:{}} [0.1,0.2
 """
 )
 
-# What is made of the right value of an argument.
+# Changes of the valid value of an argument.
 CHANGED = _texts(
     """
 like({}).astype('bool') like({}).astype('int8') like({}).astype('int16') like({}).astype('int32')
@@ -224,8 +224,8 @@ None (1,) 3 ('a','b') (1.,-1.) (nan,nan) () [0.,1.] (0,1) (0,1,2) {} (1j,2) (Non
 )
 BOUNDS += ["(0,10**400)", "(endless(),1)", "(np.float32(0),1)", "(0,Fraction(1,2))", "(lambda:0,1)", "([0],[1])"]
 
-# What a user's own function answers in the place of the right answer.
-ANSWERED = _texts(
+# What a custom function returns in place of the valid result.
+RETURNED = _texts(
     """
 None 1.0 'abc' [1.0] [] () dict() object() type lambda:0 {}[...,:1] {}[...,None] xp.sum({}) xp.astype({},xp.int32)
 xp.astype({},xp.bool) xp.astype({},xp.float32) xp.astype({},xp.float64) xp.astype({},xp.complex128) to_numpy({})
@@ -246,10 +246,10 @@ ARITIES = [
 ]
 
 
-def _answering(arguments, answer):
-    """Return the texts of functions that answer wrongly, at once or after some calls, or are called wrongly."""
-    right = f"lambda {arguments}: {answer}"
-    wrong = [f"lambda {arguments}: {each.replace('{}', f'({answer})')}" for each in ANSWERED]
+def _returning(arguments, result):
+    """Return the texts of functions that return invalid values, at once or later, or have the wrong signature."""
+    right = f"lambda {arguments}: {result}"
+    wrong = [f"lambda {arguments}: {each.replace('{}', f'({result})')}" for each in RETURNED]
     return wrong + ARITIES + [f"later({n}, {right}, {each})" for n in (1, 3, 9, 40) for each in wrong[::3]]
 
 
@@ -258,14 +258,14 @@ _UPDATE = "theta, dtheta, state, rate"
 _MEAN = "xp.mean(xp.abs(A - Y), axis=(-1, -2))"
 
 ACTIVATIONS = [
-    *(f"Activation({each}, tanh.backward)" for each in _answering("xp, Z", "xp.tanh(Z)")),
-    *(f"Activation(tanh.forward, {each})" for each in _answering("xp, dA, Z, A", "dA * (1.0 - A * A)")),
+    *(f"Activation({each}, tanh.backward)" for each in _returning("xp, Z", "xp.tanh(Z)")),
+    *(f"Activation(tanh.forward, {each})" for each in _returning("xp, dA, Z, A", "dA * (1.0 - A * A)")),
     *(f"Activation(tanh.forward, tanh.backward, {each})" for each in BOUNDS),
     *("Activation(1, 1)", "Activation(1, 1, 1)", "tuple(tanh)", "Activation", "tanh.forward", "losses.poisson"),
 ]
 LOSSES = [
-    *(f"Loss({each}, lambda xp, A, Y: {_GRADIENT})" for each in _answering("xp, A, Y", _VALUE)),
-    *(f"Loss(lambda xp, A, Y: {_VALUE}, {each})" for each in _answering("xp, A, Y", _GRADIENT)),
+    *(f"Loss({each}, lambda xp, A, Y: {_GRADIENT})" for each in _returning("xp, A, Y", _VALUE)),
+    *(f"Loss(lambda xp, A, Y: {_VALUE}, {each})" for each in _returning("xp, A, Y", _GRADIENT)),
     *(f"binary_crossentropy._replace(bounds={each})" for each in BOUNDS),
     *(
         f"binary_crossentropy._replace(canonical={each})"
@@ -286,19 +286,19 @@ LOSSES = [
 OPTIMIZERS = [
     *(
         f"Optimizer({each}, optimizers.adam().update)"
-        for each in _answering("xp, theta", "optimizers.adam().init(xp, theta)")
+        for each in _returning("xp, theta", "optimizers.adam().init(xp, theta)")
     ),
     *(
         f"Optimizer({each}, lambda xp, {_UPDATE}: (theta - rate * dtheta, state))"
-        for each in _answering("xp, theta", "(xp.zeros_like(theta),)")
+        for each in _returning("xp, theta", "(xp.zeros_like(theta),)")
     ),
     *(
         f"Optimizer(lambda xp, theta: (xp.zeros_like(theta),), {each})"
         for each in [
-            *_answering(f"xp, {_UPDATE}", "(theta - rate * dtheta, state)"),
-            *(f"lambda xp, {_UPDATE}: ({each.replace('{}', '(theta-rate*dtheta)')}, state)" for each in ANSWERED),
-            *(f"lambda xp, {_UPDATE}: (theta-rate*dtheta, ({each.replace('{}', 'state[0]')},))" for each in ANSWERED),
-            *(f"lambda xp, {_UPDATE}: (theta-rate*dtheta, {each.replace('{}', 'state[0]')})" for each in ANSWERED),
+            *_returning(f"xp, {_UPDATE}", "(theta - rate * dtheta, state)"),
+            *(f"lambda xp, {_UPDATE}: ({each.replace('{}', '(theta-rate*dtheta)')}, state)" for each in RETURNED),
+            *(f"lambda xp, {_UPDATE}: (theta-rate*dtheta, ({each.replace('{}', 'state[0]')},))" for each in RETURNED),
+            *(f"lambda xp, {_UPDATE}: (theta-rate*dtheta, {each.replace('{}', 'state[0]')})" for each in RETURNED),
         ]
     ),
     *(
@@ -307,25 +307,25 @@ OPTIMIZERS = [
     ),
     *("Optimizer(1, 1)", "tuple(optimizers.adam())", "Optimizer", "optimizers.adam", "Optimizer(None, None, None)"),
 ]
-_ANSWERED_BY_NUMPY = [each.replace("xp.", "np.") for each in ANSWERED]
+_RETURNED_BY_NUMPY = [each.replace("xp.", "np.") for each in RETURNED]
 INITIALIZERS = [
-    *_answering("rng, n_out, n_in", "(rng.standard_normal((n_out, n_in)), np.zeros((n_out, 1)))"),
+    *_returning("rng, n_out, n_in", "(rng.standard_normal((n_out, n_in)), np.zeros((n_out, 1)))"),
     *(
         f"lambda rng, n_out, n_in: ({each.replace('{}', 'np.ones((n_out, n_in))')}, np.zeros((n_out, 1)))"
-        for each in _ANSWERED_BY_NUMPY
+        for each in _RETURNED_BY_NUMPY
     ),
     *(
         f"lambda rng, n_out, n_in: (np.ones((n_out, n_in)), {each.replace('{}', 'np.zeros((n_out, 1))')})"
-        for each in _ANSWERED_BY_NUMPY
+        for each in _RETURNED_BY_NUMPY
     ),
     *("initializers.normal", "initializers.he", "int"),
 ]
 SCHEDULES = [
-    *_answering("xp, t, history", "xp.ones_like(t)"),
+    *_returning("xp, t, history", "xp.ones_like(t)"),
     *(
         f"from_epoch({epoch}, lambda xp, t: {each.replace('{}', 'xp.ones_like(t)')})"
         for epoch in (1, 2, 4)
-        for each in [*ANSWERED, "xp.zeros_like(t)"]
+        for each in [*RETURNED, "xp.zeros_like(t)"]
     ),
     *(
         "lambda xp, t, history: history['mystery']",
@@ -333,15 +333,15 @@ SCHEDULES = [
         "schedules",
         "schedules.warm_up(3, lambda xp, t, h: 1.0)",
     ),
-    *(f"schedules.warm_up(1, lambda xp, t, h: {each.replace('{}', 't')})" for each in ANSWERED),
+    *(f"schedules.warm_up(1, lambda xp, t, h: {each.replace('{}', 't')})" for each in RETURNED),
 ]
 METRICS = [
-    *_answering("xp, A, Y, weight", _MEAN),
+    *_returning("xp, A, Y, weight", _MEAN),
     *(
         f"Metric('own', {each}, lambda xp, state: state)"
-        for each in _answering("xp, state, A, Y, weight", f"{_MEAN} if state is None else state")
+        for each in _returning("xp, state, A, Y, weight", f"{_MEAN} if state is None else state")
     ),
-    *(f"Metric('own', lambda xp, state, A, Y, weight: {_MEAN}, {each})" for each in _answering("xp, state", "state")),
+    *(f"Metric('own', lambda xp, state, A, Y, weight: {_MEAN}, {each})" for each in _returning("xp, state", "state")),
     *(
         f"Metric({each}, lambda xp, state, A, Y, weight: {_MEAN}, lambda xp, state: state)"
         for each in ("None", "3", "''", "'loss'", "'validation_loss'", "'a.b'", "[]", "b'x'", "np.str_('own')")
@@ -412,7 +412,7 @@ PATHS += [
     "'\\ud800'",
 ]
 
-# Of methods that are called in the course of a training, and of weights of classes.
+# Callbacks with one wrong method, and class weights.
 CALLBACKS += [
     f"type('Own', (Callback,), {{'{method}': {function}}})()"
     for method in ("on_train_begin", "on_epoch_end", "on_train_end")

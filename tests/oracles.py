@@ -1,4 +1,4 @@
-"""What PyTorch answered, kept as data: `make_oracles.py` asked it."""
+"""PyTorch's results, stored as data that `make_oracles.py` writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEPS, RATE = 100, 0.05
 
 
 def gradient(theta, step: int):
-    """Return the gradient of a bowl that sways: every optimizer takes another way down it."""
+    """Return the gradient of a quadratic whose minimum oscillates, so that the paths of the optimizers differ."""
     i = np.arange(5)
     return (0.1 + i) * (theta - np.cos(i)) + 0.3 * np.sin(step + i)
 
@@ -28,6 +28,6 @@ PLATEAUS = {
 
 
 def losses():
-    """Return losses of 60 epochs, which fall, rest and rise again."""
+    """Return losses of 60 epochs, which fall, level off and rise again."""
     i = np.arange(60)
     return [float(loss) for loss in np.round(0.2 + np.exp(-i / 8) + 0.02 * np.sin(2.7 * i) + 0.004 * i, 3)]

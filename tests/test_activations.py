@@ -1,4 +1,4 @@
-"""Activations answer their formula and its derivative, on every backend, without overflow."""
+"""Activations return their formula and its derivative, on every backend, without overflow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_activation_has_a_formula_here():
 
 
 @every_activation
-def test_forward_is_the_formula(name, xp, array, assert_close, rng):
+def test_forward_equals_the_formula(name, xp, array, assert_close, rng):
     Z = rng.standard_normal((2, 4, 5))
     assert_close(ACTIVATIONS[name].forward(xp, array(Z)), FORMULAS[name](Z), rtol=1e-5)
 
@@ -53,7 +53,7 @@ def test_backward_agrees_with_finite_differences(name, xp, backend, array, rng):
 
 
 @every_activation
-def test_extreme_input_stays_finite_and_within_the_bounds(name, backend, xp, array, assert_close):
+def test_extreme_input_gives_finite_output_within_the_bounds(name, backend, xp, array, assert_close):
     Z = array([[-1e4, -800.0, -90.0, -1.0, 0.0, 1.0, 90.0, 800.0, 1e4], [1e4, 1, 1, 1, 0, -1, -1, -1, -1e4]])
     activation = ACTIVATIONS[name]
     A = activation.forward(xp, Z)
@@ -66,15 +66,15 @@ def test_extreme_input_stays_finite_and_within_the_bounds(name, backend, xp, arr
 
 
 @given(st.floats(-709, 1e300))
-def test_sigmoid_is_the_documents_to_the_last_bit_where_that_does_not_overflow(z):
+def test_sigmoid_equals_the_documents_bit_for_bit_where_that_does_not_overflow(z):
     assert ACTIVATIONS["sigmoid"].forward(np, np.asarray([[z]]))[0, 0] == Document({}).sigmoid(z)
 
 
-def test_sigmoid_is_as_good_as_zero_where_the_documents_overflows():
+def test_sigmoid_is_nearly_zero_where_the_documents_overflows():
     assert 0 < ACTIVATIONS["sigmoid"].forward(np, np.asarray([[-1e6]]))[0, 0] < 1e-300
 
 
-def test_relu_is_flat_at_zero_as_in_the_documents_code(xp, array, assert_close):
+def test_relu_has_derivative_zero_at_zero_as_in_the_documents_code(xp, array, assert_close):
     zero = array([[0.0]])
     relu = ACTIVATIONS["relu"]
     assert_close(relu.backward(xp, array([[7.0]]), zero, relu.forward(xp, zero)), [[0.0]])
@@ -85,14 +85,14 @@ def test_softmax_of_a_sample_sums_to_one(xp, array, assert_close, rng):
     assert_close(xp.sum(A, axis=-2), np.ones((3, 7)))
 
 
-def test_nan_is_not_swept_under_the_carpet(xp, array, backend):
+def test_activations_propagate_nan(xp, array, backend):
     for name, activation in ACTIVATIONS.items():
         A = activation.forward(xp, array([[math.nan]]))
         assert np.isnan(backend.to_numpy(A)).all(), name
 
 
 @every_activation
-def test_the_bounds_are_the_least_and_the_greatest_value(name):
+def test_the_bounds_are_the_smallest_and_largest_values(name):
     Z = np.concatenate([np.linspace(-50, 50, 1_000_001), [-1e9, 1e9]])[None, :]
     A = ACTIVATIONS[name].forward(np, np.concatenate([Z, 0 * Z]))[0]
     for bound, value in zip(ACTIVATIONS[name].bounds, (A.min(), A.max()), strict=True):
@@ -101,7 +101,7 @@ def test_the_bounds_are_the_least_and_the_greatest_value(name):
 
 @pytest.mark.parametrize("size", [1e20, 3e38])
 @every_activation
-def test_even_absurd_input_stays_finite(name, size, backend, xp, array):
+def test_extremely_large_input_gives_finite_output_within_the_bounds(name, size, backend, xp, array):
     Z = array([[-size, size]])
     activation = ACTIVATIONS[name]
     with backend.on_device():

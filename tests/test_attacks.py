@@ -1,4 +1,4 @@
-"""xpnet withstands a few attacks of each kind; ``nox -s stress`` makes as many as there is time for."""
+"""xpnet withstands a few attacks of each kind; ``nox -s stress`` runs more, for a given time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ COUNTS = {"calls": 300, "files": 150, "interrupts": 100, "kills": 2}
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_an_attack_is_withstood(name):
-    faults = [(seed, outcome) for seed, outcome in outcomes(name, 0, COUNTS[name]) if not outcome.held]
+def test_xpnet_withstands_attacks(name):
+    faults = [(seed, outcome) for seed, outcome in outcomes(name, 0, COUNTS[name]) if not outcome.withstood]
     assert not faults, f"{len(faults)} of {COUNTS[name]} {name} were not withstood:\n\n{report(faults)}"

@@ -1,4 +1,4 @@
-"""Backends: found by name, device and array; what cannot be had is one clear sentence; CuPy has what is asked of it."""
+"""Backends: lookup by name, device and array; one-sentence errors; CuPy has every function that the code uses."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PACKAGE = Path(xpnet.__file__).parent
 # ---- The contract, on every backend
 
 
-@pytest.mark.away
-def test_the_two_transfers_are_each_others_inverse(backend, dtype, rng):
+@pytest.mark.not_numpy
+def test_to_numpy_inverts_asarray(backend, dtype, rng):
     x = rng.standard_normal((3, 4)).astype(dtype)
     array = backend.asarray(x)
     assert type(backend).of(array) == backend
@@ -42,16 +42,14 @@ def test_the_two_transfers_are_each_others_inverse(backend, dtype, rng):
     assert back.dtype == x.dtype
 
 
-def test_the_transfer_to_the_device_takes_lists_and_sets_the_precision(backend, dtype):
+def test_asarray_accepts_lists_and_sets_the_precision(backend, dtype):
     array = backend.asarray([[1, 2], [3, 4]], dtype)
     assert backend.to_numpy(array).dtype == dtype
     assert backend.to_numpy(backend.asarray(array, "float32")).dtype == np.float32
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_an_epoch_takes_the_step_for_every_batch_with_the_views_of_its_parameters(
-    in_place, backend, array, assert_close
-):
+def test_train_epoch_runs_the_step_for_every_batch_with_views_of_the_parameters(in_place, backend, array, assert_close):
     class Adds:
         def layers(self, theta):
             return theta[:1]
@@ -72,9 +70,9 @@ def test_an_epoch_takes_the_step_for_every_batch_with_the_views_of_its_parameter
     assert_close(losses, [0.0, 2.0, 8.0])
 
 
-def test_new_arrays_are_made_on_the_device(backend, array):
+def test_new_arrays_are_created_on_the_device(backend, array):
     if backend.name == "array_api_strict":
-        pytest.skip("array-api-strict has no current device; xpnet makes no new arrays but from others")
+        pytest.skip("array-api-strict has no current device; xpnet creates arrays only from existing ones")
     with backend.on_device():
         assert type(backend).of(backend.xp.ones(3)) == backend
 
@@ -85,10 +83,10 @@ def test_every_device_is_described(backend):
     backend.synchronize()
 
 
-# ---- Finding one
+# ---- Lookup
 
 
-def test_a_device_says_which_backend():
+def test_a_device_selects_its_backend():
     assert get_backend("cpu").name == "numpy"
     assert get_backend().device == "cpu"
     assert get_backend("device1", name="array_api_strict").device == "device1"
@@ -97,20 +95,20 @@ def test_a_device_says_which_backend():
     assert get_backend("cpu") == backend
 
 
-def test_auto_is_a_gpu_where_there_is_one(request):
-    expected = "numpy" if "cupy" in request.config.unusable else "cupy"
+def test_auto_selects_a_gpu_if_there_is_one(request):
+    expected = "numpy" if "cupy" in request.config.unavailable else "cupy"
     if request.config.getoption("--backend") in (None, "cupy"):
         assert get_backend("auto").name == expected
 
 
-def test_auto_is_the_cpu_where_there_is_no_gpu(no_driver):
+def test_auto_selects_the_cpu_if_there_is_no_gpu(no_driver):
     assert get_backend("auto") == get_backend("cpu")
 
 
-def test_lists_numbers_and_numpys_subclasses_live_in_numpy():
-    class Mine(np.ndarray): ...
+def test_lists_numbers_and_numpy_subclasses_use_the_numpy_backend():
+    class Subclass(np.ndarray): ...
 
-    for x in ([1.0], 2, np.float32(3), np.ones(3).view(Mine), range(3)):
+    for x in ([1.0], 2, np.float32(3), np.ones(3).view(Subclass), range(3)):
         assert backend_of(x) == get_backend("cpu")
 
 
@@ -127,7 +125,7 @@ def test_a_library_knows_its_own_devices():
 
 
 class AddedBackend(NumpyBackend):
-    """What another package might bring."""
+    """A backend from another package."""
 
     name = __name__
 
@@ -137,14 +135,14 @@ class AddedBackend(NumpyBackend):
 
 
 class AddedArray:
-    """An array of that package: its class says where it comes from."""
+    """An array of that package, recognized by the module of its class."""
 
     ndim = 1
 
 
 @pytest.fixture
 def added(monkeypatch, request):
-    """Install a package with an entry point."""
+    """Simulate an installed package with an entry point."""
     point = EntryPoint(__name__, f"{__name__}:{request.param}", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group, name=__name__: [point] if name == __name__ else [])
     backend_names.cache_clear()
@@ -170,12 +168,12 @@ def test_a_broken_package_breaks_nothing_else(added):
 
 MOMENTUM = Optimizer(
     lambda xp, theta: (xp.zeros_like(theta),),
-    lambda xp, theta, dtheta, memory, rate: (theta - rate * (memory[0] + dtheta), (memory[0] + dtheta,)),
+    lambda xp, theta, dtheta, state, rate: (theta - rate * (state[0] + dtheta), (state[0] + dtheta,)),
 )
 EACH = [0.1, 0.0, 0.01]
 ON_DEVICE = {
     "plain": ({}, {"shuffle": True, "batch_size": 2, "callbacks": lambda n: n.epoch_loss}),
-    "a user's optimizer": ({"optimizer": MOMENTUM}, {}),
+    "a custom optimizer": ({"optimizer": MOMENTUM}, {}),
     "regularized": ({"l1": 0.1, "l2": 0.1, "weight_decay": 0.1, "clip_norm": 1.0}, {}),
     "adamw, dropout": ({"optimizer": "adamw", "dropout": 0.5}, {"shuffle": True, "batch_size": 3}),
     "weights": ({}, {"sample_weight": np.arange(5.0), "schedule": reduce_on_plateau(0.5, patience=0)}),
@@ -206,19 +204,19 @@ def test_everything_is_computed_on_the_device_of_the_network(settings, training,
     network.parameters = dict(network.initialize_weights_deep([2, 3, 1]))
     network.clear_weights()
     assert network.epoch_loss == []
-    assert GuardedNumpy.inside == 0
+    assert GuardedNumpy.open_contexts == 0
 
 
-def test_labels_classes_and_lbfgs_are_computed_there_too():
+def test_labels_class_weights_and_lbfgs_are_computed_there_too():
     network = NeuralNetwork([2, 3, 3], loss="categorical_crossentropy", l2=0.1, device=GuardedBackend("gpu"), seed=0)
     X, y = np.arange(12.0).reshape(6, 2), [0, 1, 2, 2, 1, 1]
     network.train(X, y, 0.1, epochs=2, verbose=False, class_weight="balanced", metrics="accuracy")
     network.train_lbfgs(X, y, epochs=3, verbose=False, class_weight={1: 2.0}, validation_split=0.4, patience=1)
     assert gradient_check(network, X, y).passed
-    assert GuardedNumpy.inside == 0
+    assert GuardedNumpy.open_contexts == 0
 
 
-def test_the_guard_sees_what_is_computed_elsewhere_or_with_arrays_of_the_host():
+def test_the_guard_detects_computation_outside_the_device_or_with_host_arrays():
     backend = GuardedBackend("gpu")
     array = backend.asarray([1.0, 2.0])
     for compute in (lambda: array + 1.0, lambda: backend.xp.exp(array), lambda: backend.xp.zeros(3)):
@@ -227,11 +225,11 @@ def test_the_guard_sees_what_is_computed_elsewhere_or_with_arrays_of_the_host():
     with backend.on_device():
         assert type(array + 1.0) is type(array)
         for compute in (lambda: array * np.ones(2), lambda: backend.xp.where(np.ones(2) > 0, array, 0.0)):
-            with pytest.raises(AssertionError, match="with an array of the host"):
+            with pytest.raises(AssertionError, match="with a host array"):
                 compute()
 
 
-# ---- What cannot be had
+# ---- Unavailable backends
 
 
 @pytest.fixture
@@ -254,7 +252,7 @@ def no_driver(cupy, monkeypatch):
 
 @pytest.fixture
 def one_gpu(cupy, monkeypatch):
-    """A machine with a driver and one GPU, as far as CuPy can tell; whatever uses it fails as the test says."""
+    """Make CuPy report a driver and one GPU; each test defines how its use fails."""
     monkeypatch.setattr(cupy.cuda, "is_available", lambda: True)
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 1)
     monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 0)
@@ -280,7 +278,7 @@ def no_libraries(one_gpu, cupy, monkeypatch):
     monkeypatch.setattr(load_backend("cupy"), "on_device", lambda self: nullcontext())
 
 
-# The machine, the device asked for, and what is said.
+# The machine, the requested device, and the message.
 UNAVAILABLE = [
     ("no_cupy", "cuda", 'cupy is not installed: pip install "xpnet[cuda12]"'),
     ("no_driver", "cuda", "finds no NVIDIA GPU with a working driver; install the driver, or use device 'cpu'"),
@@ -292,7 +290,7 @@ every_machine = pytest.mark.parametrize(("machine", "device", "says"), UNAVAILAB
 
 
 @every_machine
-def test_a_gpu_that_cannot_be_had_is_one_clear_sentence(machine, device, says, request):
+def test_an_unavailable_gpu_raises_a_one_sentence_error(machine, device, says, request):
     request.getfixturevalue(machine)
     with pytest.raises(DeviceUnavailable, match=re.escape(says)) as raised:
         NeuralNetwork([1, 1], device=device)
@@ -301,7 +299,7 @@ def test_a_gpu_that_cannot_be_had_is_one_clear_sentence(machine, device, says, r
 
 
 @every_machine
-def test_the_command_line_says_so_too_and_ends_with_2(machine, device, says, request, capsys):
+def test_the_command_line_prints_the_same_error_and_exits_with_2(machine, device, says, request, capsys):
     request.getfixturevalue(machine)
     with pytest.raises(SystemExit) as ended:
         sine.main(["--device", device, "--no-plots", "--epochs", "1"])
@@ -313,25 +311,25 @@ def test_the_command_line_says_so_too_and_ends_with_2(machine, device, says, req
 
 
 @pytest.mark.parametrize(("machine", "device", "says"), UNAVAILABLE[:3], ids=[c[0] for c in UNAVAILABLE[:3]])
-def test_the_table_of_what_can_be_used_says_so_too(machine, device, says, request):
+def test_the_table_of_backends_shows_the_same_error(machine, device, says, request):
     request.getfixturevalue(machine)
     (row,) = [line for line in table().splitlines() if line.startswith("cupy")]
     assert "  none" in row
     assert says in row
 
 
-def test_threads_that_ask_for_a_backend_first_at_the_same_moment_get_it():
+def test_threads_can_load_a_backend_at_the_same_time():
     program = """
 import threading
 from xpnet import get_backend
-found, start = [], threading.Barrier(8)
-def ask():
+loaded, start = [], threading.Barrier(8)
+def load():
     start.wait()
-    found.append(get_backend("cpu", name="array_api_strict").name)
-threads = [threading.Thread(target=ask) for _ in range(8)]
+    loaded.append(get_backend("cpu", name="array_api_strict").name)
+threads = [threading.Thread(target=load) for _ in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-print(len(found))
+print(len(loaded))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "8\n"
@@ -345,16 +343,16 @@ def test_the_table_names_every_backend():
     assert "device1" in text
 
 
-def test_the_table_is_what_the_module_prints(capsys):
+def test_the_module_prints_the_table(capsys):
     runpy.run_path(str(PACKAGE / "__main__.py"), run_name="__main__")
     assert capsys.readouterr().out == f"xpnet {xpnet.__version__}\n\n{table()}\n\n{NOTE}\n"
 
 
-# ---- CuPy, as far as can be seen without a GPU
+# ---- CuPy, checked without a GPU
 
 
 def uses_of_xp() -> dict[tuple[str, tuple[str, ...]], str]:
-    """Return each ``xp.function(...)`` of the package, by its name and its keywords, and one of the rooms it is in."""
+    """Return each ``xp.function(...)`` of the package, by its name and keywords, with a module that uses it."""
     uses = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -368,11 +366,11 @@ def uses_of_xp() -> dict[tuple[str, tuple[str, ...]], str]:
     return uses
 
 
-def test_the_code_uses_a_namespace_at_all():
+def test_the_search_finds_uses_of_the_namespace():
     assert {"matmul", "exp", "concat", "where"} & {name for name, _ in uses_of_xp()}
 
 
-# What array-api-compat does itself on CuPy, each read to be free of waiting for the device.
+# Functions that array-api-compat itself implements for CuPy; each was checked not to wait for the device.
 COMPAT = {
     "astype",
     "asarray",
@@ -389,21 +387,21 @@ COMPAT = {
 OURS = {"sign", "vecdot"}
 
 
-@pytest.mark.parametrize(("use", "room"), uses_of_xp().items(), ids=str)
-def test_cupy_has_what_the_code_asks_of_a_namespace(use, room, cupy):
+@pytest.mark.parametrize(("use", "module"), uses_of_xp().items(), ids=str)
+def test_cupy_has_every_function_that_the_code_uses(use, module, cupy):
     import array_api_compat.cupy
 
     name, keywords = use
     function = getattr(load_backend("cupy").xp, name, None)
-    assert hasattr(array_api_compat.cupy, name), f"{room} uses xp.{name}"
-    # array-api-compat's wrappers may wait for the device, as its sign does; CuPy's own functions say so if they do.
-    assert name in COMPAT | OURS or function is getattr(cupy, name), f"{room} uses xp.{name}"
+    assert hasattr(array_api_compat.cupy, name), f"{module} uses xp.{name}"
+    # array-api-compat's wrappers may wait for the device, as its sign does; CuPy documents which of its functions do.
+    assert name in COMPAT | OURS or function is getattr(cupy, name), f"{module} uses xp.{name}"
     if keywords:
         parameters = inspect.signature(function).parameters
-        assert set(keywords) <= parameters.keys(), f"{room} calls xp.{name} with {keywords}"
+        assert set(keywords) <= parameters.keys(), f"{module} calls xp.{name} with {keywords}"
 
 
-def test_cupys_arrays_have_what_the_code_asks_of_arrays(cupy):
+def test_cupys_arrays_have_every_attribute_that_the_code_uses(cupy):
     for name in ("mT", "shape", "ndim", "size", "dtype", "device", "__matmul__", "__isub__", "__invert__"):
         assert hasattr(cupy.ndarray, name), name
 
@@ -411,14 +409,14 @@ def test_cupys_arrays_have_what_the_code_asks_of_arrays(cupy):
 # ---- Random numbers
 
 
-def test_the_streams_are_those_that_numpy_spawns():
+def test_random_streams_equal_those_that_numpy_spawns():
     children = np.random.SeedSequence(3).spawn(2)
     assert random_stream(3, Stream.WEIGHTS).random() == np.random.default_rng(children[0]).random()
     grandchildren = children[1].spawn(8)
     assert random_stream(3, Stream.SHUFFLING, 7).random() == np.random.default_rng(grandchildren[7]).random()
 
 
-def test_a_new_seed_is_a_new_one():
+def test_new_seeds_differ():
     one, other = new_seed(), new_seed()
     assert one != other
     assert random_stream(one, Stream.WEIGHTS).random() != random_stream(other, Stream.WEIGHTS).random()

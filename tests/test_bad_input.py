@@ -1,4 +1,4 @@
-"""Bad input gets an error of a sentence that names the argument and what came; and nothing is lost."""
+"""Bad input raises a one-sentence error that names the argument and its value, and changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def with_value(data, value):
     return changed
 
 
-# What is wrong, the arguments of train that say so, the error, and what it must say.
+# What is wrong, the arguments of train, the error, and its message.
 BAD_TRAINING = [
     (
         "X of other size",
@@ -112,7 +112,7 @@ def network(backend, dtype):
 
 @pytest.fixture
 def unchanged(network):
-    """Fail unless the network is in the end as it was in the beginning."""
+    """Fail if the test changes the network."""
 
     def state():
         return network.backend.to_numpy(network.theta).tolist(), list(network.epoch_loss), len(network.cache)
@@ -126,7 +126,7 @@ def unchanged(network):
 @pytest.mark.parametrize(
     ("arguments", "error", "says"), [c[1:] for c in BAD_TRAINING], ids=[c[0] for c in BAD_TRAINING]
 )
-def test_training_refuses(arguments, error, says, network, unchanged):
+def test_train_refuses_bad_input(arguments, error, says, network, unchanged):
     with pytest.raises(error, match=says):
         network.train(**{"X": GOOD_X, "y": GOOD_Y, "learning_rate": 0.1, "epochs": 1, "verbose": False, **arguments})
 
@@ -137,7 +137,7 @@ def test_training_refuses(arguments, error, says, network, unchanged):
     (np.ones((0, 2)), ValueError, "X must not be empty"),
     (np.ones((5, 2), dtype=complex), TypeError, "X must hold real numbers"),
 ])  # fmt: skip
-def test_predicting_refuses(data, error, says, network, unchanged):
+def test_predict_refuses_bad_input(data, error, says, network, unchanged):
     with pytest.raises(error, match=says):
         network.predict(data)
 
@@ -162,14 +162,14 @@ def test_a_backward_pass_needs_a_forward_pass():
         NeuralNetwork(LAYERS).backward_pass(0.5, np.ones((1, 1)))
 
 
-def test_targets_the_wrong_way_round_are_refused():
+def test_transposed_targets_are_refused():
     network = NeuralNetwork([2, 4, 3])
     AL = network.deep_forward(np.ones((2, 7)))
     with pytest.raises(ValueError, match=r"Y must have the shape of AL, \(3, 7\), got \(7, 3\)"):
         network.cost_function(np.ones((7, 3)), AL)
 
 
-def test_an_update_refuses_other_gradients(network, unchanged):
+def test_update_parameters_refuses_other_gradients(network, unchanged):
     grads = network.backward_pass(0.5, network.deep_forward(GOOD_X.T))
     with pytest.raises(ValueError, match=r"grads must have dW1, .*, got no dW1, db2"):
         network.update_parameters({"db1": grads["db1"], "dW2": grads["dW2"]}, 0.1)
@@ -193,7 +193,7 @@ def test_parameters_refuse_other_names_and_shapes(network, unchanged):
 @pytest.mark.parametrize("other", [
     array_api_strict.asarray(GOOD_Y, device=array_api_strict.Device("device2")), GOOD_Y,
 ], ids=["another device", "another library"])  # fmt: skip
-def test_arrays_in_two_places_are_refused(other, network, unchanged):
+def test_arrays_on_two_devices_are_refused(other, network, unchanged):
     X = array_api_strict.asarray(GOOD_X, device=array_api_strict.Device("device1"))
     with pytest.raises(
         ValueError,
@@ -202,7 +202,7 @@ def test_arrays_in_two_places_are_refused(other, network, unchanged):
         network.train(X, other, 0.1)
 
 
-def test_bad_data_elsewhere_does_not_draw_the_network_there(array, dtype):
+def test_bad_data_on_another_device_does_not_move_the_network(array, dtype):
     network = NeuralNetwork(LAYERS, dtype=dtype)
     place = network.backend
     with pytest.raises(ValueError, match="X and y must have the same number of samples, got 7 and 5"):
@@ -261,7 +261,7 @@ def test_arrays_of_a_foreign_library_are_refused():
     ({"device": ""}, ValueError, "device must be .* got ''"),
     ({"device": 0}, TypeError, "device must be a string such as 'cpu' or 'cuda:0', or a Backend, got 0"),
 ])  # fmt: skip
-def test_a_network_refuses_to_be_built(arguments, error, says):
+def test_invalid_settings_are_refused(arguments, error, says):
     with pytest.raises(error, match=says):
         NeuralNetwork(**{"layer_list": LAYERS, **arguments})
 
@@ -277,26 +277,26 @@ def test_a_network_refuses_to_be_built(arguments, error, says):
      "optimizer.init must return a tuple of arrays"),
     ({"initializer": normal(3e38), "dtype": "float32"}, ValueError, "what the initializer draws must be finite"),
 ])  # fmt: skip
-def test_parts_that_do_not_go_together_are_refused(arguments, error, says):
+def test_incompatible_settings_are_refused(arguments, error, says):
     with pytest.raises(error, match=says):
         NeuralNetwork(**{"layer_list": LAYERS, "seed": 3, **arguments})
 
 
 @pytest.mark.parametrize("name", [*NeuralNetwork(LAYERS).settings, "settings", "theta", "cache", "history"])
-def test_what_a_network_was_built_with_stays(name):
+def test_the_settings_of_a_network_are_read_only(name):
     with pytest.raises(AttributeError):
         setattr(NeuralNetwork(LAYERS), name, "adam")
 
 
-def test_targets_anywhere_suit_a_users_own_last_activation():
-    own = Activation(lambda xp, Z: Z, lambda xp, dA, Z, A: dA)
-    NeuralNetwork([2, 1], activations=[own]).train(GOOD_X, GOOD_Y * 100, 1e-6, epochs=1, verbose=False)
+def test_a_custom_output_activation_accepts_any_targets():
+    custom = Activation(lambda xp, Z: Z, lambda xp, dA, Z, A: dA)
+    NeuralNetwork([2, 1], activations=[custom]).train(GOOD_X, GOOD_Y * 100, 1e-6, epochs=1, verbose=False)
 
 
-def test_targets_may_be_off_by_rounding():
+def test_targets_may_exceed_the_bounds_by_rounding_errors():
     NeuralNetwork(LAYERS).train(GOOD_X, GOOD_Y + 1e-12, 0.1, epochs=1, verbose=False)
 
 
-def test_numpys_integers_are_integers():
+def test_numpy_integers_are_accepted():
     assert positive_integer("n", np.int32(3)) == 3
     assert NeuralNetwork(np.array(LAYERS)).layer_list == LAYERS

@@ -1,4 +1,7 @@
-"""The document's steps by hand are the document's, and are a step of training."""
+"""The single steps equal the document's, and together are a step of training.
+
+"The document" is the notebook *Neural Network From Scratch* (see README).
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,11 @@ def parameters():
     return {name: np.array(value) for name, value in NeuralNetwork(LAYERS, seed=1).parameters.items()}
 
 
-def host(network):
+def theta_of(network):
     return network.backend.to_numpy(network.theta).copy()
 
 
-def test_the_documents_first_network():
+def test_the_documents_first_network_runs():
     network = NeuralNetwork(layer_list=[3, 4, 5, 6, 7, 8, 9, 1])
     AL = network.deep_forward(X=np.ones((3, 1)))
     assert AL.shape == (1, 1)
@@ -49,36 +52,36 @@ def test_the_default_layers_are_the_documents():
     assert NeuralNetwork().layer_list == [1, 3, 1]
 
 
-def test_deep_forward_and_its_cache_are_the_documents(network, parameters, array, assert_close, X):
+def test_deep_forward_and_its_cache_equal_the_documents(network, parameters, array, assert_close, X):
     AL = network.deep_forward(array(X.T))
-    documents = Document(parameters)
-    assert_close(AL, documents.forward(X.T))
-    for arrays, wanted in zip(network.cache, documents.cache, strict=True):
+    oracle = Document(parameters)
+    assert_close(AL, oracle.forward(X.T))
+    for arrays, wanted in zip(network.cache, oracle.cache, strict=True):
         for actual, value in zip(arrays, wanted, strict=True):
             assert_close(actual, value)
 
 
-def test_backward_pass_gives_the_documents_gradients_in_its_order(network, parameters, array, assert_close, X, y):
+def test_backward_pass_returns_the_documents_gradients_in_its_order(network, parameters, array, assert_close, X, y):
     AL = network.deep_forward(array(X.T[:, :1]))
     grads = network.backward_pass(array(y.T[:, 0]), AL)
-    documents = Document(parameters)
-    expected = documents.backward(y.T[:, :1], documents.forward(X.T[:, :1]))
+    oracle = Document(parameters)
+    expected = oracle.backward(y.T[:, :1], oracle.forward(X.T[:, :1]))
     assert list(grads) == ["dA1", "dW2", "db2", "dA0", "dW1", "db1"]
     for name, value in expected.items():
         assert_close(grads[name], value)
 
 
-def test_update_parameters_is_the_documents(network, parameters, array, assert_close, X, y):
+def test_update_parameters_equals_the_documents(network, parameters, array, assert_close, X, y):
     AL = network.deep_forward(array(X.T[:, :1]))
     grads = network.backward_pass(array(y.T[:, 0]), AL)
     network.update_parameters(grads, learning_rate=0.5)
-    documents = Document(parameters)
-    documents.update(documents.backward(y.T[:, :1], documents.forward(X.T[:, :1])), learning_rate=0.5)
-    for name, value in documents.parameters.items():
+    oracle = Document(parameters)
+    oracle.update(oracle.backward(y.T[:, :1], oracle.forward(X.T[:, :1])), learning_rate=0.5)
+    for name, value in oracle.parameters.items():
         assert_close(network.parameters[name], value)
 
 
-def test_an_update_leaves_the_cache_as_it_was(network, array, X, backend):
+def test_an_update_does_not_change_the_cache(network, array, X, backend):
     network.deep_forward(array(X.T))
     W = network.cache[0][1]
     before = backend.to_numpy(W).copy()
@@ -86,18 +89,18 @@ def test_an_update_leaves_the_cache_as_it_was(network, array, X, backend):
     np.testing.assert_array_equal(backend.to_numpy(W), before)
 
 
-def test_the_steps_by_hand_are_a_step_of_training(backend, dtype, array, X, y):
+def test_the_single_steps_equal_a_step_of_training(backend, dtype, array, X, y):
     by_hand = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
     AL = by_hand.deep_forward(array(X.T))
     by_hand.update_parameters(by_hand.backward_pass(array(y.T), AL), learning_rate=0.5)
     trained = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=1)
     trained.train(array(X), array(y), learning_rate=0.5, epochs=1, batch_size=None, verbose=False)
-    np.testing.assert_allclose(host(by_hand), host(trained), rtol=1e-5)
+    np.testing.assert_allclose(theta_of(by_hand), theta_of(trained), rtol=1e-5)
     cost = float(backend.to_numpy(by_hand.cost_function(array(y.T), AL)[0, 0]))
     assert trained.epoch_loss == [pytest.approx(cost, rel=1e-5)]
 
 
-def test_the_small_functions(network, array, assert_close):
+def test_sigmoid_and_relu_equal_the_documents(network, array, assert_close):
     Z = np.array([[-1.0, 0.0, 2.0]])
     s = Document({}).sigmoid(Z)
     assert_close(network.sigmoid(array(Z)), s)
@@ -105,18 +108,18 @@ def test_the_small_functions(network, array, assert_close):
     assert_close(network.relu(array(Z)), [[0.0, 0.0, 2.0]])
 
 
-def test_the_cost_of_numbers_is_the_documents():
+def test_cost_function_accepts_numbers():
     assert NeuralNetwork().cost_function(1, 0.5).tolist() == [[0.125]]
 
 
-def test_the_small_functions_take_numbers():
+def test_sigmoid_and_relu_accept_numbers():
     network = NeuralNetwork()
     assert network.sigmoid(0) == 0.5
     assert network.sigmoid_derivative(0) == 0.25
     assert network.relu(-3) == 0
 
 
-def test_initialize_weights_deep_draws_other_layers():
+def test_initialize_weights_deep_draws_weights_for_other_layers():
     network = NeuralNetwork(LAYERS, seed=1)
     drawn = network.initialize_weights_deep([5, 2])
     assert {name: value.shape for name, value in drawn.items()} == {"W1": (2, 5), "b1": (2, 1)}

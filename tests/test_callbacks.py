@@ -1,4 +1,4 @@
-"""Callbacks are called at the start, after every epoch and at the end, and may end it."""
+"""Callbacks are called at the start, after every epoch and at the end of a training, and may stop it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def data(rng):
     return rng.standard_normal((7, 2)), rng.random(7)
 
 
-class Diary(Callback):
+class CallLog(Callback):
     def __init__(self, *, stop_after=None, raises=None):
         self.entries, self.stop_after, self.raises = [], stop_after, raises
 
@@ -33,17 +33,17 @@ class Diary(Callback):
 
 
 def test_a_callback_is_called_at_the_start_after_every_epoch_and_at_the_end(data):
-    diary = Diary()
+    log = CallLog()
     network = NeuralNetwork([2, 3, 1], seed=0)
     for _ in range(2):
-        network.train(*data, 0.1, epochs=2, verbose=False, callbacks=diary)
-    assert diary.entries == [
+        network.train(*data, 0.1, epochs=2, verbose=False, callbacks=log)
+    assert log.entries == [
         *[("start", 0), ("epoch", 1), ("epoch", 2), ("end", 2)],
         *[("start", 2), ("epoch", 3), ("epoch", 4), ("end", 4)],
     ]
 
 
-def test_several_are_called_in_turn_and_functions_after_every_epoch(data):
+def test_several_callbacks_are_called_in_order_and_functions_after_every_epoch(data):
     seen = []
     callbacks = [lambda n: seen.append("one"), lambda n: seen.append("two")]
     NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, epochs=2, verbose=False, callbacks=callbacks)
@@ -51,7 +51,7 @@ def test_several_are_called_in_turn_and_functions_after_every_epoch(data):
 
 
 def test_a_callback_may_stop_the_training_after_the_epoch(data):
-    first, second = Diary(stop_after=3), Diary()
+    first, second = CallLog(stop_after=3), CallLog()
     stopped, expected = (NeuralNetwork([2, 3, 1], seed=0) for _ in range(2))
     stopped.train(*data, 0.1, epochs=100, verbose=False, callbacks=[first, second])
     expected.train(*data, 0.1, epochs=3, verbose=False)
@@ -62,8 +62,8 @@ def test_a_callback_may_stop_the_training_after_the_epoch(data):
     assert stopped.epochs_trained == 5
 
 
-def test_the_end_comes_even_if_training_fails(data):
-    first, second = Diary(stop_after=2, raises=LookupError()), Diary()
+def test_on_train_end_is_called_even_if_training_fails(data):
+    first, second = CallLog(stop_after=2, raises=LookupError()), CallLog()
     network = NeuralNetwork([2, 3, 1], seed=0)
     with pytest.raises(LookupError):
         network.train(*data, 0.1, epochs=9, verbose=False, callbacks=[first, second])
@@ -71,18 +71,18 @@ def test_the_end_comes_even_if_training_fails(data):
     network.train(*data, 0.1, epochs=1, verbose=False)
 
 
-def test_every_end_is_called_even_if_one_fails(data):
+def test_every_on_train_end_is_called_even_if_one_fails(data):
     class Fails(Callback):
         def on_train_end(self, network):
             raise LookupError
 
-    diary = Diary()
+    log = CallLog()
     with pytest.raises(LookupError):
-        NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, epochs=1, verbose=False, callbacks=[Fails(), diary])
-    assert diary.entries[-1] == ("end", 1)
+        NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, epochs=1, verbose=False, callbacks=[Fails(), log])
+    assert log.entries[-1] == ("end", 1)
 
 
-def test_what_ended_the_training_is_not_lost_in_an_end_that_fails(data):
+def test_a_failing_on_train_end_keeps_the_error_that_ended_the_training(data):
     class Fails(Callback):
         def on_train_end(self, network):
             raise OSError
@@ -90,36 +90,36 @@ def test_what_ended_the_training_is_not_lost_in_an_end_that_fails(data):
     def interrupt(network):
         raise KeyboardInterrupt
 
-    with pytest.raises(OSError) as raised:  # noqa: PT011 - it has no words
+    with pytest.raises(OSError) as raised:  # noqa: PT011 - it has no message
         NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, verbose=False, callbacks=[interrupt, Fails()])
     assert isinstance(raised.value.__context__, KeyboardInterrupt)
 
 
-def test_what_has_not_begun_is_not_ended(data):
+def test_on_train_end_is_not_called_if_on_train_begin_was_not(data):
     class Refuses(Callback):
         def on_train_begin(self, network):
             raise LookupError
 
-    diary, never = Diary(), Diary()
+    log, never = CallLog(), CallLog()
     with pytest.raises(LookupError):
-        NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, verbose=False, callbacks=[diary, Refuses(), never])
-    assert diary.entries == [("start", 0), ("end", 0)]
+        NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, verbose=False, callbacks=[log, Refuses(), never])
+    assert log.entries == [("start", 0), ("end", 0)]
     assert never.entries == []
 
 
-def test_ctrl_c_at_the_beginning_says_so_and_ends_what_has_begun(data):
+def test_ctrl_c_in_on_train_begin_names_the_epoch_and_calls_on_train_end(data):
     class Interrupts(Callback):
         def on_train_begin(self, network):
             raise KeyboardInterrupt
 
-    diary, network = Diary(), NeuralNetwork([2, 3, 1], seed=0)
+    log, network = CallLog(), NeuralNetwork([2, 3, 1], seed=0)
     with pytest.raises(KeyboardInterrupt, match=r"interrupted in epoch 0 \(of epochs 0 to 9\)"):
-        network.train(*data, 0.1, verbose=False, callbacks=[diary, Interrupts()])
-    assert diary.entries == [("start", 0), ("end", 0)]
+        network.train(*data, 0.1, verbose=False, callbacks=[log, Interrupts()])
+    assert log.entries == [("start", 0), ("end", 0)]
 
 
-def test_a_second_interruption_leaves_a_network_that_can_train(data, monkeypatch):
-    """Ctrl-C while the training is being ended: what waits for the device then may be interrupted too."""
+def test_a_second_ctrl_c_leaves_a_network_that_can_train(data, monkeypatch):
+    """The second Ctrl-C comes while the training ends, which waits for the device."""
 
     def interrupt(network):
         monkeypatch.setattr(History, "since", again)
@@ -128,26 +128,26 @@ def test_a_second_interruption_leaves_a_network_that_can_train(data, monkeypatch
     def again(*_):
         raise KeyboardInterrupt
 
-    diary, network = Diary(), NeuralNetwork([2, 3, 1], seed=0)
+    log, network = CallLog(), NeuralNetwork([2, 3, 1], seed=0)
     with pytest.raises(KeyboardInterrupt):
-        network.train(*data, 0.1, epochs=9, verbose=False, patience=3, callbacks=[diary, interrupt])
+        network.train(*data, 0.1, epochs=9, verbose=False, patience=3, callbacks=[log, interrupt])
     monkeypatch.undo()
-    assert diary.entries[-1] == ("end", 1)
+    assert log.entries[-1] == ("end", 1)
     network.train(*data, 0.1, epochs=1, verbose=False)
     assert network.epochs_trained == 2
 
 
-def test_no_callbacks_may_be_none(data):
+def test_callbacks_and_metrics_may_be_none(data):
     NeuralNetwork([2, 3, 1], seed=0).train(*data, 0.1, epochs=1, verbose=False, callbacks=None, metrics=None)
 
 
-def test_at_the_end_the_network_may_be_changed(data):
-    class Again(Callback):
+def test_on_train_end_may_change_the_network(data):
+    class Clears(Callback):
         def on_train_end(self, network):
             network.clear_weights()
 
     network = NeuralNetwork([2, 3, 1], seed=0)
-    network.train(*data, 0.1, epochs=2, verbose=False, callbacks=Again())
+    network.train(*data, 0.1, epochs=2, verbose=False, callbacks=Clears())
     assert network.epochs_trained == 0
 
 
@@ -158,8 +158,8 @@ def test_stop_training_is_for_callbacks():
         NeuralNetwork([2, 3, 1]).stop_training()
 
 
-@pytest.mark.parametrize("callbacks", [5, [5], "checkpoint", Diary], ids=str)
-def test_what_cannot_be_called_with_a_network_is_refused(callbacks, data):
+@pytest.mark.parametrize("callbacks", [5, [5], "checkpoint", CallLog], ids=str)
+def test_invalid_callbacks_are_refused(callbacks, data):
     network = NeuralNetwork([2, 3, 1], seed=0)
     with pytest.raises(TypeError, match="callbacks must be functions or Callbacks, got "):
         network.train(*data, 0.1, epochs=1, verbose=False, callbacks=callbacks)

@@ -1,4 +1,4 @@
-"""A checkpoint is the network: it answers alike, trains on alike to the bit, and a bad file is told from a good one."""
+"""A loaded checkpoint predicts and trains bit-identically to the saved network, and invalid files are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from attacks import assert_a_killed_run_goes_on, assert_is_a_network, contents, mutated, mutated_arrays, write
+from attacks import assert_killed_run_resumes, assert_usable, contents, mutated, mutated_arrays, write
 from safetensors.numpy import save_file
 
 from xpnet import Activation, NeuralNetwork, load_checkpoint, save_checkpoint
@@ -34,7 +34,7 @@ def network(**options):
     return made
 
 
-def test_a_network_goes_on_to_the_bit_where_it_was_saved(backend, dtype, path):
+def test_a_loaded_network_trains_on_bit_identically(backend, dtype, path):
     saved = network(device=backend, dtype=dtype)
     save_checkpoint(saved, path)
     loaded = load_checkpoint(path, device=backend)
@@ -49,7 +49,7 @@ def test_a_network_goes_on_to_the_bit_where_it_was_saved(backend, dtype, path):
     np.testing.assert_array_equal(backend.to_numpy(loaded.theta), backend.to_numpy(saved.theta))
 
 
-def test_what_was_trained_elsewhere_answers_here(backend, dtype, path):
+def test_a_network_trained_on_any_device_predicts_on_the_cpu(backend, dtype, path):
     saved = network(device=backend, dtype=dtype)
     save_checkpoint(saved, path)
     loaded = load_checkpoint(path)
@@ -57,27 +57,27 @@ def test_what_was_trained_elsewhere_answers_here(backend, dtype, path):
     np.testing.assert_allclose(loaded.predict(X), saved.predict(X), rtol=1e-5)
 
 
-def test_a_run_that_was_killed_ends_as_one_that_was_not(path, tmp_path):
-    """Killed at any moment, in the middle of a write too: every epoch is saved, and nothing can be tidied up."""
+def test_a_killed_run_resumes_as_if_it_had_not_been_killed(path, tmp_path):
+    """The kill may come at any moment, even during a write: every epoch is saved, and no cleanup can run."""
     for delay in (0.05, 0.11):
-        assert_a_killed_run_goes_on(path, "adam", delay, after_first_save=True)
+        assert_killed_run_resumes(path, "adam", delay, after_first_save=True)
         path.unlink()
 
 
 RESUMED = {
     "an ensemble": ({"ensemble": 3, "weight_decay": [0.0, 0.1, 0.2], "initial_scale": [1.0, 2.0, 3.0]}, {}),
-    "seeds of choice": ({"ensemble": 3, "seed": [5, 1, 5]}, {}),
+    "given seeds": ({"ensemble": 3, "seed": [5, 1, 5]}, {}),
     "dropout": ({"dropout": 0.5}, {}),
-    "a plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0)}),
+    "reduce on plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0)}),
     "early stopping": ({}, {"patience": 3, "validation_split": 0.3, "metrics": ["r2_score"]}),
     "an ensemble that stops early": ({"ensemble": 3}, {"patience": 2, "validation_split": 0.3}),
 }
 
 
 @pytest.mark.parametrize(("settings", "training"), RESUMED.values(), ids=RESUMED)
-def test_a_checkpoint_in_the_middle_of_a_training_goes_on_to_the_bit(settings, training, backend, dtype, path):
+def test_a_checkpoint_from_the_middle_of_a_training_resumes_bit_identically(settings, training, backend, dtype, path):
     settings = {"optimizer": "adam", "seed": 1, **settings, "device": backend, "dtype": dtype}
-    whole, epochs = NeuralNetwork(LAYERS, **settings), 12
+    uninterrupted, epochs = NeuralNetwork(LAYERS, **settings), 12
     middle = []
 
     def save(network):
@@ -85,18 +85,18 @@ def test_a_checkpoint_in_the_middle_of_a_training_goes_on_to_the_bit(settings, t
             save_checkpoint(network, path)
             middle.append(network.epochs_trained)
 
-    whole.train(X, Y, 0.3, epochs=epochs, **OPTIONS, **training, callbacks=save)
+    uninterrupted.train(X, Y, 0.3, epochs=epochs, **OPTIONS, **training, callbacks=save)
     assert middle == [4]
     resumed = load_checkpoint(path, device=backend)
-    assert resumed.settings == whole.settings
+    assert resumed.settings == uninterrupted.settings
     resumed.train(X, Y, 0.3, epochs=epochs - 4, **OPTIONS, **training)
-    np.testing.assert_array_equal(backend.to_numpy(resumed.theta), backend.to_numpy(whole.theta))
-    assert list(resumed.history) == list(whole.history)
-    for name in whole.history:
-        np.testing.assert_array_equal(resumed.history[name], whole.history[name])
+    np.testing.assert_array_equal(backend.to_numpy(resumed.theta), backend.to_numpy(uninterrupted.theta))
+    assert list(resumed.history) == list(uninterrupted.history)
+    for name in uninterrupted.history:
+        np.testing.assert_array_equal(resumed.history[name], uninterrupted.history[name])
 
 
-def test_what_early_stopping_went_back_to_is_known_to_the_file(path):
+def test_a_checkpoint_stores_the_best_losses_of_early_stopping(path):
     settings = {"epochs": 30, "patience": 3, "validation_split": 0.3}
     saved = NeuralNetwork(LAYERS, ensemble=3, seed=0)
     saved.train(X, Y, [0.1, 5.0, 50.0], **settings, **OPTIONS)
@@ -115,7 +115,7 @@ def test_a_metric_may_have_any_name(path):
     np.testing.assert_array_equal(load_checkpoint(path).history["f.beta.0"], saved.history["f.beta.0"])
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
     save_checkpoint(network(), path)
     before = path.read_bytes()
 
@@ -129,8 +129,8 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_file_is_for_all_who_may_read_the_folder(path):
-    """As any other file that is written there."""
+def test_a_checkpoint_has_the_default_file_permissions(path):
+    """They equal those of any other file that is written there."""
     save_checkpoint(network(), path)
     other = path.with_name("other")
     other.write_bytes(b"")
@@ -152,12 +152,12 @@ def test_a_copy_can_be_saved_too(loss, copied, path):
     np.testing.assert_array_equal(load_checkpoint(path).predict(X), saved.predict(X))
 
 
-def own():
+def custom_tanh():
     return Activation(lambda xp, Z: xp.tanh(Z), lambda xp, dA, Z, A: dA * (1 - A * A))
 
 
-def test_parts_of_a_users_own_are_handed_in_again(path):
-    activations = [own(), "sigmoid"]
+def test_custom_parts_are_passed_to_load_checkpoint_again(path):
+    activations = [custom_tanh(), "sigmoid"]
     saved = network(activations=activations)
     save_checkpoint(saved, path)
     with pytest.raises(ValueError, match="saved with custom activations; use load_checkpoint"):
@@ -181,26 +181,29 @@ def test_an_older_or_newer_file_is_refused(path):
         load_checkpoint(path)
 
 
-SENSELESS = [
+INVALID = [
     ("no JSON", lambda text, tensors: ("{", tensors)),
-    ("nested without end", lambda text, tensors: ("[" * 100_000 + "]" * 100_000, tensors)),
+    ("nested too deeply", lambda text, tensors: ("[" * 100_000 + "]" * 100_000, tensors)),
     ("a list", lambda text, tensors: ([], tensors)),
-    ("no format", lambda text, tensors: ({**text, "format": "4"}, tensors)),
+    ("a format of text", lambda text, tensors: ({**text, "format": "4"}, tensors)),
     ("no settings", lambda text, tensors: ({**text, "settings": None}, tensors)),
-    ("a setting less", lambda text, tensors: ({**text, "settings": dict(list(text["settings"].items())[1:])}, tensors)),
+    (
+        "a missing setting",
+        lambda text, tensors: ({**text, "settings": dict(list(text["settings"].items())[1:])}, tensors),
+    ),
     ("no theta", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "theta"})),
     ("theta of NaN", lambda text, tensors: (text, {**tensors, "theta": tensors["theta"] * np.nan})),
-    ("theta of text", lambda text, tensors: (text, {**tensors, "theta": tensors["theta"].astype(bool)[:5]})),
+    ("theta of booleans", lambda text, tensors: (text, {**tensors, "theta": tensors["theta"].astype(bool)[:5]})),
     ("a state of NaN", lambda text, tensors: (text, {**tensors, "optimizer_state.0": tensors["theta"] * np.nan})),
-    ("a state less", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "optimizer_state.1"})),
-    ("a history less", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "history.loss"})),
-    ("a history more", lambda text, tensors: ({**text, "recorded": ["loss", "accuracy"]}, tensors)),
+    ("a missing state", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "optimizer_state.1"})),
+    ("a missing history", lambda text, tensors: (text, {k: v for k, v in tensors.items() if k != "history.loss"})),
+    ("an extra history", lambda text, tensors: ({**text, "recorded": ["loss", "accuracy"]}, tensors)),
     ("names that are numbers", lambda text, tensors: ({**text, "recorded": [1, 2]}, tensors)),
-    ("no draws", lambda text, tensors: ({**text, "draws": 0.5}, tensors)),
-    ("half an epoch", lambda text, tensors: (text, {**tensors, "best.epoch": np.asarray(2.7)})),
-    ("an array in two places", lambda text, tensors: (text, {**tensors, "theta.0": tensors["theta"]})),
+    ("a fraction of draws", lambda text, tensors: ({**text, "draws": 0.5}, tensors)),
+    ("a fraction of an epoch", lambda text, tensors: (text, {**tensors, "best.epoch": np.asarray(2.7)})),
+    ("an extra array", lambda text, tensors: (text, {**tensors, "theta.0": tensors["theta"]})),
     ("a network too large", lambda text, tensors: (with_settings(text, layer_list=[10**6, 10**6, 1]), tensors)),
-    ("networks without end", lambda text, tensors: (with_settings(text, ensemble=10**9, seed=0), tensors)),
+    ("too many networks", lambda text, tensors: (with_settings(text, ensemble=10**9, seed=0), tensors)),
     ("settings of NaN", lambda text, tensors: (with_settings(text, l2=float("nan")), tensors)),
     ("an unknown loss", lambda text, tensors: (with_settings(text, loss="mystery"), tensors)),
 ]
@@ -210,8 +213,8 @@ def with_settings(text, **changes):
     return {**text, "settings": {**text["settings"], **changes}}
 
 
-@pytest.mark.parametrize("change", [case[1] for case in SENSELESS], ids=[case[0] for case in SENSELESS])
-def test_a_right_checksum_is_no_proof_of_sense(change, path):
+@pytest.mark.parametrize("change", [case[1] for case in INVALID], ids=[case[0] for case in INVALID])
+def test_invalid_content_with_a_valid_checksum_is_refused(change, path):
     saved = network()
     saved.train(X, Y, 0.05, epochs=4, patience=2, validation_split=0.3, **OPTIONS)
     save_checkpoint(saved, path)
@@ -220,8 +223,8 @@ def test_a_right_checksum_is_no_proof_of_sense(change, path):
         load_checkpoint(path)
 
 
-def test_a_file_of_any_content_loads_or_says_what_is_wrong(path):
-    """A file that loads is a network: it predicts and trains."""
+def test_a_file_of_any_content_loads_or_raises_an_error_with_its_path(path):
+    """A loaded network predicts and trains."""
     saved = NeuralNetwork(LAYERS, ensemble=2, optimizer="adam", seed=0)
     saved.train(X, Y, 0.05, epochs=4, patience=3, metrics="r2_score", **OPTIONS)
     save_checkpoint(saved, path)
@@ -235,12 +238,12 @@ def test_a_file_of_any_content_loads_or_says_what_is_wrong(path):
             refused.append(str(error))
         else:
             loaded += 1
-            assert_is_a_network(network)
+            assert_usable(network)
     assert 10 < loaded < 390
     assert all(str(path) in says for says in refused)
 
 
-def test_a_file_behind_a_link_is_replaced_and_the_link_stays(path):
+def test_a_file_behind_a_symlink_is_replaced_and_the_symlink_stays(path):
     target = path.parent / "elsewhere" / "real.safetensors"
     target.parent.mkdir()
     save_checkpoint(network(), target)
@@ -250,7 +253,7 @@ def test_a_file_behind_a_link_is_replaced_and_the_link_stays(path):
     assert load_checkpoint(target).seed == 2
 
 
-def test_what_a_killed_writer_left_is_taken_away_later(path):
+def test_old_temporary_files_of_a_killed_writer_are_deleted(path):
     left = [path.with_name(f".{path.name}.{i:016x}") for i in (1, 2)]
     others = path.with_name(f".{path.name}.backup")
     for file in (*left, others):
@@ -264,7 +267,7 @@ def test_what_a_killed_writer_left_is_taken_away_later(path):
     assert others.exists()
 
 
-def test_a_full_disk_names_the_file(path, monkeypatch):
+def test_the_error_for_a_full_disk_names_the_file(path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -273,7 +276,7 @@ def test_a_full_disk_names_the_file(path, monkeypatch):
         save_checkpoint(network(), path)
 
 
-def test_a_file_that_may_not_be_read_is_not_called_truncated(path, monkeypatch):
+def test_a_file_without_read_permission_raises_permission_error(path, monkeypatch):
     save_checkpoint(network(), path)
 
     def refuse(self, *_, **__):
@@ -335,14 +338,14 @@ def test_a_state_that_does_not_fit_leaves_the_network_unchanged(state, says):
     assert kept.epoch_loss == losses
 
 
-def test_a_state_comes_in_the_networks_own_precision():
+def test_a_loaded_state_is_cast_to_the_networks_precision():
     double, single = network(optimizer="adam"), network(optimizer="adam", dtype="float32")
     double.train(X, Y, 0.1, epochs=2, **OPTIONS)
     single.load_state_dict(double.state_dict())
     assert {array.dtype for array in (single.theta, *single._snapshot.optimizer_state)} == {np.dtype("float32")}
 
 
-def test_a_state_is_the_networks_own():
+def test_changing_a_state_does_not_change_the_network_that_loaded_it():
     state, one = network().state_dict(), network(seed=2)
     one.load_state_dict(state)
     before = one.theta.copy()
@@ -350,8 +353,8 @@ def test_a_state_is_the_networks_own():
     np.testing.assert_array_equal(one.theta, before)
 
 
-def test_a_state_brings_its_seed():
-    """So that what loads it takes the samples in the same order from there on."""
+def test_a_loaded_state_includes_its_seed():
+    """The network then takes the samples in the same order."""
     one, other = network(), network(seed=99)
     one.train(X, Y, 0.1, epochs=2, **OPTIONS)
     other.load_state_dict(one.state_dict())
@@ -370,7 +373,7 @@ def test_a_state_that_lacks_something_is_refused():
         network().load_state_dict(state)
 
 
-def test_the_best_of_an_ensemble_that_stopped_early_can_be_saved(path):
+def test_the_best_member_of_an_ensemble_that_stopped_early_can_be_saved(path):
     ensemble = NeuralNetwork(LAYERS, ensemble=3, seed=0)
     ensemble.train(X, Y, [0.1, 5.0, 50.0], epochs=20, patience=3, validation_split=0.3, **OPTIONS)
     best = ensemble.best_member()
@@ -380,7 +383,7 @@ def test_the_best_of_an_ensemble_that_stopped_early_can_be_saved(path):
     np.testing.assert_array_equal(loaded.theta, best.theta)
 
 
-def test_a_state_shares_nothing():
+def test_a_state_shares_no_arrays_with_networks():
     one, other = (NeuralNetwork(LAYERS, ensemble=3, seed=seed) for seed in (0, 9))
     one.train(X, Y, 0.1, epochs=5, patience=2, **OPTIONS)
     state, before = one.state_dict(), one.best_loss
@@ -426,7 +429,7 @@ def test_what_is_no_network_is_not_saved(path):
         save_checkpoint(path, network())
 
 
-def test_a_state_is_a_copy():
+def test_training_does_not_change_a_loaded_state():
     one, other, third = network(), network(seed=2), network(seed=3)
     state = one.state_dict()
     before = [array.copy() for array in (state["theta"], *state["optimizer_state"])]
@@ -438,7 +441,7 @@ def test_a_state_is_a_copy():
         np.testing.assert_array_equal(array, expected)
 
 
-def test_a_state_moves_from_network_to_network():
+def test_a_state_can_be_loaded_into_another_network():
     one, other = network(), network(seed=2)
     other.load_state_dict(one.state_dict())
     np.testing.assert_array_equal(other.theta, one.theta)
@@ -447,7 +450,7 @@ def test_a_state_moves_from_network_to_network():
     assert one.epochs_trained == 3
 
 
-def test_what_each_network_has_of_its_own_is_no_text(path):
+def test_settings_per_network_are_stored_as_arrays(path):
     seeds = [0, 1, 2**32, 2**127 + 5]
     saved = NeuralNetwork(LAYERS, ensemble=4, seed=seeds, l2=[0.1, 0.2, 0.3, 0.4], clip_norm=[1.0] * 4)
     save_checkpoint(saved, path)

@@ -1,4 +1,4 @@
-"""Custom parts that break their contract are found before anything is made with them, and named."""
+"""Custom parts that break their contract are detected before they are used, and the error names them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fails(*given):
     raise LookupError(msg)
 
 
-# The part, the error, and what it says.
+# The part, the error, and its message.
 AT_ONCE = [
     (
         {"activations": [Activation(1, 1), "identity"]},
@@ -118,14 +118,14 @@ AT_ONCE = [
 
 
 @pytest.mark.parametrize(("part", "error", "says"), AT_ONCE, ids=range(len(AT_ONCE)))
-def test_a_network_is_not_built_of_it(part, error, says, backend, dtype):
+def test_the_constructor_refuses_a_broken_part(part, error, says, backend, dtype):
     with pytest.raises(error, match=f"^{says}"):
         NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=0, **part)
 
 
 @pytest.mark.parametrize("part", [identity(), half(), sgd(), zeros(lambda *n: np.zeros(n))])
 @pytest.mark.parametrize("ensemble", [None, 2])
-def test_a_network_is_built_of_what_keeps_its_contract(part, ensemble, backend, dtype):
+def test_the_constructor_accepts_parts_that_keep_their_contract(part, ensemble, backend, dtype):
     network = NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=0, ensemble=ensemble, **part)
     network.train(X, Y, 0.1, epochs=2, verbose=False, batch_size=3)
     assert network.epochs_trained == 2
@@ -140,7 +140,7 @@ def kept(xp, state, A, Y, weight):
     return A
 
 
-# The settings of the network, what training is given, the error, and what it says.
+# The settings of the network, the arguments of train, the error, and its message.
 BEFORE_TRAINING = [
     (sgd(update=lambda xp, theta, d, memory, rate: theta), {}, TypeError, r"optimizer.update must return a pair"),
     (sgd(update=lambda xp, theta, d, memory, rate: (theta[:3], memory)), {}, ValueError,
@@ -170,7 +170,7 @@ BEFORE_TRAINING = [
 
 
 @pytest.mark.parametrize(("settings", "training", "error", "says"), BEFORE_TRAINING, ids=range(len(BEFORE_TRAINING)))
-def test_it_is_refused_before_training(settings, training, error, says, backend, dtype, array):
+def test_train_refuses_a_broken_part_before_the_first_epoch(settings, training, error, says, backend, dtype, array):
     network = NeuralNetwork(LAYERS, dtype=dtype, seed=1, **settings)
     before, place = network.theta.tolist(), network.backend
     with pytest.raises(error, match=f"^{says}"):
@@ -180,18 +180,18 @@ def test_it_is_refused_before_training(settings, training, error, says, backend,
     assert network.backend == place
 
 
-@pytest.mark.away
+@pytest.mark.not_numpy
 @pytest.mark.parametrize(("part", "says"), [
     (identity(forward=lambda xp, Z: np.zeros(Z.shape)), r"what activations\[0\].forward returns for Z must be an arr"),
     (half(value=lambda xp, A, Y: np.zeros(A.shape[-1])), "what loss.value returns, .* must be an array of"),
     (sgd(init=lambda xp, theta: (np.zeros(theta.shape),)), "an array of the state that optimizer.init returns"),
 ])  # fmt: skip
-def test_numpys_arrays_are_not_everywhere(part, says, backend, dtype):
+def test_numpy_arrays_from_custom_parts_are_refused_on_other_backends(part, says, backend, dtype):
     with pytest.raises(TypeError, match=f"^{says}"):
         NeuralNetwork(LAYERS, device=backend, dtype=dtype, seed=0, **part)
 
 
-def test_true_and_false_may_be_numpys_or_numbers():
+def test_flags_may_be_numpy_booleans_or_numbers():
     network = NeuralNetwork(LAYERS, seed=0)
     network.train(X, Y, 0.1, epochs=1, verbose=0, shuffle=np.True_, progress_bar=np.False_)
     assert network.epochs_trained == 1

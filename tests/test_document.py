@@ -1,4 +1,7 @@
-"""The document comes true: its training to the last digits that rounding leaves, and its cells as they stand."""
+"""xpnet reproduces the document: its training up to rounding errors, and its cells unchanged.
+
+"The document" is the notebook *Neural Network From Scratch* (see README).
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from xpnet import NeuralNetwork
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Count the pictures that would be shown."""
-    pictures = []
-    monkeypatch.setattr(plt, "show", lambda: pictures.append([axes.get_title() for axes in plt.gcf().axes]))
-    yield pictures
+    """Record the titles of the figures that would be shown."""
+    titles = []
+    monkeypatch.setattr(plt, "show", lambda: titles.append([axes.get_title() for axes in plt.gcf().axes]))
+    yield titles
     plt.close("all")
 
 
 @pytest.mark.slow
-@pytest.mark.host
+@pytest.mark.numpy_only
 @pytest.mark.float64
 def test_a_thousand_epochs_follow_the_documents_algorithm(backend, sine):
-    """Same weights, same samples, 500,000 steps: rounding alone sets the two apart."""
+    """Same weights, same samples, 500,000 steps: the two differ only by rounding errors."""
     X, y = sine
     network = NeuralNetwork([1, 10, 10, 1], device=backend, seed=94)
     parameters = {name: np.array(value) for name, value in network.parameters.items()}
@@ -34,7 +37,7 @@ def test_a_thousand_epochs_follow_the_documents_algorithm(backend, sine):
     assert network.epoch_loss[-1] < 0.0003
 
 
-@pytest.mark.away
+@pytest.mark.not_numpy
 @pytest.mark.float64
 @pytest.mark.parametrize("batch_size", [1, 32, None])
 def test_all_backends_give_the_same_loss_curve(backend, batch_size, sine):
@@ -48,7 +51,7 @@ def test_all_backends_give_the_same_loss_curve(backend, batch_size, sine):
 
 
 def test_the_documents_cells_run(shown, capsys):
-    """What its cells call, in their order and with their arguments."""
+    """The calls of its cells, in their order and with their arguments."""
     num_samples = 50
     X = np.linspace(-2 * np.pi, 2 * np.pi, num_samples).reshape(num_samples, 1, 1)
     y = 0.5 * (np.sin(X) + 1)
@@ -89,15 +92,15 @@ def test_the_documents_checks_of_shapes_hold():
     ]
 
 
-def test_the_documents_own_functions_work_on_its_parameters_and_cache():
-    """The chapters before the class pass them to functions of their own."""
+def test_the_documents_functions_work_on_xpnets_parameters_and_cache():
+    """The document's earlier chapters use functions instead of a class."""
     model = NeuralNetwork(layer_list=[3, 4, 1], seed=0)
     output = model.deep_forward(np.ones((3, 1)))
-    documents = Document(model.parameters)
-    documents.cache = model.cache
-    grads = documents.backward(np.array([1.0]), output)
+    oracle = Document(model.parameters)
+    oracle.cache = model.cache
+    grads = oracle.backward(np.array([1.0]), output)
     twin = NeuralNetwork(layer_list=[3, 4, 1], seed=0)
     twin.deep_forward(np.ones((3, 1)))
     twin.update_parameters(twin.backward_pass(np.array([1.0]), output), 0.01)
-    documents.update(grads, 0.01)
+    oracle.update(grads, 0.01)
     np.testing.assert_allclose(model.theta, twin.theta, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Training ends when it no longer improves, and the network goes back to its best epoch."""
+"""Training stops when the loss no longer improves, and restores the best epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Snapshots(Callback):
 
 
 def expected_stop(losses, patience, tol):
-    """Return after which epoch to stop and which was the best, by the book."""
+    """Return the last epoch before the stop and the best epoch, from the definition."""
     best, since = np.inf, 0
     for epoch, loss in enumerate(losses):
         if loss < best - tol:
@@ -45,23 +45,23 @@ def expected_stop(losses, patience, tol):
 
 @pytest.mark.parametrize("tol", [0.0, 1e-3])
 @pytest.mark.parametrize("validated", [True, False], ids=["validation", "training"])
-def test_it_stops_after_patience_and_goes_back_to_the_best_epoch(validated, tol, backend, dtype, array, data):
+def test_training_stops_after_patience_and_restores_the_best_epoch(validated, tol, backend, dtype, array, data):
     X, y = array(data[0]), array(data[1])
     settings = {"epochs": 60, "verbose": False, "batch_size": 5, "shuffle": True}
     settings |= {"validation_split": 0.3} if validated else {}
-    whole, stopped = (network(device=backend, dtype=dtype, optimizer="adam") for _ in range(2))
+    uninterrupted, stopped = (network(device=backend, dtype=dtype, optimizer="adam") for _ in range(2))
     snapshots = Snapshots()
-    whole.train(X, y, 0.3, **settings, callbacks=snapshots)
+    uninterrupted.train(X, y, 0.3, **settings, callbacks=snapshots)
     stopped.train(X, y, 0.3, **settings, patience=5, tol=tol)
     name = "validation_loss" if validated else "loss"
-    stop, best = expected_stop(whole.history[name], 5, tol)
+    stop, best = expected_stop(uninterrupted.history[name], 5, tol)
     assert stop < 59
     assert stopped.epochs_trained == stop + 1
-    np.testing.assert_array_equal(stopped.history[name], whole.history[name][: stop + 1])
+    np.testing.assert_array_equal(stopped.history[name], uninterrupted.history[name][: stop + 1])
     np.testing.assert_array_equal(backend.to_numpy(stopped.theta), snapshots.thetas[best])
 
 
-def test_it_goes_back_to_the_best_epoch_even_if_the_training_ends_before(data):
+def test_training_restores_the_best_epoch_even_if_it_does_not_stop_early(data):
     snapshots, trained = Snapshots(), network()
     trained.train(*data, 20.0, epochs=30, verbose=False, patience=100, validation_split=0.3, callbacks=snapshots)
     best = int(np.argmin(trained.history["validation_loss"]))
@@ -70,7 +70,7 @@ def test_it_goes_back_to_the_best_epoch_even_if_the_training_ends_before(data):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, LookupError])
-def test_it_goes_back_to_the_best_epoch_when_interrupted(stop, data):
+def test_an_interrupted_training_restores_the_best_epoch(stop, data):
     def interrupt(network):
         if network.epochs_trained == 20:
             raise stop
@@ -86,8 +86,8 @@ def test_it_goes_back_to_the_best_epoch_when_interrupted(stop, data):
     np.testing.assert_array_equal(trained.theta, snapshots.thetas[np.argmin(trained.history["validation_loss"])])
 
 
-def test_the_optimizer_goes_back_too(data):
-    """Trained on, the network does what one does that was never trained beyond its best epoch."""
+def test_training_restores_the_optimizer_state_too(data):
+    """Further training equals that of a network that was trained only up to the best epoch."""
     settings = {"verbose": False, "batch_size": None, "validation_split": 0.3}
     stopped, plain = network(optimizer="adam"), network(optimizer="adam")
     stopped.train(*data, 0.1, epochs=500, patience=3, **settings)
@@ -98,7 +98,7 @@ def test_the_optimizer_goes_back_too(data):
     np.testing.assert_array_equal(stopped.theta, plain.theta)
 
 
-def test_the_next_training_judges_anew(data):
+def test_the_next_training_counts_its_patience_from_zero(data):
     trained = network()
     trained.train(*data, 2.0, epochs=100, verbose=False, patience=2, validation_split=0.3)
     before = trained.epochs_trained
@@ -106,7 +106,7 @@ def test_the_next_training_judges_anew(data):
     assert trained.epochs_trained == before + 2
 
 
-def test_every_network_of_an_ensemble_stops_as_it_would_alone(backend, dtype, array, data):
+def test_every_network_of_an_ensemble_stops_as_if_trained_individually(backend, dtype, array, data):
     X, y = array(data[0]), array(data[1])
     settings = {"epochs": 60, "verbose": False, "batch_size": None, "validation_split": 0.3, "patience": 3}
     rates = [0.5, 8.0, 30.0]
@@ -114,18 +114,21 @@ def test_every_network_of_an_ensemble_stops_as_it_would_alone(backend, dtype, ar
     ensemble.train(X, y, rates, **settings)
     lengths = []
     for i, rate in enumerate(rates):
-        alone = network(seed=i, device=backend, dtype=dtype)
-        alone.train(X, y, rate, **settings)
+        individual = network(seed=i, device=backend, dtype=dtype)
+        individual.train(X, y, rate, **settings)
         tolerance = {"float64": 1e-10, "float32": 1e-4}[dtype]
         np.testing.assert_allclose(
-            backend.to_numpy(ensemble.member(i).theta), backend.to_numpy(alone.theta), rtol=tolerance, atol=tolerance
+            backend.to_numpy(ensemble.member(i).theta),
+            backend.to_numpy(individual.theta),
+            rtol=tolerance,
+            atol=tolerance,
         )
-        lengths.append(alone.epochs_trained)
+        lengths.append(individual.epochs_trained)
     assert len(set(lengths)) > 1
     assert ensemble.epochs_trained == max(lengths)
 
 
-def test_the_best_of_an_ensemble_is_that_of_the_weights_it_went_back_to(data):
+def test_the_best_member_has_the_lowest_loss_of_the_restored_epochs(data):
     ensemble = network(ensemble=4)
     ensemble.train(*data, [0.5, 2.0, 8.0, 30.0], epochs=100, verbose=False, patience=5, validation_split=0.3)
     least = np.nanmin(ensemble.history["validation_loss"], axis=0)
@@ -134,7 +137,7 @@ def test_the_best_of_an_ensemble_is_that_of_the_weights_it_went_back_to(data):
     np.testing.assert_array_equal(best.theta, ensemble.theta[np.argmin(least)])
 
 
-def test_a_training_that_diverges_goes_back_to_its_best_epoch(data):
+def test_a_diverging_training_restores_its_best_epoch(data):
     trained, snapshots = NeuralNetwork([2, 4, 1], activations=["identity", "identity"], seed=1), Snapshots()
     with pytest.raises(FloatingPointError, match="the weights are those of the best epoch before"):
         trained.train(*data, 2.0, epochs=200, verbose=False, patience=150, batch_size=None, callbacks=snapshots)
@@ -143,8 +146,8 @@ def test_a_training_that_diverges_goes_back_to_its_best_epoch(data):
     np.testing.assert_array_equal(trained.theta, snapshots.thetas[best])
 
 
-def test_a_copy_in_the_middle_of_it_goes_on_alike(data):
-    """So does one from a checkpoint: see test_checkpoints."""
+def test_a_copy_from_the_middle_of_a_training_continues_identically(data):
+    """The same holds for a checkpoint: see test_checkpoints."""
     copies = []
     settings = {"verbose": False, "validation_split": 0.3, "patience": 6, "shuffle": True, "batch_size": 5}
     trained = network()
@@ -155,8 +158,8 @@ def test_a_copy_in_the_middle_of_it_goes_on_alike(data):
     assert middle.epoch_loss == trained.epoch_loss
 
 
-def test_what_is_kept_in_the_last_epoch_is_what_the_training_leaves(data):
-    """Whether it stops early or not: there is nothing left to be done by somebody who may be killed before."""
+def test_a_copy_from_the_last_epoch_equals_the_network_after_training(data):
+    """With or without an early stop: a kill after the last callback then loses nothing."""
     for patience in (3, 50):
         copies, trained = [], network()
         settings = {"verbose": False, "validation_split": 0.3, "patience": patience}
@@ -173,8 +176,8 @@ def other(rng):
     return X, (X[:, 0] + X[:, 1] > 0).astype(float)
 
 
-def left_by(state, data, held_out):
-    """A training in some state, its settings, and what an uninterrupted one ends with."""
+def training_in(state, data, held_out):
+    """Return a network in a state of its training, its settings, and the network of the uninterrupted training."""
     settings = {"verbose": False, "validation_data": held_out, "patience": 4 if state == "stopped" else 100}
     middle, trained = [], network(optimizer="adam")
 
@@ -187,15 +190,15 @@ def left_by(state, data, held_out):
 
 
 @pytest.mark.parametrize("state", ["killed", "stopped", "finished"])
-def test_on_the_same_samples_training_goes_on_from_the_best_that_is_known(state, data, other):
-    left, settings, whole = left_by(state, data, other)
+def test_training_on_the_same_samples_continues_from_the_best_epoch(state, data, other):
+    left, settings, uninterrupted = training_in(state, data, other)
     if state == "killed":
         left.train(*data, 0.3, epochs=15 - 8, **settings)
-        np.testing.assert_array_equal(left.theta, whole.theta)
-        assert (left.best_epoch, left.best_loss) == (whole.best_epoch, whole.best_loss)
+        np.testing.assert_array_equal(left.theta, uninterrupted.theta)
+        assert (left.best_epoch, left.best_loss) == (uninterrupted.best_epoch, uninterrupted.best_loss)
     before, epochs = left.best_loss, left.epochs_trained
     theta, best_epoch = left.theta.copy(), left.best_epoch
-    left.train(*data, 5.0, epochs=10, **settings)  # too fast to become better
+    left.train(*data, 5.0, epochs=10, **settings)  # too high a learning rate to improve
     assert left.epochs_trained == epochs + min(10, settings["patience"])
     assert (left.best_epoch, left.best_loss) == (best_epoch, pytest.approx(before, rel=1e-12))
     np.testing.assert_array_equal(left.theta, theta)
@@ -203,8 +206,8 @@ def test_on_the_same_samples_training_goes_on_from_the_best_that_is_known(state,
 
 
 @pytest.mark.parametrize("state", ["killed", "stopped", "finished"])
-def test_on_other_samples_the_weights_as_they_are_are_the_best_so_far(state, data, other):
-    left, settings, _ = left_by(state, data, other)
+def test_training_on_other_samples_takes_the_present_weights_as_the_best(state, data, other):
+    left, settings, _ = training_in(state, data, other)
     another = (other[0] + 0.3, 1.0 - other[1])
     before = left.evaluate(*another)["loss"]
     left.train(*data, 5.0, epochs=10, **{**settings, "validation_data": another})
@@ -213,16 +216,16 @@ def test_on_other_samples_the_weights_as_they_are_are_the_best_so_far(state, dat
     assert left.best_loss == pytest.approx(min(before, left.history["validation_loss"][-10:].min()), rel=1e-12)
 
 
-def test_without_validation_it_goes_on_too(data):
-    kept, whole = [], network(optimizer="adam")
+def test_training_without_validation_continues_from_the_best_epoch_too(data):
+    kept, uninterrupted = [], network(optimizer="adam")
     settings = {"verbose": False, "patience": 50}
-    whole.train(*data, 0.5, epochs=20, **settings, callbacks=lambda n: kept.append(copy.deepcopy(n)))
+    uninterrupted.train(*data, 0.5, epochs=20, **settings, callbacks=lambda n: kept.append(copy.deepcopy(n)))
     kept[9].train(*data, 0.5, epochs=10, **settings)
-    np.testing.assert_array_equal(kept[9].theta, whole.theta)
-    assert kept[9].best_epoch == whole.best_epoch
+    np.testing.assert_array_equal(kept[9].theta, uninterrupted.theta)
+    assert kept[9].best_epoch == uninterrupted.best_epoch
 
 
-def test_each_network_of_an_ensemble_goes_on_from_its_best(data, other):
+def test_each_network_of_an_ensemble_continues_from_its_best_epoch(data, other):
     ensemble = network(ensemble=3)
     settings = {"verbose": False, "validation_data": other, "patience": 5}
     ensemble.train(*data, [0.1, 2.0, 8.0], epochs=40, **settings)
@@ -232,7 +235,7 @@ def test_each_network_of_an_ensemble_goes_on_from_its_best(data, other):
     np.testing.assert_allclose(ensemble.evaluate(*other)["loss"], ensemble.best_loss, rtol=1e-12)
 
 
-def test_where_no_loss_is_ever_finite_the_last_weights_stay(data):
+def test_training_keeps_the_last_weights_if_no_loss_is_finite(data):
     trained, plain = (NeuralNetwork([2, 3, 1], activations=["relu", "identity"], dtype="float32", seed=0) for _ in "ab")
     far = (data[0] * 1e30, data[1])
     trained.train(*data, 0.1, epochs=9, verbose=False, patience=3, validation_data=far)
@@ -242,7 +245,7 @@ def test_where_no_loss_is_ever_finite_the_last_weights_stay(data):
 
 
 @pytest.mark.parametrize("assign", ["all", "one", "update"])
-def test_what_early_stopping_went_back_to_is_forgotten_when_the_weights_are_changed(assign, data):
+def test_changing_the_weights_clears_the_best_epoch(assign, data):
     trained = network()
     trained.train(*data, 0.5, epochs=5, verbose=False, patience=2)
     assert trained.best_loss == trained.epoch_loss[trained.best_epoch]
@@ -256,7 +259,7 @@ def test_what_early_stopping_went_back_to_is_forgotten_when_the_weights_are_chan
     assert trained.best_loss is trained.best_epoch is None
 
 
-def test_a_copy_from_the_middle_does_not_go_back_behind_weights_that_were_assigned(data):
+def test_a_copy_from_the_middle_never_restores_weights_from_before_an_assignment(data):
     copies = []
     trained = network()
     trained.train(*data, 0.5, epochs=5, verbose=False, patience=5, callbacks=lambda n: copies.append(copy.deepcopy(n)))
@@ -267,7 +270,7 @@ def test_a_copy_from_the_middle_does_not_go_back_behind_weights_that_were_assign
     assert np.abs(middle.theta).max() > 40.0
 
 
-def test_ctrl_c_while_the_loss_is_waited_for_leaves_the_epoch_before_whole(data, monkeypatch):
+def test_ctrl_c_while_reading_the_loss_keeps_the_epoch_before(data, monkeypatch):
     place = type(get_backend("cpu"))
     to_numpy, calls = place.to_numpy, []
 
@@ -277,18 +280,18 @@ def test_ctrl_c_while_the_loss_is_waited_for_leaves_the_epoch_before_whole(data,
             raise KeyboardInterrupt
         return to_numpy(self, array)
 
-    trained, whole = network(), network()
+    trained, uninterrupted = network(), network()
     monkeypatch.setattr(place, "to_numpy", interrupted_once)
     with pytest.raises(KeyboardInterrupt):
         trained.train(*data, 0.5, epochs=9, verbose=False, patience=5)
     monkeypatch.undo()
-    whole.train(*data, 0.5, epochs=3, verbose=False)
-    assert trained.epoch_loss == whole.epoch_loss
+    uninterrupted.train(*data, 0.5, epochs=3, verbose=False)
+    assert trained.epoch_loss == uninterrupted.epoch_loss
     assert trained.best_epoch == int(np.argmin(trained.epoch_loss)) == 2
-    np.testing.assert_array_equal(trained.theta, whole.theta)
+    np.testing.assert_array_equal(trained.theta, uninterrupted.theta)
 
 
-def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch(data, capsys):
+def test_a_network_of_an_ensemble_without_a_finite_loss_has_no_best_epoch(data, capsys):
     far = np.stack([data[0], np.full(data[0].shape, 1e300)])
     linear = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], ensemble=2, seed=0)
     linear.train(*data, 0.01, epochs=2, verbose_epoch=9, patience=2, validation_data=(far, data[1]))
@@ -298,7 +301,7 @@ def test_a_network_of_an_ensemble_that_never_had_a_finite_loss_has_no_best_epoch
     assert linear.member(1).best_loss is linear.member(1).best_epoch is None
 
 
-def test_what_is_nan_is_no_improvement():
+def test_nan_is_no_improvement():
     backend = get_backend("cpu")
     best = EarlyStopping.initial(State(np.zeros((2, 3)), ()), (2,))
     for epoch, loss in enumerate(([1.0, np.nan], [np.nan, np.nan], [0.5, 2.0], [np.inf, 1.0])):
@@ -318,7 +321,7 @@ def test_what_is_nan_is_no_improvement():
         ({"tol": "small"}, TypeError, "tol must be 0 or a positive number, got 'small'"),
     ],
 )
-def test_it_refuses(settings, error, says, data):
+def test_invalid_settings_are_refused(settings, error, says, data):
     trained = network()
     with pytest.raises(error, match=says):
         trained.train(*data, 0.1, epochs=1, **settings)

@@ -1,4 +1,7 @@
-"""Epochs: every sample counts once and right, and networks that train together do not notice."""
+"""Epochs: every sample counts once, with its weight, and the networks of an ensemble do not affect each other.
+
+"The document" is the notebook *Neural Network From Scratch* (see README).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ N = 7
 
 
 def batches_of(backend, X, Y, *given, **options):
-    """Return batches of samples that are columns."""
+    """Return batches of samples that are given as columns."""
     dtype = str(X.dtype).rpartition(".")[2]
     return Batches(Samples(backend, dtype, X.mT, Y.mT), *given, **options)
 
@@ -79,7 +82,7 @@ def close(dtype):
     return lambda actual, expected: np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_sample_by_sample_is_the_documents_training(backend, array, theta, X, Y, close):
+def test_training_sample_by_sample_equals_the_documents(backend, array, theta, X, Y, close):
     parameters = {name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots}
     losses = Document(parameters).train(X.T[:, :, None], Y.T[:, :, None], 0.1, 3)
     thetas, our_losses = train(backend, array, theta, X, Y)
@@ -101,14 +104,14 @@ def test_batches_hold_every_sample_once_and_in_order(n_samples, batch_size, ense
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, N, 100])
-def test_the_epochs_loss_weighs_every_sample_alike(batch_size, backend, array, theta, X, Y, close):
-    """With a rate too small to learn anything, it is the mean over the samples, however they are cut."""
+def test_the_loss_of_an_epoch_weights_every_sample_equally(batch_size, backend, array, theta, X, Y, close):
+    """With a learning rate of almost zero it is the mean over the samples, for every batch size."""
     _, losses = train(backend, array, theta, X, Y, learning_rate=1e-30, batch_size=batch_size, epochs=1)
     A = Document({name: LAYOUT.view(np, theta, name) for name in LAYOUT.slots}).forward(X)
     close(losses, [0.5 * np.mean((A - Y) ** 2)])
 
 
-def test_batches_learn_from_all_samples_the_last_smaller_one_too(backend, array, theta, X, Y, close):
+def test_training_uses_every_batch_including_a_smaller_last_one(backend, array, theta, X, Y, close):
     expected = theta.copy()
     for start in (0, 3, 6):
         batch = slice(start, start + 3)
@@ -119,7 +122,7 @@ def test_batches_learn_from_all_samples_the_last_smaller_one_too(backend, array,
     close(thetas[0], expected)
 
 
-def test_orders_say_which_sample_comes_when(backend, array, theta, X, Y, rng):
+def test_the_order_defines_the_sequence_of_samples(backend, array, theta, X, Y, rng):
     order = rng.permutation(N)
     ordered, losses = train(backend, array, theta, X[:, order], Y[:, order], epochs=1, batch_size=2)
     shuffled, same_losses = train(backend, array, theta, X, Y, epochs=1, batch_size=2, order=order)
@@ -129,16 +132,18 @@ def test_orders_say_which_sample_comes_when(backend, array, theta, X, Y, rng):
 
 @pytest.mark.parametrize("batch_size", [1, 3, N])
 @pytest.mark.parametrize("own_data", [False, True], ids=["shared data", "own data"])
-def test_networks_trained_together_are_networks_trained_alone(batch_size, own_data, backend, array, rng, X, Y, close):
+def test_networks_of_an_ensemble_equal_networks_trained_individually(
+    batch_size, own_data, backend, array, rng, X, Y, close
+):
     E = 4
     thetas = rng.standard_normal((E, LAYOUT.size))
     rates = np.array([[0.1], [0.3], [0.01], [1.0]])
     Xs = rng.standard_normal((E, 2, N)) if own_data else X
     Ys = rng.random((E, 1, N)) if own_data else Y
-    together, losses = train(backend, array, thetas, Xs, Ys, rates, batch_size=batch_size)
+    ensemble, losses = train(backend, array, thetas, Xs, Ys, rates, batch_size=batch_size)
     assert losses.shape == (3, E)
     for e in range(E):
-        alone, own_losses = train(
+        individual, own_losses = train(
             backend,
             array,
             thetas[e],
@@ -147,45 +152,45 @@ def test_networks_trained_together_are_networks_trained_alone(batch_size, own_da
             rates[e, 0],
             batch_size=batch_size,
         )
-        close(together[-1][e], alone[-1])
+        close(ensemble[-1][e], individual[-1])
         close(losses[:, e], own_losses)
 
 
-def test_what_the_caller_hands_in_is_not_changed(backend, array, theta, X, Y):
+def test_training_does_not_change_the_callers_arrays(backend, array, theta, X, Y):
     given = [array(x) for x in (theta, X, Y)]
     train(backend, lambda x: x, given[0], given[1], given[2], learning_rate=array(0.1), batch_size=2)
     for actual, expected in zip(given, [theta, X, Y], strict=True):
         np.testing.assert_array_equal(backend.to_numpy(actual), backend.to_numpy(array(expected)))
 
 
-def test_every_epochs_state_stays_as_it_was(backend, array, theta, X, Y):
+def test_later_epochs_do_not_change_the_state_of_earlier_ones(backend, array, theta, X, Y):
     thetas, _ = train(backend, array, theta, X, Y, epochs=3)
     first, _ = train(backend, array, theta, X, Y, epochs=1)
     np.testing.assert_array_equal(thetas[0], first[0])
     assert not np.array_equal(thetas[0], thetas[2])
 
 
-def test_a_network_that_diverges_keeps_its_last_good_weights_and_the_others_go_on(backend, array, rng, X, close):
+def test_a_diverging_network_keeps_its_last_finite_weights_and_the_others_continue(backend, array, rng, X, close):
     thetas = rng.standard_normal((2, LAYOUT.size))
     Y = rng.standard_normal((1, N))
     after, losses = train(
         backend, array, thetas, X, Y, np.array([[0.01], [100.0]]), activations=(relu, identity), epochs=40
     )
-    alone, own_losses = train(backend, array, thetas[0], X, Y, 0.01, activations=(relu, identity), epochs=40)
-    close(after[-1][0], alone[-1])
+    individual, own_losses = train(backend, array, thetas[0], X, Y, 0.01, activations=(relu, identity), epochs=40)
+    close(after[-1][0], individual[-1])
     close(losses[:, 0], own_losses)
-    last_good = np.flatnonzero(np.isfinite(losses[:, 1]))[-1:]
+    last_finite = np.flatnonzero(np.isfinite(losses[:, 1]))[-1:]
     assert np.isnan(losses[-1, 1])
     assert np.isfinite(after[-1][1]).all()
-    expected = after[last_good[0]][1] if last_good.size else backend.to_numpy(array(thetas[1]))
+    expected = after[last_finite[0]][1] if last_finite.size else backend.to_numpy(array(thetas[1]))
     np.testing.assert_array_equal(after[-1][1], expected)
 
 
-def test_an_optimizer_with_a_memory_is_carried_through(backend, array, theta, X, Y, close):
-    """Momentum, a user's own: v ← 0.9 v + dθ, θ ← θ − α v."""
+def test_the_optimizer_state_is_passed_from_step_to_step(backend, array, theta, X, Y, close):
+    """Custom momentum: v ← 0.9 v + dθ, θ ← θ − α v."""
 
-    def update(xp, theta, dtheta, memory, learning_rate):
-        v = 0.9 * memory[0] + dtheta
+    def update(xp, theta, dtheta, state, learning_rate):
+        v = 0.9 * state[0] + dtheta
         return theta - learning_rate * v, (v,)
 
     momentum = Optimizer(lambda xp, theta: (xp.zeros_like(theta),), update)
@@ -198,57 +203,57 @@ def test_an_optimizer_with_a_memory_is_carried_through(backend, array, theta, X,
     np.testing.assert_allclose(thetas[-1], expected, rtol=1e-4 if thetas[0].dtype == np.float32 else 1e-10)
 
 
-def test_training_runs_in_single_precision_throughout(backend, array, theta, X, Y, dtype):
+def test_training_keeps_its_precision_throughout(backend, array, theta, X, Y, dtype):
     thetas, losses = train(backend, array, theta, X, Y, batch_size=3)
     assert str(thetas[-1].dtype) == dtype
     assert str(losses.dtype) == dtype
 
 
-ALARMED = ["__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "__iter__", "__dlpack__"]
-ALARMED += ["get", "item", "tolist", "to_device", "__len__"]
+FORBIDDEN = ["__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "__iter__", "__dlpack__"]
+FORBIDDEN += ["get", "item", "tolist", "to_device", "__len__"]
 
 
 @pytest.fixture
 def alarms(backend, monkeypatch):
-    """Return a function that makes every way off the device, and every wait for it, an error."""
+    """Return a function that makes every transfer from the device, and every wait for it, an error."""
 
-    def alarm(*_, **__):
-        msg = "something left the device, or waited for it"
+    def fail(*_, **__):
+        msg = "an array left the device, or the host waited for it"
         raise AssertionError(msg)
 
-    def arm():
-        for door in ("asarray", "to_numpy", "synchronize"):
-            monkeypatch.setattr(type(backend), door, alarm)
+    def forbid():
+        for transfer in ("asarray", "to_numpy", "synchronize"):
+            monkeypatch.setattr(type(backend), transfer, fail)
         with backend.on_device():
             kind = type(backend.xp.ones((1,)))
-        for name in ALARMED:
+        for name in FORBIDDEN:
             if hasattr(kind, name):
-                monkeypatch.setattr(kind, name, alarm)
+                monkeypatch.setattr(kind, name, fail)
         if backend.name == "cupy":
             import cupy
             import cupyx
 
-            monkeypatch.setattr(cupy, "asnumpy", alarm)
+            monkeypatch.setattr(cupy, "asnumpy", fail)
             for name in ("deviceSynchronize", "streamSynchronize", "eventSynchronize"):
-                monkeypatch.setattr(cupy.cuda.runtime, name, alarm)
-            allow.enter_context(warnings.catch_warnings(action="ignore"))  # an experimental feature, it says
+                monkeypatch.setattr(cupy.cuda.runtime, name, fail)
+            allow.enter_context(warnings.catch_warnings(action="ignore"))  # CuPy calls it experimental
             allow.enter_context(cupyx.allow_synchronize(False))
 
     with ExitStack() as allow:
-        yield arm
+        yield forbid
         monkeypatch.undo()
 
 
-@pytest.mark.away
-def test_the_alarms_ring(backend, array, alarms):
+@pytest.mark.not_numpy
+def test_a_forbidden_transfer_raises_an_error(backend, array, alarms):
     number = array(1.0)
     alarms()
-    for way_off in (float, bool, type(backend).to_numpy.__get__(backend), lambda x: [*x]):
+    for transfer in (float, bool, type(backend).to_numpy.__get__(backend), lambda x: [*x]):
         with pytest.raises(AssertionError, match="left the device"):
-            way_off(number)
+            transfer(number)
 
 
-@pytest.mark.away
+@pytest.mark.not_numpy
 @pytest.mark.parametrize("batch_size", [1, 3, N])
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)

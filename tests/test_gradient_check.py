@@ -1,4 +1,4 @@
-"""The check passes what is right, and tells where the wrong begins."""
+"""The gradient check accepts correct derivatives, and locates wrong ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_wrong_derivative_fails_in_its_layer_and_those_before(data):
     assert [line.split()[0] for line in lines if line.endswith("WRONG")][-1] == "X"
 
 
-def test_a_wrong_loss_and_one_of_nan_fail(data):
+def test_a_wrong_loss_gradient_and_one_of_nan_fail(data):
     for gradient in (lambda xp, A, Y: Y - A, lambda xp, A, Y: xp.log(-1.0 - 0.0 * A)):
         network = NeuralNetwork([3, 2], loss=Loss(LOSSES["half_squared_error"].value, gradient), seed=0)
         assert not gradient_check(network, *data).passed
@@ -90,12 +90,12 @@ def test_a_wrong_derivative_is_found_however_small_the_gradient(data):
     assert not gradient_check(deep, X, y).passed
 
 
-def test_a_right_derivative_passes_however_great_the_loss(data):
+def test_a_correct_derivative_passes_however_large_the_loss(data):
     network = NeuralNetwork([3, 4, 1], activations=["tanh", "identity"], seed=0)
     assert gradient_check(network, data[0], 1e8 + data[1][:, 0]).passed
 
 
-def test_where_all_is_flat_nothing_is_told(data):
+def test_a_flat_loss_passes_and_is_reported_as_undecided(data):
     network = NeuralNetwork([3, 4, 2], activations=["tanh", "sigmoid"], seed=0)
     report = gradient_check(network, data[0], network.predict(data[0]))
     assert report.passed

@@ -1,4 +1,4 @@
-"""The record holds everything that was measured, epoch by epoch, and shows it."""
+"""The history stores every measured value, epoch by epoch, and plots it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def network(**settings):
     return NeuralNetwork([2, 4, 1], loss="binary_crossentropy", seed=0, **settings)
 
 
-def test_a_training_records_what_it_measures(backend, dtype, array, X, y):
+def test_a_training_records_its_losses_and_metrics(backend, dtype, array, X, y):
     trained = network(device=backend, dtype=dtype)
     trained.train(array(X), array(y), 0.1, epochs=3, verbose=False, metrics="accuracy", validation_split=0.25)
     history = trained.history
@@ -42,7 +42,7 @@ def test_a_training_records_what_it_measures(backend, dtype, array, X, y):
     assert history.epochs == trained.epochs_trained == 3
 
 
-def test_what_is_measured_is_that_of_the_weights_after_the_epoch(backend, dtype, array, X, y):
+def test_recorded_metrics_are_those_of_the_weights_after_the_epoch(backend, dtype, array, X, y):
     trained, others = network(device=backend, dtype=dtype), (array(X[:5] + 1.0), array(y[:5]))
     for epoch in range(2):
         trained.train(
@@ -54,14 +54,14 @@ def test_what_is_measured_is_that_of_the_weights_after_the_epoch(backend, dtype,
             metrics=["accuracy"],
             validation_data=(*others, array(np.arange(5.0))),
         )
-        figures = trained.evaluate(X, y, metrics=["accuracy"])
-        assert trained.history["accuracy"][epoch] == pytest.approx(figures["accuracy"])
-        figures = trained.evaluate(*others, sample_weight=array(np.arange(5.0)), metrics=["accuracy"])
-        assert trained.history["validation_loss"][epoch] == pytest.approx(figures["loss"], rel=1e-6)
-        assert trained.history["validation_accuracy"][epoch] == pytest.approx(figures["accuracy"])
+        metrics = trained.evaluate(X, y, metrics=["accuracy"])
+        assert trained.history["accuracy"][epoch] == pytest.approx(metrics["accuracy"])
+        metrics = trained.evaluate(*others, sample_weight=array(np.arange(5.0)), metrics=["accuracy"])
+        assert trained.history["validation_loss"][epoch] == pytest.approx(metrics["loss"], rel=1e-6)
+        assert trained.history["validation_accuracy"][epoch] == pytest.approx(metrics["accuracy"])
 
 
-def test_what_was_not_measured_in_an_epoch_is_nan(X, y):
+def test_values_that_were_not_measured_in_an_epoch_are_nan(X, y):
     trained = network()
     trained.train(X, y, 0.1, epochs=2, verbose=False)
     trained.train(X, y, 0.1, epochs=1, verbose=False, metrics="accuracy")
@@ -86,14 +86,14 @@ def test_the_history_of_an_ensemble_has_a_column_for_each_network(backend, dtype
     assert trained.member(1).epoch_loss == trained.history["loss"][:, 1].tolist()
 
 
-def test_before_any_epoch_there_is_an_empty_loss():
+def test_an_empty_history_has_an_empty_loss():
     assert dict(History()).keys() == {"loss"}
     assert History()["loss"].shape == (0,)
     assert History((4,))["loss"].shape == (0, 4)
     assert network().epoch_loss == []
 
 
-def test_a_name_that_was_not_recorded_lists_those_that_were(X, y):
+def test_the_error_for_an_unknown_name_lists_the_recorded_ones(X, y):
     trained = network()
     trained.train(X, y, 0.1, epochs=1, verbose=False, metrics="accuracy")
     assert "accuracy" in trained.history
@@ -111,7 +111,7 @@ def test_a_history_can_be_copied(duplicate, X, y):
     assert other["loss"].tolist() == trained.epoch_loss[:3]
 
 
-def test_a_history_can_be_made_again_of_what_it_holds(X, y):
+def test_a_history_can_be_rebuilt_from_its_arrays(X, y):
     trained = network(ensemble=2)
     trained.train(X, y, 0.1, epochs=3, verbose=False, metrics="accuracy")
     again = History.of(dict(trained.history), (2,))
@@ -133,41 +133,41 @@ def test_ctrl_c_while_the_history_waits_for_the_device_loses_nothing(X, y, monke
 
     def interrupted_once(self, array):
         calls.extend([array] * (interrupted._run is not None))
-        if len(calls) == 4:  # in the middle of the second reading, between two names
+        if len(calls) == 4:  # in the middle of the second read, between two names
             raise KeyboardInterrupt
         return to_numpy(self, array)
 
-    interrupted, whole = network(), network()
+    interrupted, uninterrupted = network(), network()
     monkeypatch.setattr(place, "to_numpy", interrupted_once)
     training = {"metrics": "accuracy", "shuffle": True, "progress_bar": False}
     with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 4"):
         interrupted.train(X, y, 0.1, epochs=9, verbose_epoch=4, **training)
     monkeypatch.undo()
-    whole.train(X, y, 0.1, epochs=4, verbose=False, shuffle=True, metrics="accuracy")
-    np.testing.assert_array_equal(interrupted.theta, whole.theta)
-    for name in whole.history:
-        np.testing.assert_array_equal(interrupted.history[name], whole.history[name])
+    uninterrupted.train(X, y, 0.1, epochs=4, verbose=False, shuffle=True, metrics="accuracy")
+    np.testing.assert_array_equal(interrupted.theta, uninterrupted.theta)
+    for name in uninterrupted.history:
+        np.testing.assert_array_equal(interrupted.history[name], uninterrupted.history[name])
 
 
-def test_ctrl_c_while_it_is_measured_leaves_weights_and_record_alike(X, y):
+def test_ctrl_c_in_a_metric_keeps_weights_and_history_of_the_same_epoch(X, y):
     measured = []
 
     def metric(xp, A, Y, weight):
         measured.append(1)
-        if len(measured) == 5:  # the first one is a rehearsal
+        if len(measured) == 5:  # the first one is a dry run
             raise KeyboardInterrupt
         return xp.mean(A, axis=(-1, -2))
 
-    interrupted, whole = network(), network()
+    interrupted, uninterrupted = network(), network()
     with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 3"):
         interrupted.train(X, y, 0.1, epochs=9, verbose=False, metrics=[metric])
-    whole.train(X, y, 0.1, epochs=3, verbose=False)
-    np.testing.assert_array_equal(interrupted.theta, whole.theta)
-    assert interrupted.epoch_loss == whole.epoch_loss
+    uninterrupted.train(X, y, 0.1, epochs=3, verbose=False)
+    np.testing.assert_array_equal(interrupted.theta, uninterrupted.theta)
+    assert interrupted.epoch_loss == uninterrupted.epoch_loss
 
 
 @pytest.mark.parametrize("ensemble", [None, 5])
-def test_it_plots_itself(ensemble, X, y, tmp_path):
+def test_plot_draws_the_losses_and_metrics(ensemble, X, y, tmp_path):
     trained = network(ensemble=ensemble)
     trained.train(X, y, 0.1, epochs=3, verbose=False, metrics="accuracy", validation_split=0.25)
     figure = trained.history.plot(log=True)
@@ -183,13 +183,13 @@ def test_it_plots_itself(ensemble, X, y, tmp_path):
 
 
 @pytest.mark.parametrize("ensemble", [None, 1, 3])
-def test_an_untrained_network_has_a_picture_too(ensemble, tmp_path):
+def test_the_history_of_an_untrained_network_can_be_plotted(ensemble, tmp_path):
     figure = network(ensemble=ensemble).history.plot(log=True)
     figure.savefig(tmp_path / "history.png")
     mpl.pyplot.close(figure)
 
 
-def test_the_picture_of_an_ensemble_leaves_out_what_has_diverged(tmp_path):
+def test_the_plot_of_an_ensemble_omits_diverged_networks(tmp_path):
     losses = np.array([[1.0, 3.0, 2.0], [1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
     figure = History.of({"loss": losses}, (3,)).plot()
     assert figure.axes[0].lines[0].get_ydata()[0] == 2.0
@@ -202,7 +202,7 @@ def measured(**values):
     return {name: np.asarray(value) for name, value in values.items()}
 
 
-def test_histories_that_follow_each_other_keep_what_they_had():
+def test_adding_an_epoch_does_not_change_earlier_histories():
     cpu = get_backend("cpu")
     first = History().with_epoch(cpu, measured(loss=3.0))
     second = first.with_epoch(cpu, measured(loss=2.0, accuracy=0.5))
@@ -219,7 +219,7 @@ def test_histories_that_follow_each_other_keep_what_they_had():
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))], ids=["copy", "pickle"])
-def test_a_copy_knows_when_each_was_measured_first_and_last(duplicate):
+def test_a_copy_keeps_the_first_and_last_epoch_of_each_value(duplicate):
     cpu = get_backend("cpu")
     history = History().with_epoch(cpu, measured(loss=3.0))
     history = history.with_epoch(cpu, measured(loss=2.0, validation_loss=1.0))
@@ -229,8 +229,8 @@ def test_a_copy_knows_when_each_was_measured_first_and_last(duplicate):
     assert history.with_epoch(cpu, measured(loss=0.0)).monitored == "loss"
 
 
-def test_reading_the_last_value_costs_the_same_however_long_the_record_is():
-    """Counted in numbers that are copied, not in time."""
+def test_reading_the_last_value_costs_the_same_for_any_number_of_epochs():
+    """The test counts copied numbers, not time."""
     cpu, history = get_backend("cpu"), History()
     for epoch in range(1000):
         history = history.with_epoch(cpu, measured(loss=float(epoch)))
@@ -251,8 +251,8 @@ def test_reading_the_last_value_costs_the_same_however_long_the_record_is():
     ],
     ids=["state_dict", "copy", "pickle", "epoch_loss"],
 )
-def test_epochs_of_nan_are_never_handed_out_before_they_are_noticed(kept, X):
-    handed_out = []
+def test_epochs_of_nan_are_never_returned(kept, X):
+    returned = []
     linear = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], seed=0)
     with pytest.raises(FloatingPointError):
         linear.train(
@@ -262,18 +262,18 @@ def test_epochs_of_nan_are_never_handed_out_before_they_are_noticed(kept, X):
             epochs=200,
             batch_size=None,
             verbose=False,
-            callbacks=lambda n: handed_out.append(np.asarray(kept(n))),
+            callbacks=lambda n: returned.append(np.asarray(kept(n))),
         )
-    assert len(handed_out) > linear.epochs_trained > 0
-    assert all(np.isfinite(losses).all() for losses in handed_out)
-    assert len(handed_out[-1]) == linear.epochs_trained
+    assert len(returned) > linear.epochs_trained > 0
+    assert all(np.isfinite(losses).all() for losses in returned)
+    assert len(returned[-1]) == linear.epochs_trained
 
 
-# ---- A record that was cleared
+# ---- A cleared history
 
 
-def trained_in_two(clear, path=None, **settings):
-    """Return a network that was trained twice, whose record was cleared in between or not."""
+def trained_twice(clear, path=None, **settings):
+    """Return a network that was trained twice, with its history cleared in between or not."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((12, 2)), rng.random(12)
     network = NeuralNetwork([2, 4, 1], optimizer="adam", dropout=0.3, seed=0, **settings)
@@ -292,20 +292,20 @@ def trained_in_two(clear, path=None, **settings):
 
 @pytest.mark.parametrize("ensemble", [None, 3])
 @pytest.mark.parametrize("saved", [False, True])
-def test_a_record_can_be_cleared_and_training_goes_on_alike(saved, ensemble, tmp_path):
+def test_clearing_the_history_does_not_change_further_training(saved, ensemble, tmp_path):
     path = tmp_path / "network.safetensors" if saved else None
-    whole, cleared = trained_in_two(False, ensemble=ensemble), trained_in_two(True, path, ensemble=ensemble)
-    np.testing.assert_array_equal(cleared.theta, whole.theta)
-    assert cleared.epochs_trained == whole.epochs_trained == 7
+    uninterrupted, cleared = trained_twice(False, ensemble=ensemble), trained_twice(True, path, ensemble=ensemble)
+    np.testing.assert_array_equal(cleared.theta, uninterrupted.theta)
+    assert cleared.epochs_trained == uninterrupted.epochs_trained == 7
     assert cleared.history.first_epoch == 4
     for name in ("loss", "r2_score"):
-        np.testing.assert_array_equal(cleared.history[name], whole.history[name][4:])
+        np.testing.assert_array_equal(cleared.history[name], uninterrupted.history[name][4:])
     for again in (copy.deepcopy(cleared), pickle.loads(pickle.dumps(cleared))):
         assert again.history.first_epoch == 4
         np.testing.assert_array_equal(again.history["loss"], cleared.history["loss"])
 
 
-def test_early_stopping_counts_all_epochs(rng):
+def test_the_best_epoch_counts_cleared_epochs_too(rng):
     X, y = rng.standard_normal((12, 2)), rng.random(12)
     network = NeuralNetwork([2, 4, 1], seed=0)
     network.train(X, y, 0.1, epochs=5, verbose=False)
@@ -314,27 +314,27 @@ def test_early_stopping_counts_all_epochs(rng):
     assert network.best_epoch == 5 + int(np.argmin(network.history["loss"]))
 
 
-def test_a_training_with_patience_goes_on_after_its_record_was_cleared():
+def test_early_stopping_continues_after_the_history_was_cleared():
     X = np.linspace(-1, 1, 12)
     y, copies = (X > 0) * 1.0, []
     options = {"verbose": False, "batch_size": None, "validation_data": (X, 1 - y), "patience": 9}
-    whole = NeuralNetwork([1, 1], seed=0)
+    uninterrupted = NeuralNetwork([1, 1], seed=0)
     keep = {"callbacks": lambda n: copies.append(copy.deepcopy(n)) if n.epochs_trained == 3 else None}
-    whole.train(X, y, 5.0, epochs=6, **keep, **options)
+    uninterrupted.train(X, y, 5.0, epochs=6, **keep, **options)
     (resumed,) = copies
     resumed.clear_history()
     resumed.train(X, y, 5.0, epochs=3, **options)
-    assert resumed.best_epoch == whole.best_epoch == 0
-    np.testing.assert_array_equal(resumed.theta, whole.theta)
+    assert resumed.best_epoch == uninterrupted.best_epoch == 0
+    np.testing.assert_array_equal(resumed.theta, uninterrupted.theta)
 
 
-def test_the_picture_of_a_cleared_record_begins_where_it_does(rng):
-    figure = trained_in_two(True).history.plot()
+def test_the_plot_of_a_cleared_history_begins_at_its_first_epoch(rng):
+    figure = trained_twice(True).history.plot()
     assert figure.axes[0].lines[0].get_xdata().tolist() == [4, 5, 6]
     plt.close(figure)
 
 
-def test_a_training_that_diverges_after_its_record_was_cleared_says_the_epoch(rng):
+def test_the_divergence_error_counts_cleared_epochs_too(rng):
     network = NeuralNetwork([2, 4, 1], activations=["relu", "identity"], seed=0)
     X, y = rng.standard_normal((12, 2)), rng.random(12)
     network.train(X, y, 0.01, epochs=3, verbose=False)

@@ -1,4 +1,4 @@
-"""What people hold data in is taken right, or refused with a word on what it is and the fix."""
+"""Data containers are converted to the right numbers, or refused with an error that names the type and the fix."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from xpnet.backends.host import host_array
 NUMBERS = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 
 
-class Holder:
-    """What NumPy can ask for an array."""
+class ArrayLike:
+    """An object that NumPy converts to an array."""
 
     def __init__(self, warns=False):
         self.warns = warns
@@ -39,7 +39,7 @@ def series(kind):
     return {name: pd.Series(column.astype(int), dtype=kind) for name, column in zip("ab", NUMBERS.T, strict=True)}
 
 
-TAKEN = {
+ACCEPTED = {
     "lists": NUMBERS.tolist(),
     "a tuple of arrays": tuple(NUMBERS),
     "lists of numbers of NumPy": [list(row) for row in NUMBERS],
@@ -49,14 +49,14 @@ TAKEN = {
     "decimals": [[Decimal(int(x)) for x in row] for row in NUMBERS],
     "fractions": [[Fraction(int(x)) for x in row] for row in NUMBERS],
     "objects that are numbers": NUMBERS.astype(object),
-    "truth values beside numbers": [[bool(a), b] for a, b in NUMBERS],
+    "booleans beside numbers": [[bool(a), b] for a, b in NUMBERS],
     "big-endian": NUMBERS.astype(">f8"),
-    "what can be asked": Holder(),
+    "an array-like object": ArrayLike(),
     "a frame": pd.DataFrame(NUMBERS, columns=["a", "b"]),
     "a frame of two types": pd.DataFrame({"a": NUMBERS[:, 0].astype(bool), "b": NUMBERS[:, 1]}),
     "a frame of the same name twice": pd.DataFrame(NUMBERS, columns=["a", "a"]),
     "a nullable frame": pd.DataFrame(series("Int64")),
-    "a frame of nullable truth values": pd.DataFrame({"a": series("boolean")["a"], "b": series("Float32")["b"]}),
+    "a frame of nullable booleans": pd.DataFrame({"a": series("boolean")["a"], "b": series("Float32")["b"]}),
     "a frame of Arrow": pd.DataFrame(series("int32[pyarrow]")),
     "a frame of objects that are numbers": pd.DataFrame(NUMBERS.astype(object)),
     "a frame of polars": pl.DataFrame({"a": NUMBERS[:, 0] > 0, "b": NUMBERS[:, 1]}),
@@ -64,8 +64,8 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize("data", TAKEN.values(), ids=TAKEN)
-def test_it_is_taken_for_the_numbers_that_it_is(data):
+@pytest.mark.parametrize("data", ACCEPTED.values(), ids=ACCEPTED)
+def test_a_container_is_converted_to_its_numbers(data):
     np.testing.assert_array_equal(host_array(data, "float64"), NUMBERS)
     network = NeuralNetwork([2, 3, 1], seed=0)
     np.testing.assert_array_equal(network.predict(data), network.predict(NUMBERS))
@@ -75,7 +75,7 @@ def test_it_is_taken_for_the_numbers_that_it_is(data):
     pd.Series([0, 1, 1]), pd.Series([0, 1, 1], dtype="Int8"), pd.Series([False, True, True], dtype="boolean"),
     pl.Series([0, 1, 1]), pa.chunked_array([[0, 1], [1]]), pd.Index([0, 1, 1]), [Decimal(0), 1, Fraction(1)],
 ])  # fmt: skip
-def test_a_column_is_one_of_numbers(column):
+def test_a_column_is_converted_to_its_numbers(column):
     network, same = (NeuralNetwork([2, 1], seed=0) for _ in range(2))
     network.train(NUMBERS, column, 0.1, epochs=1, verbose=False)
     same.train(NUMBERS, np.array([0, 1, 1]), 0.1, epochs=1, verbose=False)
@@ -155,7 +155,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("data", "error", "says"), REFUSED.values(), ids=REFUSED)
-def test_it_is_refused_by_the_name_of_the_argument(data, error, says):
+def test_the_error_for_a_container_names_the_argument(data, error, says):
     network = NeuralNetwork([2, 3, 1], seed=0)
     with pytest.raises(error, match=f"^X cannot be converted to an array: {says}"):
         network.predict(data)
@@ -180,9 +180,9 @@ def test_labels_in_words_are_to_be_numbered(labels):
         NeuralNetwork([2, 3, 2], seed=0).train(NUMBERS, labels, 0.1)
 
 
-def test_a_warning_of_what_is_asked_is_its_own():
+def test_a_warning_during_conversion_reaches_the_user():
     with pytest.warns(UserWarning, match="this is slow"):
-        NeuralNetwork([2, 3, 1], seed=0).predict(Holder(warns=True))
+        NeuralNetwork([2, 3, 1], seed=0).predict(ArrayLike(warns=True))
 
 
 def test_a_frame_of_one_type_is_not_copied(rng):

@@ -1,4 +1,7 @@
-"""Initial weights are drawn on the host, layer by layer, in the document's order."""
+"""Initial weights are drawn on the host, layer by layer, in the document's order.
+
+"The document" is the notebook *Neural Network From Scratch* (see README).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def test_the_default_scale_is_the_documents(rng):
     ("glorot_uniform", 2 / 700), ("glorot_normal", 2 / 700), ("he_uniform", 2 / 300), ("he_normal", 2 / 300),
     ("lecun_uniform", 1 / 300), ("lecun_normal", 1 / 300),
 ])  # fmt: skip
-def test_the_others_have_their_variance_and_biases_of_zero(name, variance, rng):
+def test_the_other_initializers_have_their_variance_and_zero_biases(name, variance, rng):
     W, b = INITIALIZERS[name](rng, 400, 300)
     assert W.shape == (400, 300)
     assert W.var() == pytest.approx(variance, rel=0.02)
@@ -47,8 +50,8 @@ def test_the_same_stream_gives_the_same_layer(name):
     assert all(array.dtype == np.float64 for array in one)
 
 
-# The settings of a network, and how each of its layers is drawn where nothing is said.
-USUAL = [
+# The settings of a network, and the initializer of each of its layers.
+EXPECTED_INITIALIZERS = [
     ({}, ["normal", "normal"]),
     ({"activations": ["relu", "sigmoid"]}, ["normal", "normal"]),
     ({"layer_list": [2, 1]}, ["normal"]),
@@ -65,8 +68,8 @@ USUAL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("settings", "drawn"), USUAL)
-def test_how_a_layer_starts_follows_from_its_activation_but_in_the_documents_network(settings, drawn):
+@pytest.mark.parametrize(("settings", "drawn"), EXPECTED_INITIALIZERS)
+def test_the_default_initializer_follows_from_the_activation_except_in_the_documents_network(settings, drawn):
     network = NeuralNetwork(**{"layer_list": [2, 3, 1], **settings}, seed=0)
     assert network.settings["initializer"] == drawn
     assert network.initializer == [INITIALIZERS[name] for name in drawn]
@@ -76,8 +79,8 @@ def test_how_a_layer_starts_follows_from_its_activation_but_in_the_documents_net
     np.testing.assert_array_equal(network.theta, np.concatenate(parts))
 
 
-def test_exclusive_or_is_learned_from_the_usual_start():
-    """Of 40 networks as the guide has them."""
+def test_the_default_initialization_learns_xor():
+    """The networks are 40 of the guide's example."""
     X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
     learned = []
     for initializer in ("normal", None):
@@ -87,7 +90,7 @@ def test_exclusive_or_is_learned_from_the_usual_start():
     assert learned == [4, 39]
 
 
-def test_other_sizes_are_drawn_by_the_first_and_the_last(rng):
+def test_other_layer_sizes_use_the_first_and_the_last_initializer(rng):
     network = NeuralNetwork([2, 3, 1], activations=["relu", "identity"], seed=0)
     drawn = network.initialize_weights_deep([3, 400, 300, 1])
     assert drawn["W2"].var() == pytest.approx(2 / 400, rel=0.05)

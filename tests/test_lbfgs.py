@@ -1,4 +1,4 @@
-"""L-BFGS is SciPy's, on the loss and the gradient of the network, wherever they are computed."""
+"""L-BFGS is SciPy's, on the loss and the gradient of the network, on every backend."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def network(**settings):
 
 
 def value_and_gradient(vector, X, y, l2=0.0, weight=None):
-    """The loss of this network, written out once more."""
+    """Return the loss and the gradient of this network, computed independently."""
     W1, b1, W2, b2 = vector[:10].reshape(5, 2), vector[10:15, None], vector[15:20][None, :], vector[20]
     weight = np.ones(len(y)) if weight is None else weight / weight.mean()
     A1 = np.tanh(W1 @ X.T + b1)
@@ -35,7 +35,7 @@ def value_and_gradient(vector, X, y, l2=0.0, weight=None):
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.01])
-def test_it_is_scipys_on_the_same_function(l2, backend, dtype, array, data):
+def test_train_lbfgs_equals_scipy_on_the_same_function(l2, backend, dtype, array, data):
     X, y = data
     weight = np.linspace(0.5, 1.5, len(y))
     trained = network(l2=l2, device=backend, dtype=dtype)
@@ -51,14 +51,14 @@ def test_it_is_scipys_on_the_same_function(l2, backend, dtype, array, data):
     assert trained.epochs_trained == expected.nit == 8
 
 
-def test_it_learns_a_small_set_at_once(backend, dtype, array, data):
+def test_train_lbfgs_fits_a_small_data_set(backend, dtype, array, data):
     trained = network(device=backend, dtype=dtype)
     trained.train_lbfgs(array(data[0]), array(data[1]), epochs=200, verbose=False)
     assert trained.epoch_loss[-1] < 1e-3
     assert (np.diff(trained.epoch_loss) < 1e-6).all()
 
 
-def test_it_ends_where_the_gradient_does(data):
+def test_training_stops_when_the_gradient_is_small(data):
     trained = network()
     trained.train_lbfgs(*data, epochs=500, verbose=False, gradient_tol=0.05)
     assert trained.epochs_trained < 500
@@ -66,14 +66,14 @@ def test_it_ends_where_the_gradient_does(data):
     assert np.abs(gradient).max() <= 0.05
 
 
-def test_it_does_not_end_because_the_loss_falls_slowly(data):
+def test_training_does_not_stop_because_the_loss_falls_slowly(data):
     trained = network(l2=0.001)
     trained.train_lbfgs(*data, epochs=5000, verbose=False, gradient_tol=1e-8)
     _, gradient = value_and_gradient(trained.theta, *data, l2=0.001)
     assert np.abs(gradient).max() <= 1e-8
 
 
-def test_it_is_followed_like_any_training(data, capsys):
+def test_training_has_history_reports_and_callbacks_like_train(data, capsys):
     trained = network()
     trained.train_lbfgs(
         *data, epochs=300, verbose_epoch=2, metrics="r2_score", validation_split=0.4, patience=3,
@@ -88,7 +88,7 @@ def test_it_is_followed_like_any_training(data, capsys):
     assert trained.epochs_trained == 6
 
 
-def test_it_stops_early_and_goes_back(data):
+def test_early_stopping_restores_the_best_epoch(data):
     trained = network()
     trained.train_lbfgs(*data, epochs=300, verbose=False, validation_split=0.4, patience=5)
     best = int(np.argmin(trained.history["validation_loss"]))
@@ -98,7 +98,7 @@ def test_it_stops_early_and_goes_back(data):
     np.testing.assert_array_equal(trained.theta, again.theta)
 
 
-def test_ctrl_c_keeps_what_was_learned(data):
+def test_ctrl_c_keeps_the_completed_epochs(data):
     def stop(network):
         if network.epochs_trained == 4:
             raise KeyboardInterrupt
@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_what_was_learned(data):
     np.testing.assert_array_equal(trained.theta, expected.theta)
 
 
-def test_what_is_infinite_from_the_start_is_an_error(data):
+def test_an_infinite_initial_loss_raises_an_error(data):
     X, y = data
     trained = NeuralNetwork([2, 4, 1], activations=["relu", "identity"], dtype="float32", seed=0)
     with pytest.raises(
@@ -120,7 +120,7 @@ def test_what_is_infinite_from_the_start_is_an_error(data):
     assert trained.epochs_trained == 0
 
 
-def test_an_optimizer_keeps_its_memory_if_lbfgs_never_takes_a_step(data):
+def test_the_optimizer_state_is_kept_if_lbfgs_never_takes_a_step(data):
     trained = NeuralNetwork([2, 3, 1], activations=["identity", "identity"], optimizer="adam", seed=0)
     trained.train(*data, 0.01, epochs=2, verbose=False)
     before = [array.copy() for array in trained._snapshot.optimizer_state]
@@ -130,7 +130,7 @@ def test_an_optimizer_keeps_its_memory_if_lbfgs_never_takes_a_step(data):
         np.testing.assert_array_equal(array, expected)
 
 
-def test_a_loss_that_becomes_nan_leaves_the_last_good_weights(data):
+def test_a_loss_that_becomes_nan_keeps_the_last_finite_weights(data):
     calls = []
 
     def value(xp, A, Y):
@@ -144,13 +144,13 @@ def test_a_loss_that_becomes_nan_leaves_the_last_good_weights(data):
     np.testing.assert_array_equal(trained.theta, thetas[trained.epochs_trained - 1])
 
 
-def test_what_a_callback_raises_comes_through_scipy(data):
+def test_an_exception_of_a_callback_passes_through_scipy(data):
     nothing = iter(())
     with pytest.raises(StopIteration):
         network().train_lbfgs(*data, verbose=False, callbacks=lambda n: next(nothing))
 
 
-def test_an_optimizer_of_steps_starts_anew_after_it(data):
+def test_train_lbfgs_resets_the_optimizer_state(data):
     trained, fresh = network(optimizer="adam"), network(optimizer="adam")
     trained.train(*data, 0.1, epochs=2, verbose=False)
     trained.train_lbfgs(*data, epochs=2, verbose=False)
@@ -177,14 +177,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("settings", "training", "error", "says"), REFUSED, ids=[case[3] for case in REFUSED])
-def test_it_refuses(settings, training, error, says, data):
-    refuses = network(**settings)
+def test_unsupported_settings_are_refused(settings, training, error, says, data):
+    trained = network(**settings)
     with pytest.raises(error, match=says):
-        refuses.train_lbfgs(*data, **training)
-    assert refuses.epochs_trained == 0
+        trained.train_lbfgs(*data, **training)
+    assert trained.epochs_trained == 0
 
 
-def test_without_scipy_it_says_what_to_install(data, monkeypatch):
+def test_the_error_without_scipy_names_the_package_to_install(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match=r'L-BFGS needs SciPy: pip install "xpnet\[lbfgs\]"'):
         network().train_lbfgs(*data)

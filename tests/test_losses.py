@@ -1,4 +1,4 @@
-"""Losses are per sample, and their mean over the samples is what training makes small."""
+"""Losses are per sample, and training minimizes their mean over the samples."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CANONICAL = {name: loss.canonical for name, loss in LOSSES.items() if loss.canon
 every_canonical_pair = pytest.mark.parametrize("name", CANONICAL)
 
 
-def test_the_pairs_are_those_of_the_textbooks():
+def test_the_canonical_pairs_are_those_of_the_textbooks():
     assert {name: activation for name, (activation, _) in CANONICAL.items()} == {
         "binary_crossentropy": sigmoid,
         "categorical_crossentropy": softmax,
@@ -61,7 +61,7 @@ def test_the_pairs_are_those_of_the_textbooks():
 
 
 @every_canonical_pair
-def test_a_canonical_pair_comes_to_the_same_as_its_parts(name, xp, array, assert_close, rng):
+def test_a_canonical_pair_equals_its_two_parts(name, xp, array, assert_close, rng):
     activation, of_logits = CANONICAL[name]
     Z, Y = rng.standard_normal((2, 4, 5))
     Y = softmax.forward(np, Y)
@@ -78,7 +78,7 @@ def test_a_canonical_pair_comes_to_the_same_as_its_parts(name, xp, array, assert
 @pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
 @every_canonical_pair
 def test_a_canonical_pair_is_exact_for_logits_of_any_size(name, scale, xp, backend, dtype, array, rng):
-    """The oracle sums in double precision, with the greatest exponent taken out by hand."""
+    """The oracle sums in double precision, and factors out the largest exponent."""
     Z = rng.choice([-1.0, -0.3, 0.0, 0.3, 1.0], size=(3, 40)).astype(dtype).astype(float) * scale
     Y = np.eye(3)[rng.integers(0, 3, 40)].T
     if name == "binary_crossentropy":
@@ -107,8 +107,8 @@ def test_training_fuses_a_canonical_pair_and_nothing_else():
     [(loss, "softmax") for loss in LOSSES]
     + [(loss, "sigmoid") for loss in LOSSES if loss != "categorical_crossentropy"],
 )
-def test_every_pairing_gives_the_gradient_of_its_loss(name, last, backend, array, rng):
-    """By hand and in training alike, against finite differences of the cost as it stands in the book."""
+def test_every_loss_and_output_activation_give_the_right_gradient(name, last, backend, array, rng):
+    """The single steps and training are compared with finite differences of the textbook formula."""
     X, Y = rng.standard_normal((2, 6)), softmax.forward(np, rng.standard_normal((3, 6)))
     network = NeuralNetwork([2, 4, 3], activations=["tanh", last], loss=name, device=backend, seed=0)
     start, direction, h = backend.to_numpy(network.theta).copy(), rng.standard_normal(network.theta.shape[0]), 1e-6
@@ -136,13 +136,13 @@ def test_huber_is_linear_beyond_its_delta(xp, array, assert_close):
 
 
 @every_loss
-def test_nothing_is_infinite_at_the_ends_of_the_range(name, xp, backend, array):
+def test_losses_and_gradients_are_finite_at_the_ends_of_the_range(name, xp, backend, array):
     A, Y = array([[0.0, 1.0, 0.0, 1.0]]), array([[0.0, 0.0, 1.0, 1.0]])
     for function in (LOSSES[name].value, LOSSES[name].gradient):
         assert np.isfinite(backend.to_numpy(function(xp, A, Y))).all()
 
 
-def test_labels_are_the_rows_of_the_unit_matrix(backend, dtype, array, rng):
+def test_labels_equal_one_hot_targets(backend, dtype, array, rng):
     X, labels = rng.standard_normal((20, 2)), rng.integers(0, 3, 20)
     networks = [
         NeuralNetwork(
@@ -174,7 +174,7 @@ def test_labels_out_of_range_are_refused(labels, says, backend, dtype):
     assert network.epoch_loss == []
 
 
-def test_the_documents_cost_of_one_sample(xp, array, assert_close):
+def test_the_loss_of_one_sample_equals_the_documents_cost(xp, array, assert_close):
     cost, dA = mean_loss(xp, LOSSES["half_squared_error"], array([[0.5]]), array([[1.0]]))
     assert_close(cost, 0.125)
     assert_close(dA, [[-0.5]])
@@ -196,13 +196,13 @@ def test_binary_crossentropy_is_exact_where_it_is_small(xp, backend, dtype, arra
 
 
 def test_a_small_probability_still_has_its_gradient(xp, backend, array):
-    """PyTorch's, for a single precision of −20 and a target of 1: dL/dZ is −1."""
+    """As in PyTorch in single precision, for Z = −20 and a target of 1: dL/dZ is −1."""
     A, Y = array([[np.exp(-20.0)]]), array([[1.0]])
     dA = LOSSES["categorical_crossentropy"].gradient(xp, A, Y)
     assert backend.to_numpy(dA * A)[0, 0] == pytest.approx(-1.0, rel=1e-5)
 
 
-def test_the_default_last_activation_is_the_one_of_the_loss():
+def test_the_default_output_activation_follows_from_the_loss():
     for name, last in (("categorical_crossentropy", softmax), ("binary_crossentropy", sigmoid), ("huber", sigmoid)):
         assert NeuralNetwork([2, 3, 3], loss=name).activations == [relu, last]
 

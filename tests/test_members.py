@@ -1,4 +1,4 @@
-"""Networks that train side by side: each is what one of its seed and settings is alone."""
+"""Each network of an ensemble equals a network with its seed and settings that is trained individually."""
 
 from __future__ import annotations
 
@@ -43,47 +43,47 @@ def close(backend, dtype):
     return check
 
 
-# What a network may have, and how it may train; [i] is one value for each network.
+# Settings of networks and options of training; a list has one value for each network.
 VARIANTS = {
     "sample by sample": ({}, {}),
-    "batches in orders of their own": ({}, {"batch_size": 3, "shuffle": True}),
-    "seeds of choice": ({"seed": [7, 3, 7, 100]}, {"batch_size": 3, "shuffle": True}),
+    "shuffled batches": ({}, {"batch_size": 3, "shuffle": True}),
+    "given seeds": ({"seed": [7, 3, 7, 100]}, {"batch_size": 3, "shuffle": True}),
     "one seed": ({"seed": [7] * 4}, {"batch_size": 3, "shuffle": True}),
-    "scales": ({"initial_scale": [1.0, 5.0, 0.1, 2.0]}, {}),
+    "initial scales": ({"initial_scale": [1.0, 5.0, 0.1, 2.0]}, {}),
     "regularized": (
         {"weight_decay": [0.0, 0.1, 0.01, 0.2], "l2": [0.1, 0.0, 0.2, 0.0], "l1": [0.0, 0.0, 0.01, 0.1]},
         {"batch_size": 3},
     ),
     "clipped": ({"clip_norm": [0.01, 0.1, 1.0, 10.0]}, {}),
-    "an optimizer with a memory": ({"optimizer": "adamw"}, {"batch_size": 4}),
+    "an optimizer with a state": ({"optimizer": "adamw"}, {"batch_size": 4}),
     "dropout": ({"dropout": [0.5, 0.2]}, {"batch_size": 4, "shuffle": True}),
     "a schedule": ({}, {"batch_size": 4, "schedule": warm_up(1, cosine(3))}),
-    "a plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0, threshold=0.05)}),
+    "reduce on plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0, threshold=0.05)}),
     "validation": ({}, {"validation_split": 0.3, "metrics": ["r2_score"], "shuffle": True}),
 }
 every_variant = pytest.mark.parametrize(("settings", "training"), VARIANTS.values(), ids=VARIANTS)
 PER_NETWORK = ("seed", "initial_scale", "weight_decay", "l2", "l1", "clip_norm")
 
 
-def alone(i, settings, backend, dtype):
+def individual(i, settings, backend, dtype):
     own = {name: value[i] if name in PER_NETWORK else value for name, value in settings.items()}
     return NeuralNetwork(LAYERS, **{"seed": 20 + i, **own}, device=backend, dtype=dtype)
 
 
-def side_by_side(settings, backend, dtype):
+def ensemble_of_networks(settings, backend, dtype):
     return NeuralNetwork(LAYERS, **{"seed": 20, **settings}, ensemble=E, device=backend, dtype=dtype)
 
 
 @every_variant
-def test_every_network_is_what_it_is_alone(settings, training, backend, dtype, array, X, y, close):
+def test_every_network_equals_one_trained_individually(settings, training, backend, dtype, array, X, y, close):
     training = {"epochs": 2, "verbose": False, **training}
-    together, in_chunks = (side_by_side(settings, backend, dtype) for _ in range(2))
-    together.train(array(X), array(y), array(RATES), **training)
+    ensemble, in_chunks = (ensemble_of_networks(settings, backend, dtype) for _ in range(2))
+    ensemble.train(array(X), array(y), array(RATES), **training)
     in_chunks.train(array(X), array(y), array(RATES), members_at_once=3, **training)
     for i in (1, 3):  # one of each chunk
-        expected = alone(i, settings, backend, dtype)
+        expected = individual(i, settings, backend, dtype)
         expected.train(array(X), array(y), RATES[i], **training)
-        close(together.member(i), expected)
+        close(ensemble.member(i), expected)
         close(in_chunks.member(i), expected)
 
 
@@ -115,77 +115,77 @@ def test_every_network_is_what_it_is_alone(settings, training, backend, dtype, a
     own_data=st.booleans(),
     at_once=st.sampled_from([None, 1, 2, 3]),
 )
-def test_whatever_is_chosen_every_network_is_what_it_is_alone(settings, training, own_data, at_once):
+def test_every_network_equals_one_trained_individually_with_any_options(settings, training, own_data, at_once):
     rng = np.random.default_rng(0)
     X, y, weight = rng.standard_normal((E, N, 2)), rng.random((E, N, 1)), rng.random((E, N))
     if not own_data:
         X, y, weight = X[0], y[0], weight[0]
     training = {"epochs": 4, "verbose": False, **training}
-    together = NeuralNetwork(LAYERS, **{"seed": 20, **settings}, ensemble=E)
-    together.train(X, y, RATES, sample_weight=weight, members_at_once=at_once, **training)
+    ensemble = NeuralNetwork(LAYERS, **{"seed": 20, **settings}, ensemble=E)
+    ensemble.train(X, y, RATES, sample_weight=weight, members_at_once=at_once, **training)
     for i in range(E):
         own = (X[i], y[i], weight[i]) if own_data else (X, y, weight)
-        expected = alone(i, settings, "cpu", "float64")
+        expected = individual(i, settings, "cpu", "float64")
         expected.train(*own[:2], RATES[i], sample_weight=own[2], **training)
-        np.testing.assert_allclose(together.member(i).theta, expected.theta, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(ensemble.member(i).theta, expected.theta, rtol=1e-9, atol=1e-9)
 
 
-def test_every_network_may_have_data_of_its_own(backend, dtype, array, rng, close):
+def test_every_network_may_have_its_own_data(backend, dtype, array, rng, close):
     Xs, ys, weights = rng.standard_normal((E, N, 2)), rng.random((E, N, 1)), rng.random((E, N))
     training = {"epochs": 3, "verbose": False, "batch_size": 4, "shuffle": True, "validation_split": 0.2}
     for at_once in (None, 3):
-        together = side_by_side({}, backend, dtype)
-        together.train(array(Xs), array(ys), 0.5, sample_weight=array(weights), members_at_once=at_once, **training)
-        answers = backend.to_numpy(together.predict(array(Xs)))
-        assert answers.shape == (E, N, 1)
+        ensemble = ensemble_of_networks({}, backend, dtype)
+        ensemble.train(array(Xs), array(ys), 0.5, sample_weight=array(weights), members_at_once=at_once, **training)
+        predictions = backend.to_numpy(ensemble.predict(array(Xs)))
+        assert predictions.shape == (E, N, 1)
         for i in range(E):
-            expected = alone(i, {}, backend, dtype)
+            expected = individual(i, {}, backend, dtype)
             expected.train(array(Xs[i]), array(ys[i]), 0.5, sample_weight=array(weights[i]), **training)
-            close(together.member(i), expected)
-            np.testing.assert_allclose(answers[i], backend.to_numpy(expected.predict(array(Xs[i]))), rtol=1e-4)
+            close(ensemble.member(i), expected)
+            np.testing.assert_allclose(predictions[i], backend.to_numpy(expected.predict(array(Xs[i]))), rtol=1e-4)
 
 
-def test_samples_may_be_shared_and_targets_not(backend, dtype, array, rng, X, close):
+def test_networks_may_share_samples_but_not_targets(backend, dtype, array, rng, X, close):
     ys = rng.random((E, N, 1))
-    together = side_by_side({}, backend, dtype)
-    together.train(array(X), array(ys), 0.5, epochs=2, verbose=False, shuffle=True)
+    ensemble = ensemble_of_networks({}, backend, dtype)
+    ensemble.train(array(X), array(ys), 0.5, epochs=2, verbose=False, shuffle=True)
     for i in range(E):
-        expected = alone(i, {}, backend, dtype)
+        expected = individual(i, {}, backend, dtype)
         expected.train(array(X), array(ys[i]), 0.5, epochs=2, verbose=False, shuffle=True)
-        close(together.member(i), expected)
+        close(ensemble.member(i), expected)
 
 
-def test_labels_may_be_each_networks_own(backend, dtype, array, rng, X):
+def test_every_network_may_have_its_own_labels(backend, dtype, array, rng, X):
     labels = rng.integers(0, 3, (E, N, 1))
     settings = {"loss": "categorical_crossentropy", "device": backend, "dtype": dtype}
-    together = NeuralNetwork([2, 4, 3], ensemble=E, seed=0, **settings)
-    together.train(array(X), array(labels), 0.5, epochs=2, verbose=False, class_weight="balanced")
+    ensemble = NeuralNetwork([2, 4, 3], ensemble=E, seed=0, **settings)
+    ensemble.train(array(X), array(labels), 0.5, epochs=2, verbose=False, class_weight="balanced")
     one = NeuralNetwork([2, 4, 3], seed=2, **settings)
     one.train(array(X), array(labels[2]), 0.5, epochs=2, verbose=False, class_weight="balanced")
-    np.testing.assert_allclose(backend.to_numpy(together.theta[2, ...]), backend.to_numpy(one.theta), rtol=1e-4)
+    np.testing.assert_allclose(backend.to_numpy(ensemble.theta[2, ...]), backend.to_numpy(one.theta), rtol=1e-4)
 
 
-def test_the_documents_stack_is_shared_though_there_are_as_many_networks_as_samples():
+def test_networks_share_the_documents_stack_even_if_they_are_as_many_as_the_samples():
     """One-hot targets of shape (N, n_L, 1) are not labels of N networks."""
     X, Y = np.eye(3)[:, :2], np.eye(3)[[2, 1, 0]]
     settings = {"activations": ["softmax"], "loss": "categorical_crossentropy"}
-    together = NeuralNetwork([2, 3], ensemble=3, seed=[0, 0, 0], **settings)
-    together.train(X[..., None], Y[..., None], 0.5, epochs=3, verbose=False)
+    ensemble = NeuralNetwork([2, 3], ensemble=3, seed=[0, 0, 0], **settings)
+    ensemble.train(X[..., None], Y[..., None], 0.5, epochs=3, verbose=False)
     one = NeuralNetwork([2, 3], seed=0, **settings)
     one.train(X, Y, 0.5, epochs=3, verbose=False)
-    np.testing.assert_allclose(together.theta, np.stack([one.theta] * 3), rtol=1e-12)
+    np.testing.assert_allclose(ensemble.theta, np.stack([one.theta] * 3), rtol=1e-12)
 
 
-def test_each_network_may_have_one_sample_of_its_own(rng):
+def test_every_network_may_have_its_own_single_sample(rng):
     Xs, ys = rng.standard_normal((3, 1, 2)), rng.random((3, 1, 1))
-    together = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
-    together.train(Xs, ys, 0.5, epochs=3, verbose=False)
+    ensemble = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
+    ensemble.train(Xs, ys, 0.5, epochs=3, verbose=False)
     one = NeuralNetwork([2, 3, 1], seed=1)
     one.train(Xs[1], ys[1], 0.5, epochs=3, verbose=False)
-    np.testing.assert_allclose(together.theta[1], one.theta, rtol=1e-12)
+    np.testing.assert_allclose(ensemble.theta[1], one.theta, rtol=1e-12)
 
 
-def test_a_users_own_parts_work_side_by_side(backend, dtype, array, X, y, close):
+def test_custom_parts_work_in_an_ensemble(backend, dtype, array, X, y, close):
     settings = {
         "activations": [
             "relu",
@@ -195,33 +195,33 @@ def test_a_users_own_parts_work_side_by_side(backend, dtype, array, X, y, close)
         "loss": Loss(lambda xp, A, Y: xp.sum((A - Y) ** 4, axis=-2), lambda xp, A, Y: 4.0 * (A - Y) ** 3),
         "optimizer": Optimizer(
             lambda xp, theta: (xp.zeros_like(theta),),
-            lambda xp, theta, d, memory, rate: (theta - rate * (d + memory[0]), (d,)),
+            lambda xp, theta, d, state, rate: (theta - rate * (d + state[0]), (d,)),
         ),
         "initializer": lambda rng, n_out, n_in: (rng.random((n_out, n_in)), rng.random((n_out, 1))),
     }
-    together = side_by_side(settings, backend, dtype)
-    together.train(array(X), array(y), 0.01, epochs=3, verbose=False, batch_size=2, members_at_once=3)
+    ensemble = ensemble_of_networks(settings, backend, dtype)
+    ensemble.train(array(X), array(y), 0.01, epochs=3, verbose=False, batch_size=2, members_at_once=3)
     for i in range(E):
-        expected = alone(i, settings, backend, dtype)
+        expected = individual(i, settings, backend, dtype)
         expected.train(array(X), array(y), 0.01, epochs=3, verbose=False, batch_size=2)
-        close(together.member(i), expected)
+        close(ensemble.member(i), expected)
 
 
-def test_a_network_that_diverges_stops_and_the_others_go_on(backend, dtype, array, X, y, close, capsys):
+def test_a_network_that_diverges_stops_and_the_others_continue(backend, dtype, array, X, y, close, capsys):
     settings = {"activations": ["relu", "relu", "identity"], "initial_scale": [10.0] * E}
-    together = side_by_side(settings, backend, dtype)
-    together.train(array(X), array(y), [0.001, 1e4, 0.002, 1e4], epochs=6, verbose_epoch=5)
-    assert np.isfinite(together.history["loss"][:, [0, 2]]).all()
-    assert np.isnan(together.history["loss"][-1, [1, 3]]).all()
-    assert np.isfinite(backend.to_numpy(together.theta)).all()
-    assert together.best_member().seed in (20, 22)
+    ensemble = ensemble_of_networks(settings, backend, dtype)
+    ensemble.train(array(X), array(y), [0.001, 1e4, 0.002, 1e4], epochs=6, verbose_epoch=5)
+    assert np.isfinite(ensemble.history["loss"][:, [0, 2]]).all()
+    assert np.isnan(ensemble.history["loss"][-1, [1, 3]]).all()
+    assert np.isfinite(backend.to_numpy(ensemble.theta)).all()
+    assert ensemble.best_member().seed in (20, 22)
     assert "2 of 4 diverged" in capsys.readouterr().out
-    expected = alone(2, settings, backend, dtype)
+    expected = individual(2, settings, backend, dtype)
     expected.train(array(X), array(y), 0.002, epochs=6, verbose=False)
-    close(together.member(2), expected)
+    close(ensemble.member(2), expected)
 
 
-def test_when_all_have_diverged_training_stops(X, y):
+def test_training_stops_when_all_networks_have_diverged(X, y):
     together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], initial_scale=10, ensemble=2, seed=0)
     with pytest.raises(FloatingPointError, match=r"most likely the learning rates of 1000 to 10000 are too high"):
         together.train(X, y, [1e3, 1e4], epochs=50, verbose=False)
@@ -232,135 +232,135 @@ def test_when_all_have_diverged_training_stops(X, y):
 # ---- The ensemble as a network
 
 
-def test_everything_of_a_network_has_an_axis_of_networks(backend, dtype, array, assert_close, X):
-    together = side_by_side({}, backend, dtype)
-    members = [together.member(i) for i in range(E)]
-    assert together.ensemble == E
-    assert together.seed == [20, 21, 22, 23]
-    assert together.theta.shape == (E, together.parameters.layout.size)
-    assert together.parameters["W1"].shape == (E, 5, 2)
-    assert_close(together.predict(array(X)), [backend.to_numpy(each.predict(array(X))) for each in members])
-    AL = together.deep_forward(array(X.T))
+def test_every_array_of_an_ensemble_has_a_leading_ensemble_axis(backend, dtype, array, assert_close, X):
+    ensemble = ensemble_of_networks({}, backend, dtype)
+    members = [ensemble.member(i) for i in range(E)]
+    assert ensemble.ensemble == E
+    assert ensemble.seed == [20, 21, 22, 23]
+    assert ensemble.theta.shape == (E, ensemble.parameters.layout.size)
+    assert ensemble.parameters["W1"].shape == (E, 5, 2)
+    assert_close(ensemble.predict(array(X)), [backend.to_numpy(each.predict(array(X))) for each in members])
+    AL = ensemble.deep_forward(array(X.T))
     assert_close(AL, [backend.to_numpy(each.deep_forward(array(X.T))) for each in members])
     Y = array(np.linspace(0, 1, N)[None, :])
     assert_close(
-        together.cost_function(Y, AL),
+        ensemble.cost_function(Y, AL),
         [backend.to_numpy(each.cost_function(Y, AL[i, ...])) for i, each in enumerate(members)],
     )
-    grads = together.backward_pass(Y, AL)
+    grads = ensemble.backward_pass(Y, AL)
     for i, each in enumerate(members):
         for name, value in each.backward_pass(Y, each.deep_forward(array(X.T))).items():
             assert_close(grads[name][i, ...], backend.to_numpy(value))
-    together.update_parameters(grads, 0.1)
+    ensemble.update_parameters(grads, 0.1)
     for each in members:
         each.update_parameters(each.backward_pass(Y, each.deep_forward(array(X.T))), 0.1)
-    assert_close(together.theta, [backend.to_numpy(each.theta) for each in members])
+    assert_close(ensemble.theta, [backend.to_numpy(each.theta) for each in members])
 
 
-def test_answers_keep_the_form_of_the_samples(X):
+def test_predictions_keep_the_form_of_the_samples(X):
     one_input = NeuralNetwork([1, 3, 1], ensemble=E, seed=0)
     assert one_input.predict(X[:, 0]).shape == (E, N)
     assert one_input.predict(X[:, :1]).shape == (E, N, 1)
-    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
-    assert together.predict(X[:, :, None]).shape == (E, N, 1, 1)
-    np.testing.assert_array_equal(together.predict(X[:, :, None])[..., 0], together.predict(X))
+    ensemble = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    assert ensemble.predict(X[:, :, None]).shape == (E, N, 1, 1)
+    np.testing.assert_array_equal(ensemble.predict(X[:, :, None])[..., 0], ensemble.predict(X))
 
 
-def test_a_member_goes_on_as_in_the_ensemble(X, y):
-    together = NeuralNetwork(LAYERS, ensemble=3, optimizer="adam", dropout=0.3, seed=5)
+def test_a_member_trains_on_as_in_the_ensemble(X, y):
+    ensemble = NeuralNetwork(LAYERS, ensemble=3, optimizer="adam", dropout=0.3, seed=5)
     training = {"verbose": False, "shuffle": True, "batch_size": 4}
-    together.train(X, y, [0.1, 0.01, 0.02], epochs=2, **training)
-    member = together.member(-1)
+    ensemble.train(X, y, [0.1, 0.01, 0.02], epochs=2, **training)
+    member = ensemble.member(-1)
     assert (member.seed, member.ensemble, member.epochs_trained) == (7, None, 2)
     member.train(X, y, 0.02, epochs=2, **training)
-    together.train(X, y, [0.1, 0.01, 0.02], epochs=2, **training)
-    np.testing.assert_allclose(member.theta, together.theta[2], rtol=1e-10)
+    ensemble.train(X, y, [0.1, 0.01, 0.02], epochs=2, **training)
+    np.testing.assert_allclose(member.theta, ensemble.theta[2], rtol=1e-10)
     member.clear_weights()
-    together.clear_weights()
-    np.testing.assert_array_equal(member.theta, together.theta[2])
+    ensemble.clear_weights()
+    np.testing.assert_array_equal(member.theta, ensemble.theta[2])
 
 
-def test_a_member_is_a_network_of_its_own(backend, dtype, array, X, y):
-    together = side_by_side({}, backend, dtype)
-    together.train(array(X), array(y), 0.1, epochs=1, verbose=False)
-    member, before = together.member(0), backend.to_numpy(together.theta).copy()
+def test_training_a_member_does_not_change_the_ensemble(backend, dtype, array, X, y):
+    ensemble = ensemble_of_networks({}, backend, dtype)
+    ensemble.train(array(X), array(y), 0.1, epochs=1, verbose=False)
+    member, before = ensemble.member(0), backend.to_numpy(ensemble.theta).copy()
     assert member.backend == backend
     member.train(array(X), array(y), 0.1, epochs=1, verbose=False)
-    np.testing.assert_array_equal(backend.to_numpy(together.theta), before)
+    np.testing.assert_array_equal(backend.to_numpy(ensemble.theta), before)
 
 
-def test_the_best_has_the_least_loss(X, y):
-    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
-    together.train(X, y, RATES, epochs=3, verbose=False)
-    assert together.best_member().seed == int(np.argmin(together.epoch_loss[-1]))
+def test_the_best_member_has_the_lowest_loss(X, y):
+    ensemble = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    ensemble.train(X, y, RATES, epochs=3, verbose=False)
+    assert ensemble.best_member().seed == int(np.argmin(ensemble.epoch_loss[-1]))
     others = np.ones((5, 2)), np.linspace(0.9, 1.0, 5)
-    together.train(X, y, RATES, epochs=1, verbose=False, validation_data=others)
-    assert together.best_member().seed == int(np.argmin(together.evaluate(*others)["loss"]))
+    ensemble.train(X, y, RATES, epochs=1, verbose=False, validation_data=others)
+    assert ensemble.best_member().seed == int(np.argmin(ensemble.evaluate(*others)["loss"]))
 
 
-def test_the_best_is_known_even_if_the_next_training_never_began(X, y):
+def test_the_best_member_stays_known_if_the_next_training_is_interrupted_at_once(X, y):
     class Interrupts(Callback):
         def on_train_begin(self, network):
             raise KeyboardInterrupt
 
-    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
-    together.train(X, y, RATES[::-1], epochs=3, verbose=False)
-    before = together.best_member_index()
+    ensemble = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    ensemble.train(X, y, RATES[::-1], epochs=3, verbose=False)
+    before = ensemble.best_member_index()
     assert before != 0
     with pytest.raises(KeyboardInterrupt):
-        together.train(X, y, RATES, epochs=3, verbose=False, patience=2, callbacks=Interrupts())
-    assert together.best_member_index() == before
+        ensemble.train(X, y, RATES, epochs=3, verbose=False, patience=2, callbacks=Interrupts())
+    assert ensemble.best_member_index() == before
 
 
-def test_without_a_finite_loss_there_is_no_best(X, y):
+def test_an_ensemble_without_a_finite_loss_has_no_best_member(X, y):
     together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], dtype="float32", ensemble=2, seed=0)
     together.train(X, y, 0.1, epochs=1, verbose=False, validation_data=(X * 1e30, y))
     with pytest.raises(ValueError, match="an ensemble with a finite loss, got losses that are all NaN"):
         together.best_member()
 
 
-def test_settings_are_the_models_own(X):
-    together = NeuralNetwork(LAYERS, ensemble=2, l2=[0.1, 0.2], initial_scale=[1.0, 2.0], seed=0)
-    together.seed[0] = 5
-    together.settings["dropout"].append(0.3)
-    assert together.seed == [0, 1]
-    assert together.l2 == [0.1, 0.2]
-    assert together.initial_scale == [1.0, 2.0]
-    assert together.dropout == [0.0, 0.0]
+def test_changing_returned_settings_does_not_change_the_ensemble(X):
+    ensemble = NeuralNetwork(LAYERS, ensemble=2, l2=[0.1, 0.2], initial_scale=[1.0, 2.0], seed=0)
+    ensemble.seed[0] = 5
+    ensemble.settings["dropout"].append(0.3)
+    assert ensemble.seed == [0, 1]
+    assert ensemble.l2 == [0.1, 0.2]
+    assert ensemble.initial_scale == [1.0, 2.0]
+    assert ensemble.dropout == [0.0, 0.0]
 
 
 def test_an_ensemble_of_one_is_an_ensemble(X, y):
-    together, one = NeuralNetwork(LAYERS, ensemble=1, seed=3), NeuralNetwork(LAYERS, seed=3)
-    for each in (together, one):
+    ensemble, one = NeuralNetwork(LAYERS, ensemble=1, seed=3), NeuralNetwork(LAYERS, seed=3)
+    for each in (ensemble, one):
         each.train(X, y, 0.1, epochs=2, verbose=False, shuffle=True, batch_size=2)
-    assert together.theta.shape == (1, *one.theta.shape)
-    np.testing.assert_allclose(together.best_member().theta, one.theta, rtol=1e-12)
+    assert ensemble.theta.shape == (1, *one.theta.shape)
+    np.testing.assert_allclose(ensemble.best_member().theta, one.theta, rtol=1e-12)
 
 
-def test_an_ensemble_takes_its_turns_by_itself_when_memory_is_short(monkeypatch, backend, dtype, array, X, y):
+def test_an_ensemble_trains_in_chunks_when_memory_is_short(monkeypatch, backend, dtype, array, X, y):
     training = {"epochs": 2, "verbose": False, "shuffle": True, "batch_size": 3}
-    whole, parts = side_by_side({}, backend, dtype), side_by_side({}, backend, dtype)
-    whole.train(array(X), array(y), RATES, **training)
+    at_once, in_chunks = ensemble_of_networks({}, backend, dtype), ensemble_of_networks({}, backend, dtype)
+    at_once.train(array(X), array(y), RATES, **training)
     monkeypatch.setattr(type(backend), "step_memory", 2500)
-    assert len(parts._members._chunks(backend, 200)) > 1
-    parts.train(array(X), array(y), RATES, **training)
-    np.testing.assert_allclose(backend.to_numpy(parts.theta), backend.to_numpy(whole.theta), rtol=1e-5)
+    assert len(in_chunks._members._chunks(backend, 200)) > 1
+    in_chunks.train(array(X), array(y), RATES, **training)
+    np.testing.assert_allclose(backend.to_numpy(in_chunks.theta), backend.to_numpy(at_once.theta), rtol=1e-5)
 
 
 @pytest.mark.parametrize("ensemble", [None, 3])
-def test_many_samples_are_predicted_in_slices_that_fit_into_memory(ensemble, monkeypatch, backend, dtype, array, rng):
+def test_many_samples_are_predicted_in_chunks_that_fit_into_memory(ensemble, monkeypatch, backend, dtype, array, rng):
     network = NeuralNetwork([2, 5, 3], loss="categorical_crossentropy", ensemble=ensemble, device=backend, dtype=dtype)
     X, y = array(rng.standard_normal((50, 2))), array(rng.integers(0, 3, 50))
-    ways = []
+    results = []
     for memory in (backend.step_memory, 2000):
         monkeypatch.setattr(type(backend), "step_memory", memory)
         measured = network.evaluate(X, y, metrics=["accuracy"])
-        ways.append([backend.to_numpy(network.predict(X)), *measured.values()])
-    for whole, sliced in zip(*ways, strict=True):
-        np.testing.assert_allclose(sliced, whole, rtol=1e-5 if dtype == "float32" else 1e-12)
+        results.append([backend.to_numpy(network.predict(X)), *measured.values()])
+    for at_once, in_chunks in zip(*results, strict=True):
+        np.testing.assert_allclose(in_chunks, at_once, rtol=1e-5 if dtype == "float32" else 1e-12)
 
 
-def test_predicting_needs_no_memory_for_all_samples_in_all_layers(rng):
+def test_predict_needs_no_memory_for_all_samples_in_all_layers(rng):
     network, X = NeuralNetwork([4, 200, 200, 1], dtype="float32", seed=0), rng.random((20_000, 4), dtype="float32")
     network.predict(X[:10])
     tracemalloc.start()
@@ -371,13 +371,13 @@ def test_predicting_needs_no_memory_for_all_samples_in_all_layers(rng):
     assert peak < 20 * 2**20  # all layers of all samples would be 100 MiB
 
 
-def test_the_picture_of_the_losses_is_drawn(X, y, monkeypatch):
+def test_plot_epoch_draws_the_losses_of_an_ensemble(X, y, monkeypatch):
     from matplotlib import pyplot as plt
 
     monkeypatch.setattr(plt, "show", lambda: None)
-    together = NeuralNetwork(LAYERS, ensemble=E, seed=0)
-    together.train(X, y, 0.1, epochs=3, verbose=False)
-    together.plot_epoch()
+    ensemble = NeuralNetwork(LAYERS, ensemble=E, seed=0)
+    ensemble.train(X, y, 0.1, epochs=3, verbose=False)
+    ensemble.plot_epoch()
     plt.close("all")
 
 
@@ -409,7 +409,7 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("settings", "error", "says"), REFUSED, ids=[f"{i} {[*case[0]]}" for i, case in enumerate(REFUSED)]
 )
-def test_a_model_refuses(settings, error, says):
+def test_invalid_settings_are_refused(settings, error, says):
     with pytest.raises(error, match=says):
         NeuralNetwork(**{"layer_list": LAYERS, **settings})
 
@@ -429,20 +429,20 @@ UNFIT = [
 @pytest.mark.parametrize(
     ("given", "error", "says"), UNFIT, ids=[next(iter(case[0])) + str(i) for i, case in enumerate(UNFIT)]
 )
-def test_training_side_by_side_refuses(given, error, says, backend, dtype, array, X, y):
-    together = side_by_side({}, backend, dtype)
-    before = backend.to_numpy(together.theta).copy()
+def test_invalid_training_arguments_are_refused(given, error, says, backend, dtype, array, X, y):
+    ensemble = ensemble_of_networks({}, backend, dtype)
+    before = backend.to_numpy(ensemble.theta).copy()
     arguments = {"X": X, "y": y, "learning_rate": 0.1, "epochs": 1, "verbose": False, **given}
     for name in ("X", "y", "sample_weight"):
         if name in arguments:
             arguments[name] = array(arguments[name])
     with pytest.raises(error, match=says):
-        together.train(**arguments)
-    np.testing.assert_array_equal(backend.to_numpy(together.theta), before)
-    assert together.epochs_trained == 0
+        ensemble.train(**arguments)
+    np.testing.assert_array_equal(backend.to_numpy(ensemble.theta), before)
+    assert ensemble.epochs_trained == 0
 
 
-def test_members_are_counted_from_either_end_and_no_further(X):
+def test_members_are_indexed_from_either_end(X):
     together = NeuralNetwork(LAYERS, ensemble=3, seed=0)
     assert together.member(-3).seed == 0
     for i in (3, -4):

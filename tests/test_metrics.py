@@ -1,4 +1,4 @@
-"""Metrics are scikit-learn's, on every backend, for one network or many, with weights or without."""
+"""Metrics equal scikit-learn's, on every backend, for one network or an ensemble, with or without weights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def weight(rng):
 METRICS = [binary_accuracy(), categorical_accuracy, mean_absolute_error, r2_score, subset_accuracy()]
 
 
-def ask_sklearn(name, A, Y, weight):
-    """A and Y have the shape (n, m)."""
-    if name == "binary_accuracy":  # Keras's: every output is an answer of its own
+def sklearn_metric(name, A, Y, weight):
+    """Return the metric of scikit-learn; A and Y have the shape (n, m)."""
+    if name == "binary_accuracy":  # as in Keras, every output counts separately
         right = (A > 0.5) == (Y > 0.5)
         return np.average(right.mean(axis=0), weights=weight)
     if name == "categorical_accuracy":
@@ -33,9 +33,9 @@ def ask_sklearn(name, A, Y, weight):
     return getattr(sklearn_metrics, name)(Y.T, A.T, sample_weight=weight)
 
 
-def measured(metric, xp, A, Y, weight=None, slices=(slice(None),)):
+def measured(metric, xp, A, Y, weight=None, chunks=(slice(None),)):
     state = None
-    for which in slices:
+    for which in chunks:
         state = metric.accumulate(
             xp, state, A[..., which], Y[..., which], weight if weight is None else weight[..., which]
         )
@@ -45,7 +45,7 @@ def measured(metric, xp, A, Y, weight=None, slices=(slice(None),)):
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("targets", ["one output", "labels", "several labels"])
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_every_metric_is_scikit_learns_however_the_samples_are_cut(
+def test_every_metric_equals_scikit_learns_for_any_chunks_of_samples(
     metric, targets, weighted, xp, array, assert_close, rng, weight
 ):
     n = 1 if targets == "one output" else 3
@@ -53,50 +53,50 @@ def test_every_metric_is_scikit_learns_however_the_samples_are_cut(
     if targets == "labels":
         Y = np.moveaxis(np.eye(3)[rng.integers(0, 3, (4, N))], -1, -2)
     given = array(weight[None, :]) if weighted else None
-    asked = [ask_sklearn(metric.name, a, y, weight if weighted else None) for a, y in zip(A, Y, strict=True)]
+    expected = [sklearn_metric(metric.name, a, y, weight if weighted else None) for a, y in zip(A, Y, strict=True)]
     for e in range(4):
-        assert_close(measured(metric, xp, array(A[e]), array(Y[e]), given), asked[e], rtol=1e-5)
-    for slices in ([slice(None)], [slice(2), slice(2, 3), slice(3, None)], [slice(i, i + 1) for i in range(N)]):
-        assert_close(measured(metric, xp, array(A), array(Y), given, slices), asked, rtol=1e-5)
+        assert_close(measured(metric, xp, array(A[e]), array(Y[e]), given), expected[e], rtol=1e-5)
+    for chunks in ([slice(None)], [slice(2), slice(2, 3), slice(3, None)], [slice(i, i + 1) for i in range(N)]):
+        assert_close(measured(metric, xp, array(A), array(Y), given, chunks), expected, rtol=1e-5)
 
 
-def test_weights_may_be_each_networks_own(xp, array, assert_close, rng):
+def test_every_network_may_have_its_own_sample_weights(xp, array, assert_close, rng):
     A, Y, weights = rng.random((2, 1, N)), rng.random((1, N)), rng.random((2, 1, N))
     weights /= weights.mean(axis=-1, keepdims=True)
-    asked = [ask_sklearn("r2_score", A[e], Y, weights[e, 0]) for e in range(2)]
-    assert_close(measured(r2_score, xp, array(A), array(Y), array(weights)), asked, rtol=1e-5)
+    expected = [sklearn_metric("r2_score", A[e], Y, weights[e, 0]) for e in range(2)]
+    assert_close(measured(r2_score, xp, array(A), array(Y), array(weights)), expected, rtol=1e-5)
 
 
-def test_the_score_of_targets_that_do_not_vary(xp, array, assert_close):
-    """The first output is right, the second not; scikit-learn says 1 and 0."""
+def test_r2_score_of_constant_targets_equals_scikit_learns(xp, array, assert_close):
+    """The first output is correct, the second is not; scikit-learn returns 1 and 0."""
     Y, A = np.array([[2.0, 2.0], [3.0, 3.0]]), np.array([[2.0, 2.0], [3.0, 4.0]])
     assert sklearn_metrics.r2_score(Y.T, A.T) == 0.5
     assert_close(measured(r2_score, xp, array(A), array(Y)), 0.5)
 
 
-def test_what_has_no_weight_does_not_vary(rng):
+def test_r2_score_ignores_samples_of_weight_zero(rng):
     given = [[0.0], [1.0], [2.0]], [0.0, 0.0, 1.0]
-    asked = sklearn_metrics.r2_score(
+    expected = sklearn_metrics.r2_score(
         given[1], NeuralNetwork([1, 1], seed=0).predict(given[0])[:, 0], sample_weight=[1, 1, 0]
     )
     found = NeuralNetwork([1, 1], seed=0).evaluate(*given, sample_weight=[1, 1, 0], metrics="r2_score")
-    assert found["r2_score"] == asked == 0.0
+    assert found["r2_score"] == expected == 0.0
 
 
-def test_the_score_of_targets_far_from_zero_is_exact(xp, array, assert_close, rng):
+def test_r2_score_is_exact_for_targets_far_from_zero(xp, array, assert_close, rng):
     Y = 1e3 + rng.random((1, 98))
     A = Y + 0.1 * rng.standard_normal((1, 98))
     A, Y = (np.asarray(each, dtype=str(array(0.0).dtype).rpartition(".")[2]) for each in (A, Y))
-    asked = ask_sklearn("r2_score", A.astype(float), Y.astype(float), None)
-    slices = [slice(i, i + 7) for i in range(0, 98, 7)]
-    assert_close(measured(r2_score, xp, array(A), array(Y), slices=slices), asked, rtol=1e-3)
+    expected = sklearn_metric("r2_score", A.astype(float), Y.astype(float), None)
+    chunks = [slice(i, i + 7) for i in range(0, 98, 7)]
+    assert_close(measured(r2_score, xp, array(A), array(Y), chunks=chunks), expected, rtol=1e-3)
 
 
-def test_one_half_is_no_yes(xp, array, assert_close):
+def test_an_output_of_one_half_counts_as_class_0(xp, array, assert_close):
     assert_close(measured(binary_accuracy(), xp, array([[0.5, 0.6]]), array([[0.0, 1.0]])), 1.0)
 
 
-# What accuracy means: the layers, the settings, the targets, and the metric that it is.
+# The meaning of accuracy: the layers, the settings, the targets, and the metric that it equals.
 MEANINGS = [
     ([2, 3], {"loss": "categorical_crossentropy"}, "labels", "categorical_accuracy"),
     ([2, 3], {"activations": ["softmax"]}, "labels", "categorical_accuracy"),
@@ -125,7 +125,7 @@ def targets_of(kind, rng):
 
 
 @pytest.mark.parametrize(("layers", "settings", "targets", "means"), MEANINGS)
-def test_accuracy_is_what_the_network_says_for_every_subset(layers, settings, targets, means, backend, dtype, rng):
+def test_accuracy_has_the_same_meaning_for_every_subset(layers, settings, targets, means, backend, dtype, rng):
     X, y = rng.standard_normal((60, 2)), targets_of(targets, rng)
     network = NeuralNetwork(layers, device=backend, dtype=dtype, seed=0, **settings)
     for some in (slice(None), slice(1), slice(7, 20)):
@@ -154,7 +154,9 @@ MEANINGLESS = [
 
 
 @pytest.mark.parametrize(("layers", "settings", "targets", "says"), MEANINGLESS)
-def test_accuracy_is_refused_where_it_means_nothing(layers, settings, targets, says, backend, dtype, rng):
+def test_accuracy_is_refused_if_outputs_or_targets_are_not_classes(
+    layers, settings, targets, says, backend, dtype, rng
+):
     X, y = rng.standard_normal((60, 2)), targets_of(targets, rng)
     network = NeuralNetwork(layers, device=backend, dtype=dtype, seed=0, **settings)
     with pytest.raises(ValueError, match=f"^metrics: .*{says}"):
@@ -164,7 +166,7 @@ def test_accuracy_is_refused_where_it_means_nothing(layers, settings, targets, s
     assert network.epochs_trained == 0
 
 
-def test_a_metric_of_ones_own_goes_through_the_samples_in_slices(backend, dtype, rng, monkeypatch):
+def test_a_custom_metric_is_accumulated_over_chunks_of_samples(backend, dtype, rng, monkeypatch):
     seen = []
 
     def accumulate(xp, state, A, Y, weight):
@@ -181,30 +183,30 @@ def test_a_metric_of_ones_own_goes_through_the_samples_in_slices(backend, dtype,
     assert found["worst"] == found["<lambda>"] == pytest.approx(np.abs(np.asarray(network.predict(X))[:, 0] - y).max())
 
 
-def test_a_network_measures_itself(backend, dtype, array, rng):
+def test_evaluate_returns_the_loss_and_the_metrics(backend, dtype, array, rng):
     X, y = rng.standard_normal((N, 2)), rng.random((N, 3))
     network = NeuralNetwork([2, 4, 3], device=backend, dtype=dtype, seed=0)
 
     def worst(xp, A, Y, weight):
         return xp.max(xp.abs(A - Y), axis=(-2, -1))
 
-    figures = network.evaluate(array(X), array(y), metrics=["r2_score", "mean_absolute_error", worst])
-    answers = np.asarray(network.predict(X))
-    assert list(figures) == ["loss", "r2_score", "mean_absolute_error", "worst"]
-    assert figures["loss"] == pytest.approx(0.5 * np.mean(np.sum((answers - y) ** 2, axis=1)), rel=1e-5)
-    assert figures["r2_score"] == pytest.approx(sklearn_metrics.r2_score(y, answers), rel=1e-4)
-    assert figures["mean_absolute_error"] == pytest.approx(np.abs(answers - y).mean(), rel=1e-5)
-    assert figures["worst"] == pytest.approx(np.abs(answers - y).max(), rel=1e-5)
-    assert all(type(value) is float for value in figures.values())
+    values = network.evaluate(array(X), array(y), metrics=["r2_score", "mean_absolute_error", worst])
+    predictions = np.asarray(network.predict(X))
+    assert list(values) == ["loss", "r2_score", "mean_absolute_error", "worst"]
+    assert values["loss"] == pytest.approx(0.5 * np.mean(np.sum((predictions - y) ** 2, axis=1)), rel=1e-5)
+    assert values["r2_score"] == pytest.approx(sklearn_metrics.r2_score(y, predictions), rel=1e-4)
+    assert values["mean_absolute_error"] == pytest.approx(np.abs(predictions - y).mean(), rel=1e-5)
+    assert values["worst"] == pytest.approx(np.abs(predictions - y).max(), rel=1e-5)
+    assert all(type(value) is float for value in values.values())
 
 
-def test_the_figures_of_an_ensemble_are_one_each(rng):
+def test_metrics_of_an_ensemble_have_one_value_for_each_network(rng):
     X, y = rng.standard_normal((N, 2)), rng.integers(0, 2, N)
     ensemble = NeuralNetwork([2, 4, 1], loss="binary_crossentropy", ensemble=3, seed=0)
-    figures = ensemble.evaluate(X, y, metrics="accuracy")
+    values = ensemble.evaluate(X, y, metrics="accuracy")
     for i in range(3):
         assert ensemble.member(i).evaluate(X, y, metrics="accuracy") == {
-            name: pytest.approx(values[i]) for name, values in figures.items()
+            name: pytest.approx(value[i]) for name, value in values.items()
         }
 
 
@@ -224,7 +226,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("metrics", "error", "says"), REFUSED, ids=range(len(REFUSED)))
-def test_a_metric_that_is_none_is_refused_before_training(metrics, error, says, backend, dtype, array, rng):
+def test_an_invalid_metric_is_refused_before_training(metrics, error, says, backend, dtype, array, rng):
     X, y = array(rng.standard_normal((N, 2))), array(rng.random(N))
     network = NeuralNetwork([2, 4, 1], device=backend, dtype=dtype, seed=0)
     with pytest.raises(error, match=f"^{says}".replace("(", r"\(").replace(")", r"\)")):
@@ -232,7 +234,7 @@ def test_a_metric_that_is_none_is_refused_before_training(metrics, error, says, 
     assert network.epochs_trained == 0
 
 
-def test_a_metric_may_not_be_called_like_what_is_recorded_anyway(rng):
+def test_a_metric_may_not_have_the_name_of_a_recorded_loss(rng):
     def validation_loss(xp, A, Y, weight):
         return xp.mean(A, axis=(-1, -2))
 
@@ -240,12 +242,12 @@ def test_a_metric_may_not_be_called_like_what_is_recorded_anyway(rng):
         NeuralNetwork([1, 1], seed=0).evaluate([1.0], [0.5], metrics=validation_loss)
 
 
-def test_mean_absolute_error_is_of_all_outputs(xp, array, assert_close):
+def test_mean_absolute_error_averages_over_all_outputs(xp, array, assert_close):
     assert_close(measured(mean_absolute_error, xp, array([[1.0], [2.0]]), array([[0.0], [0.0]])), 1.5)
 
 
-@pytest.mark.away
-def test_a_metric_that_returns_a_number_of_the_host_is_refused_before_training(backend, dtype, array, rng):
+@pytest.mark.not_numpy
+def test_a_metric_that_returns_a_host_number_is_refused_before_training(backend, dtype, array, rng):
     network = NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0)
     X, y = array(rng.standard_normal((6, 2))), array(rng.random(6))
     says = r"what <lambda> returns must be an array of .*, got a float64 of numpy; use only functions of xp"
@@ -256,7 +258,7 @@ def test_a_metric_that_returns_a_number_of_the_host_is_refused_before_training(b
         network.evaluate(X, y, metrics=[lambda xp, A, Y, weight: np.float64(1.0)])
 
 
-def test_a_metric_must_be_real(rng):
+def test_a_metric_must_return_real_numbers(rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
     X, y = rng.standard_normal((6, 2)), rng.random(6)
     with pytest.raises(TypeError, match="what <lambda> returns must hold real numbers"):

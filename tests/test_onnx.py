@@ -1,4 +1,4 @@
-"""What was exported answers in another runtime as the network does here, and what cannot be exported is said so."""
+"""An exported model predicts in ONNX Runtime as the network does, and parts that cannot be exported raise errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def random_layers(rng, precision, ensemble_shape=()):
 
 
 def run(path, X):
-    """Return what another runtime makes of samples as rows; it warns of shapes that are not as declared."""
+    """Return the outputs of ONNX Runtime for samples as rows; it warns if a shape differs from the declared one."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -74,7 +74,7 @@ def test_a_model_answers_as_the_network(name, ensemble_shape, precision, path, r
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_a_model_answers_as_the_network_far_out(name, precision, path):
-    """The same guards against overflow are in the model, in its precision; small answers are as exact as great ones."""
+    """The model guards against overflow in its own precision; small outputs are as exact as large ones."""
     layers = [(np.ones((1, 1), precision), np.zeros((1, 1), precision))]
     half = [1e-30, 1e-8, 1e-3, 20, 88.5, 200, 709.5, 1e4, 1e30, np.finfo(precision).max]
     X = np.array([*(-z for z in half), 0, *half], precision)[:, None]
@@ -82,7 +82,7 @@ def test_a_model_answers_as_the_network_far_out(name, precision, path):
     assert_answers_alike(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
 
 
-def test_a_trained_network_classifies_as_here(path, rng):
+def test_an_exported_classifier_predicts_like_the_network(path, rng):
     X = rng.standard_normal((60, 2))
     network = NeuralNetwork(
         [2, 8, 8, 3], activations=["relu", "silu", "softmax"], loss="categorical_crossentropy", seed=0
@@ -105,7 +105,7 @@ def test_what_a_model_says_of_itself(name, ensemble_shape, precision, path, rng)
         assert onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) == precision
 
 
-def test_a_model_is_a_product_a_layer_and_no_branches(path, rng):
+def test_a_model_has_one_product_for_each_layer_and_no_branches(path, rng):
     write_onnx(path, random_layers(rng, "float32"), [relu, tanh])
     operators = [node.op_type for node in onnx.load(path).graph.node]
     assert (operators.count("MatMul"), operators.count("Transpose"), operators.count("If")) == (2, 2, 0)
@@ -123,9 +123,9 @@ def hermite(xp, Z):
     return A / (1.0 + xp.mean(A, axis=-2, keepdims=True) ** 2)
 
 
-@pytest.mark.parametrize("own", [scaled, hermite], ids=lambda own: own.__name__)
-def test_a_users_own_activation_goes_along(own, precision, path, rng):
-    formula = functools.partial(own, scale=1.5) if own is scaled else own
+@pytest.mark.parametrize("function", [scaled, hermite], ids=lambda function: function.__name__)
+def test_a_custom_activation_is_exported(function, precision, path, rng):
+    formula = functools.partial(function, scale=1.5) if function is scaled else function
     layers, activations = random_layers(rng, precision), [Activation(formula, None), sigmoid]
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
@@ -178,7 +178,7 @@ def test_an_activation_that_answers_something_else_is_named(own, says, path, rng
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_missing_library_is_said_so(path, rng, monkeypatch):
+def test_the_error_for_a_missing_library_names_the_package_to_install(path, rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "ndonnx", None)
     with pytest.raises(ImportError, match=r'ONNX export needs ndonnx: pip install "xpnet\[onnx\]"'):
         write_onnx(path, random_layers(rng, "float64"), [relu, tanh])
@@ -186,7 +186,7 @@ def test_a_missing_library_is_said_so(path, rng, monkeypatch):
 
 
 def test_export_needs_no_runtime(path):
-    """Nor does xpnet itself load what only export needs; and a model is the same to the bit."""
+    """Importing xpnet does not load the libraries of the export, and repeated exports are bit-identical."""
     program = f"""
 import sys
 import numpy as np
@@ -215,7 +215,7 @@ def test_a_folder_is_no_file(path, rng):
         write_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
 
 
-def test_a_write_that_fails_leaves_what_was_there(path, rng, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(path, rng, monkeypatch):
     path.write_bytes(b"the old one")
 
     def full(descriptor):

@@ -1,4 +1,4 @@
-"""Optimizers take PyTorch's way, on the flat vector, for one network or many with learning rates of their own."""
+"""Optimizers take PyTorch's steps on the flat vector, for one network or an ensemble with its own learning rates."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def test_every_optimizer_has_an_oracle():
 
 
 @every_optimizer
-def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
-    """Given the gradients where PyTorch was, so that in single precision rounding does not lead elsewhere."""
+def test_a_hundred_steps_equal_pytorchs(name, xp, backend, array, dtype):
+    """The gradients are those at PyTorch's points, so that rounding errors in single precision do not accumulate."""
     optimizer, path = OPTIMIZERS[name], np.asarray(ORACLES["optimizers"][name])
     if optimizer.weight_decay:
         optimizer = regularized(optimizer, array(np.ones(5)) > 0, weight_decay=optimizer.weight_decay)
     theta = array(np.ones(5))
-    memory = optimizer.init(xp, theta)
+    state = optimizer.init(xp, theta)
     before = np.ones(5)
     for step, expected in enumerate(path):
         dtheta = array(gradient(before, step))
-        theta, memory = optimizer.update(xp, theta, dtheta, memory, array(RATE))
+        theta, state = optimizer.update(xp, theta, dtheta, state, array(RATE))
         tolerance = 1e-10 if dtype == "float64" else 1e-6
         np.testing.assert_allclose(backend.to_numpy(theta), expected, rtol=tolerance, atol=tolerance)
         before = expected
@@ -41,14 +41,14 @@ def test_every_network_may_have_its_own_learning_rate(name, xp, array, backend, 
     gradients = rng.standard_normal((4, 3, 7))
 
     def run(theta, gradients, rate):
-        theta, memory = array(theta), optimizer.init(xp, array(theta))
+        theta, state = array(theta), optimizer.init(xp, array(theta))
         for dtheta in gradients:
-            theta, memory = optimizer.update(xp, theta, array(dtheta), memory, array(rate))
+            theta, state = optimizer.update(xp, theta, array(dtheta), state, array(rate))
         return theta
 
-    together = run(thetas, gradients, rates)
-    alone = [backend.to_numpy(run(thetas[e], gradients[:, e], rates[e, 0])) for e in range(3)]
-    assert_close(together, np.stack(alone))
+    ensemble = run(thetas, gradients, rates)
+    individual = [backend.to_numpy(run(thetas[e], gradients[:, e], rates[e, 0])) for e in range(3)]
+    assert_close(ensemble, np.stack(individual))
 
 
 @every_optimizer
@@ -61,7 +61,7 @@ def test_every_optimizer_trains_a_network(name, backend, dtype, rng):
     assert network.epoch_loss[-1] < 0.5 * network.epoch_loss[0]
 
 
-def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
+def test_adamw_has_its_default_weight_decay_unless_another_is_given(rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
 
     def trained(**settings):
@@ -69,9 +69,9 @@ def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
         network.train(X, y, 0.1, epochs=5, verbose=False)
         return network
 
-    brought, asked = trained(optimizer="adamw"), trained(optimizer="adam", weight_decay=0.01)
-    np.testing.assert_array_equal(brought.theta, asked.theta)
-    assert brought.weight_decay == 0.01
+    default, given = trained(optimizer="adamw"), trained(optimizer="adam", weight_decay=0.01)
+    np.testing.assert_array_equal(default.theta, given.theta)
+    assert default.weight_decay == 0.01
     assert trained(optimizer=adamw(weight_decay=0.3)).weight_decay == 0.3
     none = trained(optimizer="adamw", weight_decay=0.0)
     np.testing.assert_array_equal(none.theta, trained(optimizer="adam").theta)
@@ -86,7 +86,7 @@ def test_adamw_brings_its_decay_unless_another_is_asked_for(rng):
     (lambda: adam(betas=(0.5, -0.9)), "betas must be 0 or a positive"),
     (lambda: adam(eps=1e-60), "eps must be a positive number, finite in float32"),
 ])  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(make, says):
+def test_invalid_settings_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
 
@@ -97,7 +97,7 @@ def test_betas_are_two(betas):
         adam(betas=betas)
 
 
-def test_adam_without_a_memory_of_the_gradient_follows_the_gradient(xp, array, assert_close):
+def test_adam_without_momentum_follows_the_sign_of_the_gradient(xp, array, assert_close):
     optimizer = adam(betas=(0.0, 0.999))
     theta = array([1.0, 1.0])
     theta, _ = optimizer.update(xp, theta, array([3.0, -0.5]), optimizer.init(xp, theta), array(0.1))

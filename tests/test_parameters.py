@@ -1,4 +1,4 @@
-"""A network is one vector, and its weights and biases are views into it."""
+"""The parameters of a network are one vector, and its weights and biases are views into it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, ensem
     np.testing.assert_array_equal(flatten(np, [array for layer in layers for array in layer]), theta)
 
 
-def test_flatten_on_every_backend(xp, array, assert_close, rng):
+def test_flatten_works_on_every_backend(xp, array, assert_close, rng):
     layout = Layout([3, 2, 1])
     for theta in (rng.standard_normal(layout.size), rng.standard_normal((4, layout.size))):
         layers = layout.layers(xp, array(theta))
@@ -55,12 +55,12 @@ def test_parameters_have_the_documents_names_in_its_order(parameters):
     assert len(parameters) == 4
 
 
-def test_a_parameter_is_its_part_of_the_vector(parameters, assert_close):
+def test_a_parameter_is_a_part_of_the_vector(parameters, assert_close):
     assert_close(parameters["W1"], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     assert_close(parameters["b2"], [[12.0]])
 
 
-def test_assigning_puts_the_value_into_a_new_vector(parameters, array, assert_close):
+def test_assigning_a_parameter_makes_a_new_vector(parameters, array, assert_close):
     before = parameters.theta
     parameters["b1"] = [[60.0], [70.0], [80.0]]
     assert_close(parameters.theta, [0, 1, 2, 3, 4, 5, 60, 70, 80, 9, 10, 11, 12])
@@ -84,7 +84,7 @@ def test_an_unknown_name_lists_the_known_ones(parameters):
     ([["1"], ["2"], ["3"]], TypeError,
      r"b1 cannot be converted to an array: it holds '1' at \[0, 0\], which is not a number"),
 ])  # fmt: skip
-def test_a_value_that_is_no_number_is_refused(value, error, says, parameters, backend):
+def test_a_value_that_is_not_a_number_is_refused(value, error, says, parameters, backend):
     before = backend.to_numpy(parameters.theta).copy()
     with pytest.raises(error, match=says):
         parameters["b1"] = value

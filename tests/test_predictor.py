@@ -1,4 +1,4 @@
-"""Predictions have the shape that targets had, and labels their type."""
+"""Predictions have the shape of the targets in training, and predicted labels have their type."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SHAPES = {"(N,)": (N,), "(N, 1)": (N, 1), "(N, 1, 1)": (N, 1, 1)}
 def test_predictions_have_the_shape_of_the_targets(given, like, backend, dtype, array, rng):
     X = array(rng.random(given))
     network = NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0)
-    assert network.predict(X).shape == ((N, 1, 1) if len(given) == 3 else (N, 1))  # nothing was said of targets yet
+    assert network.predict(X).shape == ((N, 1, 1) if len(given) == 3 else (N, 1))  # no targets yet
     network.train(X, array(rng.random(like)), 0.1, epochs=1, verbose=False)
     assert network.predict(X).shape == like
     assert network.predict(X[:2, ...]).shape == (2, *like[1:])
 
 
-def test_what_is_left_between_targets_and_predictions_is_one_number_a_sample(X, rng):
+def test_targets_minus_predictions_are_one_number_for_each_sample(X, rng):
     y = rng.random(N)
     network = NeuralNetwork([2, 3, 1], seed=0)
     network.train(X, y, 0.1, epochs=1, verbose=False)
@@ -47,7 +47,7 @@ def test_several_outputs_are_rows_or_the_documents_stacks(like, X, rng):
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_those_of_an_ensemble_have_networks_first(own, X, rng):
+def test_predictions_of_an_ensemble_have_a_leading_ensemble_axis(own, X, rng):
     network = NeuralNetwork([2, 3, 1], ensemble=4, seed=0)
     y = rng.random((4, N, 1) if own else N)
     network.train(X, y, 0.1, epochs=1, verbose=False)
@@ -55,7 +55,7 @@ def test_those_of_an_ensemble_have_networks_first(own, X, rng):
     assert network.member(0).predict(X).shape == ((N, 1) if own else (N,))
 
 
-def test_copies_and_files_know_the_shape_too(X, rng, tmp_path):
+def test_copies_and_checkpoints_keep_the_shape_of_the_targets(X, rng, tmp_path):
     network = NeuralNetwork([2, 3, 1], seed=0)
     network.train(X, rng.integers(0, 2, N).astype("uint8"), 0.1, epochs=1, verbose=False)
     save_checkpoint(network, tmp_path / "network.safetensors")
@@ -66,7 +66,7 @@ def test_copies_and_files_know_the_shape_too(X, rng, tmp_path):
         assert other.predict_classes(X).dtype == "uint8"
 
 
-# The layers, the settings, and which class the outputs stand for.
+# The layers, the settings, and the class that the outputs stand for.
 CLASSES = [
     ([2, 3], {"loss": "categorical_crossentropy"}, lambda A: A.argmax(axis=-1)),
     ([2, 3], {"activations": ["softmax"]}, lambda A: A.argmax(axis=-1)),
@@ -80,10 +80,12 @@ CLASSES = [
 
 @pytest.mark.parametrize(("layers", "settings", "classes"), CLASSES)
 @pytest.mark.parametrize("ensemble", [None, 3])
-def test_classes_are_what_the_outputs_stand_for(layers, settings, classes, ensemble, backend, dtype, array, X):
+def test_predict_classes_returns_the_classes_that_the_outputs_stand_for(
+    layers, settings, classes, ensemble, backend, dtype, array, X
+):
     network = NeuralNetwork(layers, device=backend, dtype=dtype, seed=0, ensemble=ensemble, **settings)
     if backend.device == "no_x64":
-        pytest.skip("there are no 64 bits, and nothing was said of the type of labels")
+        pytest.skip("there is no int64, and no labels define another type")
     labels, outputs = network.predict_classes(array(X)), backend.to_numpy(network.predict(array(X)))
     assert type(backend).of(labels) == backend
     assert str(labels.dtype).endswith("int64")
@@ -91,7 +93,7 @@ def test_classes_are_what_the_outputs_stand_for(layers, settings, classes, ensem
 
 
 @pytest.mark.parametrize("kind", ["bool", "uint8", "int32", "float32"])
-def test_labels_are_of_the_type_that_they_were_of_in_training(kind, backend, dtype, array, X, rng):
+def test_predicted_labels_have_the_type_of_the_labels_in_training(kind, backend, dtype, array, X, rng):
     y = backend.asarray(rng.integers(0, 2, N), kind)
     network = NeuralNetwork([2, 1], loss="binary_crossentropy", device=backend, dtype=dtype, seed=0)
     network.train(array(X), y, 0.1, epochs=1, verbose=False)
@@ -100,7 +102,7 @@ def test_labels_are_of_the_type_that_they_were_of_in_training(kind, backend, dty
     assert labels.shape == (N,)
 
 
-def test_what_accuracy_counts_is_what_classes_say(X, rng):
+def test_accuracy_is_the_fraction_of_correct_predicted_classes(X, rng):
     y = rng.integers(0, 3, N)
     network = NeuralNetwork([2, 3], loss="categorical_crossentropy", seed=0)
     assert network.evaluate(X, y, metrics="accuracy")["accuracy"] == pytest.approx(

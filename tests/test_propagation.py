@@ -1,4 +1,7 @@
-"""Forward and backward: one code path for a sample, a batch, a stack and an ensemble, checked against the document."""
+"""Forward and backward: one code path for a sample, a batch, a stack and an ensemble, checked against the document.
+
+"The document" is the notebook *Neural Network From Scratch* (see README).
+"""
 
 from __future__ import annotations
 
@@ -45,32 +48,32 @@ def Y(rng):
     return rng.random((2, 6))
 
 
-def test_forward_is_the_documents(xp, array, assert_close, theta, X):
+def test_forward_equals_the_documents(xp, array, assert_close, theta, X):
     A, cache = forward(xp, array(X), LAYOUT.layers(xp, array(theta)), ACTS)
-    documents = Document(named(theta))
-    assert_close(A, documents.forward(X), rtol=1e-5)
-    for arrays, expected_arrays in zip(cache, documents.cache, strict=True):
+    oracle = Document(named(theta))
+    assert_close(A, oracle.forward(X), rtol=1e-5)
+    for arrays, expected_arrays in zip(cache, oracle.cache, strict=True):
         for actual, wanted in zip(arrays[:4], expected_arrays, strict=True):
             assert_close(actual, wanted, rtol=1e-4)
 
 
-def test_backward_of_a_sample_is_the_documents(xp, array, assert_close, theta, X, Y):
+def test_backward_of_a_sample_equals_the_documents(xp, array, assert_close, theta, X, Y):
     x, y = X[:, :1], Y[:, :1]
-    documents = Document(named(theta))
-    grads = documents.backward(y, documents.forward(x))
+    oracle = Document(named(theta))
+    grads = oracle.backward(y, oracle.forward(x))
     dX, dtheta = gradients_of(xp, array(theta), array(x), array(y))
     assert_close(dX, grads["dA0"], rtol=1e-4)
     assert_close(dtheta, np.concatenate([grads["d" + name].ravel() for name in LAYOUT.slots]), rtol=1e-4)
 
 
-def test_the_gradient_of_a_batch_is_the_mean_of_its_samples(xp, array, assert_close, theta, X, Y):
+def test_the_gradient_of_a_batch_is_the_mean_over_its_samples(xp, array, assert_close, theta, X, Y):
     samples = [gradients_of(np, theta, X[:, i : i + 1], Y[:, i : i + 1])[1] for i in range(6)]
     _, dtheta = gradients_of(xp, array(theta), array(X), array(Y))
     assert_close(dtheta, np.mean(samples, axis=0), rtol=1e-4)
 
 
-def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, theta, X, Y, rng):
-    """Row by row the table of shapes: whatever axes lead, every network answers and learns as if it were alone."""
+def test_one_code_path_computes_sample_batch_stack_and_ensemble(xp, array, assert_close, theta, X, Y, rng):
+    """In each row of the table of shapes, every network has the outputs and gradients that it has individually."""
     others = rng.standard_normal((4, LAYOUT.size))
     others[0] = theta
     datasets = rng.standard_normal((4, 3, 6))
@@ -100,7 +103,7 @@ def test_sample_batch_stack_and_ensemble_are_one_code(xp, array, assert_close, t
             assert_close(actual, expected, rtol=1e-4)
 
 
-def test_without_the_input_gradient_nothing_else_changes(xp, array, theta, X, Y, backend):
+def test_omitting_the_input_gradient_changes_nothing_else(xp, array, theta, X, Y, backend):
     A, cache = forward(xp, array(X), LAYOUT.layers(xp, array(theta)), ACTS)
     _, dA = mean_loss(xp, half_squared_error, A, array(Y))
     whole = backward(xp, dA, cache, ACTS)
@@ -121,7 +124,7 @@ def networks(draw):
 @pytest.mark.float64
 @given(network=networks())
 def test_gradients_of_random_networks_agree_with_finite_differences(network, backend, array):
-    """In a random direction of the parameters and the samples at once, which costs the same for every size."""
+    """The test takes one random direction of parameters and samples, which costs the same for every size."""
     sizes, activations, m, seed = network
     rng, layout, h, xp = np.random.default_rng(seed), Layout(sizes), 1e-6, backend.xp
     theta, v_theta = rng.standard_normal((2, layout.size))

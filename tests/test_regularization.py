@@ -1,4 +1,4 @@
-"""Weights are drawn to zero as PyTorch draws them, biases are left alone, and long gradients are cut."""
+"""Weights are shrunk towards zero as in PyTorch, biases are not, and gradients are clipped to their maximum norm."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ SETTINGS = {"weight_decay": 0.1, "l2": 0.1, "clip_norm": 0.5}
 
 
 @pytest.mark.parametrize("name", ORACLES["regularized"])
-def test_a_hundred_steps_are_pytorchs(name, xp, backend, array, dtype):
+def test_a_hundred_steps_equal_pytorchs(name, xp, backend, array, dtype):
     optimizer, setting = name.split(", ")
     optimizer = regularized(OPTIMIZERS[optimizer], array(np.ones(5)) > 0, **{setting: SETTINGS[setting]})
     theta, before = array(np.ones(5)), np.ones(5)
-    memory = optimizer.init(xp, theta)
-    # PyTorch adds a millionth to the length that it divides by.
+    state = optimizer.init(xp, theta)
+    # PyTorch adds 1e-6 to the norm that it divides by.
     tolerance = 1e-5 if setting == "clip_norm" else 1e-10 if dtype == "float64" else 1e-6
     for step, expected in enumerate(np.asarray(ORACLES["regularized"][name])):
-        theta, memory = optimizer.update(xp, theta, array(gradient(before, step)), memory, array(RATE))
+        theta, state = optimizer.update(xp, theta, array(gradient(before, step)), state, array(RATE))
         np.testing.assert_allclose(backend.to_numpy(theta), expected, rtol=tolerance, atol=tolerance)
         before = expected
 
 
-def test_l1_draws_with_the_same_force_from_afar_and_near(xp, array, assert_close):
+def test_l1_shrinks_large_and_small_weights_by_the_same_amount(xp, array, assert_close):
     optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0, 1.0, 0.0]) > 0, l1=0.5)
     theta, _ = optimizer.update(xp, array([3.0, -0.1, 0.0, 9.0]), array([0.0, 0.0, 0.0, 0.0]), (), array(0.1))
     assert_close(theta, [2.95, -0.05, 0.0, 9.0])
 
 
-def test_a_short_gradient_is_not_cut_and_one_of_zero_stays_zero(xp, array, assert_close):
+def test_only_gradients_above_the_maximum_norm_are_clipped(xp, array, assert_close):
     optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]) > 0, clip_norm=5.0)
     for dtheta, kept in (([3.0, 3.9], [3.0, 3.9]), ([0.0, 0.0], [0.0, 0.0]), ([30.0, 40.0], [3.0, 4.0])):
         theta, _ = optimizer.update(xp, array([0.0, 0.0]), array(dtheta), (), array(-1.0))
         assert_close(theta, kept)
 
 
-def test_every_network_of_an_ensemble_is_cut_on_its_own(xp, array, assert_close):
+def test_the_gradient_of_each_network_is_clipped_separately(xp, array, assert_close):
     optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]) > 0, clip_norm=5.0)
     theta, _ = optimizer.update(xp, array(np.zeros((2, 2))), array([[30.0, 40.0], [0.3, 0.4]]), (), array(-1.0))
     assert_close(theta, [[3.0, 4.0], [0.3, 0.4]])
 
 
-def test_the_mask_tells_weights_from_biases():
+def test_the_weights_mask_is_true_for_weights_and_false_for_biases():
     layout = Layout([2, 3, 1])
     theta = layout.weights_mask(np)
     for name in layout.slots:
@@ -60,8 +60,8 @@ def test_the_mask_tells_weights_from_biases():
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "softplus"])
-def test_dropout_is_a_mask_and_its_derivative_is_that_of_the_mask(name, xp, array, assert_close, rng):
-    """Through forward and backward: the layer after sees the mask, and so does the gradient of the layer before."""
+def test_dropout_applies_the_same_mask_forward_and_backward(name, xp, array, assert_close, rng):
+    """The mask changes the input of the next layer and the gradient of the layer before."""
     X, W1, W2, mask = (rng.standard_normal(shape) for shape in ((2, 4), (3, 2), (1, 3), (3, 4)))
     keep, activation = mask > -0.3, ACTIVATIONS[name]
     layers = [(array(W), array(np.zeros((W.shape[0], 1)))) for W in (W1, W2)]
@@ -76,27 +76,27 @@ def test_dropout_is_a_mask_and_its_derivative_is_that_of_the_mask(name, xp, arra
     assert_close(dX, W1.T @ dZ)
 
 
-def test_a_layer_without_dropout_is_left_as_it_is(xp, array):
+def test_a_layer_without_dropout_is_unchanged(xp, array):
     A = array([[1.0]])
     assert apply_dropout(xp, A, None, 0.0) is A
 
 
-def test_dropout_leaves_out_the_fraction_and_makes_up_for_it():
-    """One hidden layer of ones, and a last one that adds them up: on average the answer is the one without dropout."""
+def test_dropout_drops_its_fraction_and_rescales_the_rest():
+    """The output layer averages a hidden layer of ones: the mean output is the one without dropout."""
     X, y, seen = np.ones((2000, 1)), np.ones(2000), []
-    watched = Activation(lambda xp, Z: (seen.append(np.array(Z)), Z)[1], lambda xp, dA, Z, A: dA)
-    network = NeuralNetwork([1, 50, 1], activations=["relu", watched], dropout=0.3, seed=0)
+    recording = Activation(lambda xp, Z: (seen.append(np.array(Z)), Z)[1], lambda xp, dA, Z, A: dA)
+    network = NeuralNetwork([1, 50, 1], activations=["relu", recording], dropout=0.3, seed=0)
     ones = {"W1": np.ones((50, 1)), "b1": np.zeros((50, 1)), "W2": np.ones((1, 50)) / 50, "b2": np.zeros((1, 1))}
     network.parameters = ones
     network.train(X, y, 1e-9, epochs=1, verbose=False, batch_size=None)
-    answers = seen[-1].ravel()
-    assert np.mean(answers) == pytest.approx(1.0, abs=0.005)
-    assert np.std(answers) == pytest.approx(np.sqrt(0.3 / 0.7 / 50), rel=0.05)
+    outputs = seen[-1].ravel()
+    assert np.mean(outputs) == pytest.approx(1.0, abs=0.005)
+    assert np.std(outputs) == pytest.approx(np.sqrt(0.3 / 0.7 / 50), rel=0.05)
     assert network.predict(X[:3]) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("rates", [0.5, [0.5, 0.0], [0.0, 0.3]], ids=str)
-@pytest.mark.away
+@pytest.mark.not_numpy
 def test_masks_are_the_same_on_every_backend(rates, backend, dtype, rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     settings = {"dropout": rates, "dtype": dtype, "seed": 3}
@@ -109,8 +109,8 @@ def test_masks_are_the_same_on_every_backend(rates, backend, dtype, rng):
     assert not np.array_equal(host.theta, plain.theta)
 
 
-def test_the_gradient_with_dropout_is_that_of_the_thinned_network(backend, dtype, array, rng):
-    """Units that are left out are not there: their weights do not move, those into them and those out of them."""
+def test_the_gradient_with_dropout_is_that_of_the_network_without_the_dropped_units(backend, dtype, array, rng):
+    """The weights into and out of a dropped unit do not change."""
     X, y, keep = rng.standard_normal((1, 2)), rng.random(1), 0.5
     network = NeuralNetwork([2, 8, 1], dropout=keep, device=backend, dtype=dtype, seed=0)
     before = {name: np.array(backend.to_numpy(value)) for name, value in network.parameters.items()}
@@ -123,8 +123,8 @@ def test_the_gradient_with_dropout_is_that_of_the_thinned_network(backend, dtype
 
 
 @pytest.mark.parametrize("setting", ["weight_decay", "l2", "l1"])
-def test_a_network_keeps_its_weights_small_and_its_biases_as_they_are(setting, backend, dtype):
-    """Where there is nothing to learn, the weights of the last layer shrink, and the biases do not move."""
+def test_regularization_shrinks_weights_and_not_biases(setting, backend, dtype):
+    """If the gradient of the loss is zero, the weights shrink and the biases do not change."""
     network = NeuralNetwork(
         [1, 3, 1], activations=["relu", "identity"], device=backend, dtype=dtype, seed=0, **{setting: 0.1}
     )
@@ -139,7 +139,7 @@ def test_a_network_keeps_its_weights_small_and_its_biases_as_they_are(setting, b
     np.testing.assert_allclose(after["b1"], before["b1"], rtol=1e-5)
 
 
-def test_by_hand_it_is_the_same(rng):
+def test_the_single_steps_regularize_like_training(rng):
     X, y = rng.standard_normal((6, 2)), rng.random(6)
     options = {"optimizer": "momentum", "weight_decay": 0.1, "l1": 0.01, "clip_norm": 0.01, "seed": 0}
     trained, by_hand = NeuralNetwork([2, 3, 1], **options), NeuralNetwork([2, 3, 1], **options)
@@ -161,8 +161,8 @@ def test_a_bound_of_zero_for_the_gradient_is_refused():
         NeuralNetwork([1, 1], clip_norm=0.0)
 
 
-def test_a_gradient_whose_square_overflows_is_cut_too(xp, backend, dtype, array, assert_close):
-    great = 1e30 if dtype == "float32" else 1e200
+def test_a_gradient_whose_square_overflows_is_clipped_too(xp, backend, dtype, array, assert_close):
+    huge = 1e30 if dtype == "float32" else 1e200
     optimizer = regularized(OPTIMIZERS["sgd"], array([1.0, 1.0]) > 0, clip_norm=5.0)
-    theta, _ = optimizer.update(xp, array([0.0, 0.0]), array([3 * great, 4 * great]), (), array(-1.0))
+    theta, _ = optimizer.update(xp, array([0.0, 0.0]), array([3 * huge, 4 * huge]), (), array(-1.0))
     assert_close(theta, [3.0, 4.0])

@@ -1,4 +1,4 @@
-"""What a training shows: a line now and then, and a progress bar where somebody looks."""
+"""Reports of a training: printed lines, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def look(monkeypatch):
-    """Return a function that makes standard error a terminal, with a bar that does not wait until it shows itself."""
+def use_terminal(monkeypatch):
+    """Return a function that makes standard error a terminal, with a progress bar that is shown at once."""
 
-    def look():
+    def use_terminal():
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0.0)
         return terminal
 
-    return look
+    return use_terminal
 
 
-def test_a_line_has_all_that_was_measured(network, data, capsys):
+def test_a_line_shows_all_losses_and_metrics(network, data, capsys):
     network.train(*data, 0.1, epochs=3, verbose_epoch=2, metrics="accuracy", validation_split=0.2)
     history, lines = network.history, capsys.readouterr().out.splitlines()
     assert lines == [
@@ -51,20 +51,20 @@ def test_a_line_has_all_that_was_measured(network, data, capsys):
     ]
 
 
-def test_the_line_of_an_ensemble_has_the_median_and_the_range(data, capsys):
+def test_the_line_of_an_ensemble_shows_the_median_and_the_range(data, capsys):
     ensemble = NeuralNetwork([2, 3, 1], ensemble=3, seed=0)
     ensemble.train(*data, [0.1, 1.0, 3.0], epochs=1)
     low, middle, high = sorted(ensemble.epoch_loss[0])
     assert capsys.readouterr().out == f"Epoch 0 Loss : {middle:.4g} (median, from {low:.4g} to {high:.4g})\n"
 
 
-def test_there_is_no_bar_where_nobody_looks(network, data, capsys):
+def test_training_shows_no_bar_without_a_terminal(network, data, capsys):
     network.train(*data, 0.1, epochs=3)
     assert capsys.readouterr().err == ""
 
 
-def test_there_is_a_bar_on_a_terminal_with_both_losses(network, data, look, capsys):
-    terminal = look()
+def test_training_on_a_terminal_shows_a_bar_with_both_losses(network, data, use_terminal, capsys):
+    terminal = use_terminal()
     network.train(*data, 0.1, epochs=3, verbose_epoch=1, validation_split=0.2)
     shown = terminal.getvalue()
     assert "/3 [" in shown
@@ -74,13 +74,13 @@ def test_there_is_a_bar_on_a_terminal_with_both_losses(network, data, look, caps
 
 
 @pytest.mark.parametrize("options", [{"verbose": False}, {"progress_bar": False}], ids=["silent", "without bar"])
-def test_a_terminal_has_no_bar_if_none_is_wanted(options, network, data, look):
-    terminal = look()
+def test_the_bar_can_be_turned_off(options, network, data, use_terminal):
+    terminal = use_terminal()
     network.train(*data, 0.1, epochs=3, **options)
     assert terminal.getvalue() == ""
 
 
-def test_a_bar_can_be_asked_for_anywhere(network, data, capsys, monkeypatch):
+def test_the_bar_can_be_turned_on_without_a_terminal(network, data, capsys, monkeypatch):
     monkeypatch.setattr("xpnet.training.reports._BAR_SECONDS", 0.0)
     network.train(*data, 0.1, epochs=3, verbose=False, progress_bar=True)
     printed = capsys.readouterr()
@@ -88,8 +88,8 @@ def test_a_bar_can_be_asked_for_anywhere(network, data, capsys, monkeypatch):
     assert "/3 [" in printed.err
 
 
-def test_the_bar_goes_away_when_training_fails(network, data, look):
-    terminal = look()
+def test_the_bar_is_removed_when_training_fails(network, data, use_terminal):
+    terminal = use_terminal()
 
     def stop(network):
         raise LookupError
@@ -99,8 +99,8 @@ def test_the_bar_goes_away_when_training_fails(network, data, look):
     assert terminal.getvalue().endswith("\r")
 
 
-def test_without_tqdm_there_is_no_bar_unless_asked_for(network, data, look, monkeypatch):
-    terminal = look()
+def test_a_missing_tqdm_is_an_error_only_if_the_bar_is_turned_on(network, data, use_terminal, monkeypatch):
+    terminal = use_terminal()
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     network.train(*data, 0.1, epochs=1)
     assert terminal.getvalue() == ""
@@ -109,8 +109,8 @@ def test_without_tqdm_there_is_no_bar_unless_asked_for(network, data, look, monk
     assert network.epochs_trained == 1
 
 
-def test_losses_are_read_now_and_then_only(data, monkeypatch):
-    """Reading waits for the device: at reports and at the end, unless something has to be known every epoch."""
+def test_losses_are_read_only_when_they_are_needed(data, monkeypatch):
+    """Reading waits for the device, so it happens at reports and at the end; early stopping reads every epoch."""
     from xpnet.training.history import _Record
 
     reads = []
@@ -125,7 +125,7 @@ def test_losses_are_read_now_and_then_only(data, monkeypatch):
     assert np.isfinite(network.epoch_loss).all()
 
 
-def test_a_training_that_stops_early_says_where_it_goes_back_to(network, data, capsys):
+def test_a_training_that_stops_early_reports_the_epoch_that_it_restores(network, data, capsys):
     network.train(*data, 30.0, epochs=50, verbose_epoch=100, validation_split=0.2, patience=2)
     last = capsys.readouterr().out.splitlines()[-1]
     best, loss = network.best_epoch, network.best_loss
@@ -149,8 +149,8 @@ def test_a_program_without_a_console_trains_too(stream, network, data, monkeypat
     assert network.epochs_trained == 2
 
 
-def test_ctrl_c_in_the_lock_of_the_bar_is_ctrl_c(data, monkeypatch):
-    """tqdm gives back a lock that it has not got yet, which is an error that hides the first one."""
+def test_ctrl_c_in_the_lock_of_the_bar_raises_keyboard_interrupt(data, monkeypatch):
+    """tqdm then releases a lock that it does not hold, and that error hides the KeyboardInterrupt."""
 
     class Bar:
         def __init__(self, **_):
@@ -180,7 +180,7 @@ def test_ctrl_c_in_the_lock_of_the_bar_is_ctrl_c(data, monkeypatch):
 @pytest.mark.parametrize(("epochs", "reported"), [
     (1, [0]), (3, [0, 1, 2]), (10, [*range(10)]), (11, [0, 2, 4, 6, 8, 10]), (1000, [*range(0, 1000, 100), 999]),
 ])  # fmt: skip
-def test_some_ten_lines_and_the_last_one_are_reported_however_long_it_takes(epochs, reported, network, data, capsys):
+def test_training_reports_about_ten_epochs_and_the_last_one(epochs, reported, network, data, capsys):
     network.train(*data, 0.1, epochs=epochs, batch_size=None)
     assert epochs_of(capsys) == reported
 
@@ -189,7 +189,7 @@ def epochs_of(capsys):
     return [int(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_second_training_reports_from_its_own_beginning(network, data, capsys):
+def test_a_second_training_reports_its_own_first_epoch(network, data, capsys):
     network.train(*data, 0.1, epochs=7, verbose=False)
     network.train(*data, 0.1, epochs=20)
     assert epochs_of(capsys) == [*range(7, 27, 2), 26]
@@ -197,17 +197,17 @@ def test_a_second_training_reports_from_its_own_beginning(network, data, capsys)
     assert epochs_of(capsys) == [30, 40, 46]
 
 
-def test_a_training_that_is_stopped_reports_the_last_epoch_it_had(network, data, capsys):
+def test_a_training_that_is_stopped_reports_its_last_epoch(network, data, capsys):
     network.train(*data, 0.1, epochs=100, callbacks=lambda n: n.stop_training() if n.epochs_trained == 13 else None)
     assert epochs_of(capsys) == [0, 10, 12]
 
 
-def test_a_loss_alone_is_reported_in_full_as_in_the_document(network, data, capsys):
+def test_a_loss_without_metrics_is_reported_in_full_as_in_the_document(network, data, capsys):
     network.train(*data, 0.1, epochs=1)
     assert capsys.readouterr().out == f"Epoch 0 Loss : {network.epoch_loss[0]}\n"
 
 
-def test_a_notebook_has_a_bar_too(network, data, monkeypatch, capsys):
+def test_a_notebook_shows_a_bar_too(network, data, monkeypatch, capsys):
     class ZMQInteractiveShell:
         def __init__(self):
             self.config = {"IPKernelApp": {}}

@@ -1,4 +1,4 @@
-"""A training is taken in epoch by epoch, each whole or not at all, wherever Ctrl-C comes; and it always ends."""
+"""A training stores complete epochs only, wherever Ctrl-C arrives, and it always ends."""
 
 from __future__ import annotations
 
@@ -8,47 +8,56 @@ import threading
 
 import numpy as np
 import pytest
-from attacks import RUNS, Steps, assert_free, assert_whole, interrupted_at, network_and_call, same, whole_run
+from attacks import (
+    RUNS,
+    EpochStates,
+    arrays_equal,
+    assert_complete_epoch,
+    assert_trainable,
+    interrupted_at,
+    network_and_call,
+    uninterrupted_run,
+)
 from oddities import X, Y
 
 from xpnet import NeuralNetwork
 from xpnet.training.run import Run
 
 
-def assert_whole_wherever_interrupted(name, positions, **how):
-    (whole, steps), seen = whole_run(name), 0
+def assert_complete_epoch_wherever_interrupted(name, positions, **how):
+    (uninterrupted, epoch_states), seen = uninterrupted_run(name), 0
     for position in positions:
         network, call = network_and_call(name)
-        came = interrupted_at(position, call, **how)
+        interrupted = interrupted_at(position, call, **how)
         if network.epochs_trained and "patience" in RUNS[name]:
             assert network.best_epoch is not None, position
-        assert_whole(network, steps, whole)
-        if not came:
+        assert_complete_epoch(network, epoch_states, uninterrupted)
+        if not interrupted:
             break
         seen += 1
     return seen
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_ctrl_c_at_any_line_leaves_one_epoch_whole(name, capsys):
+def test_ctrl_c_at_any_line_leaves_a_complete_epoch(name, capsys):
     step = 1 if name in ("plain", "early stopping") else 3  # the others run the same code, and a little more
-    assert assert_whole_wherever_interrupted(name, range(0, 10_000, step)) > 100
+    assert assert_complete_epoch_wherever_interrupted(name, range(0, 10_000, step)) > 100
 
 
 @pytest.mark.parametrize("name", ["plain", "early stopping"])
-def test_a_second_ctrl_c_leaves_it_free_to_train(name):
-    """The best epoch may then not be gone back to at once; but nothing is locked."""
+def test_a_second_ctrl_c_leaves_a_network_that_can_train(name):
+    """The best epoch may not be restored at once, but nothing is locked."""
     rng, twice = np.random.default_rng(0), 0
     for position in range(0, 800, 5):
         network, call = network_and_call(name)
         twice += interrupted_at(position, call, again=int(rng.integers(12)))
-        assert_free(network)
+        assert_trainable(network)
     assert twice > 60
 
 
 @pytest.mark.parametrize("name", ["plain", "early stopping"])
-def test_a_traceback_that_is_kept_locks_nothing(name):
-    """As a notebook keeps it, after two Ctrl-C of which the second came as the training was being ended."""
+def test_a_stored_traceback_locks_nothing(name):
+    """A notebook stores it, here after a second Ctrl-C that came while the training ended."""
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -66,8 +75,8 @@ def test_a_traceback_that_is_kept_locks_nothing(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_ctrl_c_at_any_instruction_leaves_one_epoch_whole(name, capsys):
-    assert assert_whole_wherever_interrupted(name, range(100_000), every_instruction=True) > 2000
+def test_ctrl_c_at_any_instruction_leaves_a_complete_epoch(name, capsys):
+    assert assert_complete_epoch_wherever_interrupted(name, range(100_000), every_instruction=True) > 2000
 
 
 def trained(seed=0):
@@ -88,49 +97,49 @@ CHANGES = {
 }
 
 
-def everything(network):
-    """All that a network is, to compare."""
+def state_of(network):
+    """Return the complete state of a network, for comparisons."""
     state = network.state_dict()
     arrays = [state["theta"], *state["optimizer_state"], state["history"]["loss"]]
     return [array.tolist() for array in arrays], state["seed"], state["draws"]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_ctrl_c_at_any_line_of_a_change_leaves_what_was_before_or_after(change):
+def test_ctrl_c_at_any_line_of_a_change_leaves_the_state_before_or_after(change):
     before, after = trained(), trained()
     change(after)
-    assert everything(before) != everything(after)
+    assert state_of(before) != state_of(after)
     for position in range(10_000):
         network = trained()
-        came = interrupted_at(position, lambda: change(network))  # noqa: B023 - it is called at once
-        assert everything(network) in (everything(before), everything(after))
-        if not came:
+        interrupted = interrupted_at(position, lambda: change(network))  # noqa: B023 - it is called at once
+        assert state_of(network) in (state_of(before), state_of(after))
+        if not interrupted:
             break
     assert position > 5
-    assert everything(network) == everything(after)
+    assert state_of(network) == state_of(after)
 
 
-def test_the_interrupts_do_come():
+def test_interrupted_at_raises_ctrl_c_at_its_position():
     seen = []
     assert interrupted_at(0, lambda: trained())
     assert not interrupted_at(10**6, lambda: seen.append(trained()))
     assert seen
 
 
-# ---- Copies, and others who look
+# ---- Copies and threads
 
 
-def test_a_shallow_copy_shares_nothing_that_changes():
+def test_a_network_and_its_shallow_copy_train_independently():
     network = trained()
-    before = everything(network)
+    before = state_of(network)
     other = copy.copy(network)
     other.train(X, Y, 0.05, epochs=2, verbose=False, shuffle=True)
-    assert everything(network) == before
+    assert state_of(network) == before
     network.train(X, Y, 0.05, epochs=2, verbose=False, shuffle=True)
-    assert everything(network) == everything(other)
+    assert state_of(network) == state_of(other)
 
 
-def test_histories_that_part_keep_their_own():
+def test_the_histories_of_copies_are_independent():
     network = trained()
     other, history = copy.copy(network), network.history
     network.train(X, Y, 0.05, epochs=1, verbose=False)
@@ -140,7 +149,7 @@ def test_histories_that_part_keep_their_own():
     assert network.epoch_loss[:2] == other.epoch_loss[:2] == history["loss"].tolist()
 
 
-def test_a_second_training_at_the_same_moment_is_refused_in_its_own_words():
+def test_a_second_training_at_the_same_time_is_refused():
     network, started, go_on = NeuralNetwork([2, 3, 1], seed=0), threading.Event(), threading.Event()
 
     def wait(network):
@@ -163,8 +172,8 @@ def test_a_second_training_at_the_same_moment_is_refused_in_its_own_words():
 
 
 @pytest.fixture
-def hurried():
-    """Let threads take turns as often as they can."""
+def frequent_thread_switches():
+    """Make Python switch threads as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -172,19 +181,19 @@ def hurried():
 
 
 @pytest.mark.parametrize("patience", [None, 1000])
-def test_who_looks_from_another_thread_sees_one_epoch_whole(patience, hurried):
-    steps, done = Steps(), threading.Event()
+def test_another_thread_reads_complete_epochs_only(patience, frequent_thread_switches):
+    epoch_states, done = EpochStates(), threading.Event()
     expected, network = (NeuralNetwork([2, 3, 1], optimizer="adam", seed=0) for _ in range(2))
-    expected.train(X, Y, 0.05, epochs=150, verbose=False, callbacks=steps)
+    expected.train(X, Y, 0.05, epochs=150, verbose=False, callbacks=epoch_states)
     seen, losses = [], []
 
-    def look():
+    def read():
         while not done.is_set():
             seen.append(network.state_dict())
             losses.append(network.history["loss"])
             network.predict(X)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=read)
     thread.start()
     network.train(X, Y, 0.05, epochs=150, verbose=False, metrics="r2_score", patience=patience)
     done.set()
@@ -192,12 +201,14 @@ def test_who_looks_from_another_thread_sees_one_epoch_whole(patience, hurried):
     assert network.epochs_trained == 150
     assert len({state["history"]["loss"].size for state in seen}) > 2
     for state in seen[:-1]:
-        assert same([state["theta"], *state["optimizer_state"]], steps.kept[state["history"]["loss"].size])
+        assert arrays_equal(
+            [state["theta"], *state["optimizer_state"]], epoch_states.states[state["history"]["loss"].size]
+        )
     for loss in losses:
         np.testing.assert_array_equal(loss, expected.history["loss"][: loss.size])
 
 
-def test_copies_trained_by_two_threads_keep_records_of_their_own(hurried):
+def test_copies_trained_by_two_threads_have_independent_histories(frequent_thread_switches):
     for _ in range(10):
         one = trained()
         networks, epochs = [one, copy.copy(one)], 20
@@ -210,12 +221,12 @@ def test_copies_trained_by_two_threads_keep_records_of_their_own(hurried):
         for thread in threads:
             thread.join()
         for network, rate in zip(networks, (0.05, 0.5), strict=True):
-            alone = trained()
-            alone.train(X, Y, rate, epochs=epochs, verbose=False)
-            assert network.epoch_loss == alone.epoch_loss
+            individual = trained()
+            individual.train(X, Y, rate, epochs=epochs, verbose=False)
+            assert network.epoch_loss == individual.epoch_loss
 
 
-def test_trainings_of_one_network_at_the_same_moment_are_one_or_refused(hurried):
+def test_simultaneous_trainings_of_one_network_run_one_by_one_or_are_refused(frequent_thread_switches):
     outcomes = []
     for _ in range(40):
         network, barrier = NeuralNetwork([2, 3, 1], seed=0), threading.Barrier(2)
@@ -249,7 +260,7 @@ def test_trainings_of_one_network_at_the_same_moment_are_one_or_refused(hurried)
     ],
     ids=["theta", "a parameter", "a parameter, assigned", "the history"],
 )
-def test_what_a_callback_is_shown_cannot_be_written_to(write):
+def test_a_callback_receives_read_only_arrays(write):
     network, expected = (NeuralNetwork([2, 3, 1], seed=0) for _ in range(2))
     with pytest.raises(ValueError, match="read-only"):
         network.train(X, Y, 0.05, epochs=3, verbose=False, callbacks=write)
@@ -257,7 +268,7 @@ def test_what_a_callback_is_shown_cannot_be_written_to(write):
     np.testing.assert_array_equal(network.theta, expected.theta)
 
 
-def test_a_copy_does_not_see_what_is_written_in_place():
+def test_writing_into_a_copy_does_not_change_the_network():
     network = trained()
     other, before = copy.copy(network), network.theta.copy()
     other.theta[:] = 7.0

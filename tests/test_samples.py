@@ -1,4 +1,4 @@
-"""Samples count as much as they should: weights of samples and of classes, and what is kept for validation."""
+"""Samples: their weights, class weights, the validation split, data types, memory layouts and error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnet.data.samples import BLOCK
 from xpnet.schedules import cosine
 
 N = 8
-BLOCKS = [f"xpnet.{room}.BLOCK" for room in ("data.samples", "data.incoming", "core.epochs")]
+BLOCKS = [f"xpnet.{module}.BLOCK" for module in ("data.samples", "data.incoming", "core.epochs")]
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def alike(dtype):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e6])
-def test_a_weight_counts_how_often_a_sample_is_there(scale, backend, dtype, array, X, y, alike):
-    """Weights as a whole change nothing: what counts is how they are to each other."""
+def test_a_weight_equals_a_number_of_repetitions(scale, backend, dtype, array, X, y, alike):
+    """The scale of the weights changes nothing: only their ratios matter."""
     often = np.array([2, 0, 1, 3, 1, 1, 0, 1])
     weighted = trained(backend, dtype, array, X, y, batch_size=None, sample_weight=often * scale)
     repeated = trained(backend, dtype, array, np.repeat(X, often, axis=0), np.repeat(y, often), batch_size=None)
@@ -57,14 +57,14 @@ def test_a_weight_counts_how_often_a_sample_is_there(scale, backend, dtype, arra
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, None])
-def test_weights_of_one_are_none(batch_size, backend, dtype, array, X, y, alike):
+def test_weights_of_one_equal_no_weights(batch_size, backend, dtype, array, X, y, alike):
     options = {"batch_size": batch_size, "shuffle": True}
     weighted = trained(backend, dtype, array, X, y, sample_weight=np.ones(N), **options)
     alike(weighted, trained(backend, dtype, array, X, y, **options))
 
 
-def test_a_sample_without_weight_teaches_nothing(backend, dtype, array, X, y, alike):
-    """Sample by sample a step of its own is then none."""
+def test_a_sample_of_weight_zero_has_no_effect(backend, dtype, array, X, y, alike):
+    """Sample by sample, its step changes nothing."""
     weight = np.ones(N)
     weight[3] = 0.0
     weighted = trained(backend, dtype, array, X, y, sample_weight=weight)
@@ -75,25 +75,25 @@ def test_a_sample_without_weight_teaches_nothing(backend, dtype, array, X, y, al
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("class_weight", ["balanced", {0: 2.0, 1: 0.5}], ids=str)
-def test_class_weights_are_scikit_learns(class_weight, classes, backend, dtype, array, X, alike):
+def test_class_weights_equal_scikit_learns(class_weight, classes, backend, dtype, array, X, alike):
     labels = np.array([0, 1, 1, 0, 1, 1, 1, classes - 1])
     n_L = 1 if classes == 2 else classes
     own = np.linspace(1.0, 2.0, N)
-    asked = {"sample_weight": own, "class_weight": class_weight, "batch_size": 3}
+    options = {"sample_weight": own, "class_weight": class_weight, "batch_size": 3}
     if class_weight == "balanced":  # with weights, as in scikit-learn from 1.7 on
         full = {c: own.sum() / (classes * own[labels == c].sum()) for c in range(classes)}
     else:
         full = {c: class_weight.get(c, 1.0) for c in range(classes)}
     weight = compute_sample_weight(full, labels) * own
     expected = trained(backend, dtype, array, X, labels, n_L, sample_weight=weight, batch_size=3)
-    alike(trained(backend, dtype, array, X, labels, n_L, **asked), expected)
+    alike(trained(backend, dtype, array, X, labels, n_L, **options), expected)
     if n_L > 1:
         one_hot = np.eye(classes)[labels]
-        alike(trained(backend, dtype, array, X, one_hot, n_L, **asked), expected)
+        alike(trained(backend, dtype, array, X, one_hot, n_L, **options), expected)
 
 
-def test_figures_are_of_the_samples_as_they_are(backend, dtype, array, X):
-    """Weights of classes are for learning: on the same samples training and validation measure the same."""
+def test_metrics_ignore_class_weights(backend, dtype, array, X):
+    """Class weights are for learning only: on the same samples, training and validation metrics are equal."""
     labels = np.array([0, 1, 1, 1, 1, 1, 1, 1])
     network = NeuralNetwork([2, 4, 1], loss="binary_crossentropy", device=backend, dtype=dtype, seed=0)
     network.train(
@@ -104,14 +104,14 @@ def test_figures_are_of_the_samples_as_they_are(backend, dtype, array, X):
         np.testing.assert_array_equal(network.history[name], network.history[f"validation_{name}"])
 
 
-def test_a_class_that_is_not_there_does_not_count(backend, dtype, array, X, alike):
+def test_a_class_without_samples_does_not_change_balanced_weights(backend, dtype, array, X, alike):
     labels = np.array([0, 2, 2, 0, 2, 2, 2, 2])
     each = dict(zip((0, 2), compute_class_weight("balanced", classes=np.array([0, 2]), y=labels), strict=True))
     balanced = trained(backend, dtype, array, X, labels, 3, class_weight="balanced")
     alike(balanced, trained(backend, dtype, array, X, labels, 3, class_weight=each))
 
 
-def test_a_split_is_the_same_for_every_seed_and_what_it_keeps_is_measured_but_not_learned_from(X, y):
+def test_every_seed_holds_out_the_same_samples_and_does_not_learn_from_them(X, y):
     kept = {0: [], 1: []}
     for seed in kept:
         for i in range(N):
@@ -129,7 +129,7 @@ def test_a_split_is_the_same_for_every_seed_and_what_it_keeps_is_measured_but_no
     assert len(kept[0]) == 2
 
 
-def test_class_weights_may_be_of_labels_of_any_kind_of_number(X, rng):
+def test_class_weights_accept_labels_of_any_numeric_type(X, rng):
     labels = rng.integers(0, 2, N)
     thetas = []
     for weights in ({0: 1.0, 1: 5.0}, dict(zip(np.unique(labels.astype(float)), (1.0, 5.0), strict=True))):
@@ -141,7 +141,7 @@ def test_class_weights_may_be_of_labels_of_any_kind_of_number(X, rng):
 
 @pytest.mark.parametrize("kind", ["labels", "one-hot", "yes or no"])
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8])
-def test_a_split_keeps_of_every_class_the_same_fraction(kind, fraction, rng):
+def test_a_split_holds_out_the_same_fraction_of_every_class(kind, fraction, rng):
     labels = rng.permutation(
         np.repeat([0, 1, 2], [100, 40, 20]) if kind != "yes or no" else np.repeat([0, 1], [130, 30])
     )
@@ -183,7 +183,7 @@ def test_a_class_of_one_sample_is_learned_from(rng):
     ("learned", "^sample_weight of the 6 training samples .* must not be all zeros"),
     ("held out", "^sample_weight of the 2 validation samples .* must not be all zeros"),
 ])  # fmt: skip
-def test_weights_that_are_zero_where_they_count_say_where(weight, says, X, y):
+def test_the_error_for_weights_of_zero_names_the_samples(weight, says, X, y):
     network = NeuralNetwork([2, 4, 1], seed=0)
     given = {"X": X, "y": y, "sample_weight": None}
     parts = bring_samples(network._transfer(**given), given, network._settings).split(0.25)
@@ -194,14 +194,14 @@ def test_weights_that_are_zero_where_they_count_say_where(weight, says, X, y):
         network.train(X, y, 0.1, epochs=1, verbose=False, validation_split=0.25, sample_weight=weight)
 
 
-# ---- As they come, and a block at a time
+# ---- Data types and blocks
 
 KINDS = ["bool", "int8", "uint8", "int64", "uint16", "float32", "float64"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_of_every_type_are_numbers(kind, backend, dtype, monkeypatch, rng):
-    """Small ones are cast at once, others a block at a time; either way to the same."""
+def test_samples_of_every_data_type_give_the_same_training(kind, backend, dtype, monkeypatch, rng):
+    """Small arrays are cast at once, others block by block, with the same result."""
     numbers = rng.integers(0, 2, (N, 3))
     X, y = numbers[:, :2], numbers[:, 2]
     results = []
@@ -243,7 +243,7 @@ def prepared(settings, rows, rng):
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 @pytest.mark.parametrize(("settings", "training"), OPTIONS.values(), ids=OPTIONS)
-def test_a_block_at_a_time_is_all_at_once(settings, training, batch_size, backend, monkeypatch, rng):
+def test_training_block_by_block_equals_training_at_once(settings, training, batch_size, backend, monkeypatch, rng):
     settings, X, y = prepared(settings, 31, rng)
     if backend.device in ("no_float64", "no_x64"):
         settings["dtype"] = "float32"
@@ -260,8 +260,8 @@ def test_a_block_at_a_time_is_all_at_once(settings, training, batch_size, backen
 
 
 @pytest.mark.parametrize(("settings", "training"), OPTIONS.values(), ids=OPTIONS)
-def test_nothing_is_made_for_all_samples(settings, training, monkeypatch, rng):
-    """Neither copies nor activations; an order, and what is known of classes, are a few numbers for each."""
+def test_training_allocates_no_array_for_all_samples(settings, training, monkeypatch, rng):
+    """Neither copies nor activations are as large; the order and the classes are a few numbers for each sample."""
     for name in BLOCKS:
         monkeypatch.setattr(name, 2**16)
     monkeypatch.setattr(type(get_backend("cpu")), "step_memory", property(lambda self: 2**16))
@@ -309,7 +309,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given", "error", "says"), REFUSED)
-def test_it_refuses(given, error, says, backend, dtype, array, X, y):
+def test_invalid_arguments_are_refused(given, error, says, backend, dtype, array, X, y):
     network = NeuralNetwork([2, 4, 1], device=backend, dtype=dtype, seed=0)
     before = np.array(backend.to_numpy(network.theta))
     if isinstance(given.get("sample_weight"), np.ndarray):
@@ -320,7 +320,7 @@ def test_it_refuses(given, error, says, backend, dtype, array, X, y):
     assert network.epochs_trained == 0
 
 
-def test_weights_of_another_place_are_refused(X, y):
+def test_weights_on_another_device_are_refused(X, y):
     from xpnet import get_backend
 
     strict = get_backend("device1", name="array_api_strict")
@@ -330,10 +330,10 @@ def test_weights_of_another_place_are_refused(X, y):
         NeuralNetwork([2, 4, 1]).train(X, y, 0.1, sample_weight=strict.asarray(np.ones(N)))
 
 
-# ---- Help
+# ---- Warnings, and errors that name the fix
 
 
-def test_inputs_of_very_different_sizes_are_warned_of_once_a_training(backend, dtype, array, rng):
+def test_inputs_of_very_different_sizes_cause_one_warning_per_training(backend, dtype, array, rng):
     X = rng.random((N, 3)) * [1.0, 0.01, 5000.0]
     network = NeuralNetwork([3, 2, 1], device=backend, dtype=dtype, seed=0)
     says = (
@@ -346,7 +346,7 @@ def test_inputs_of_very_different_sizes_are_warned_of_once_a_training(backend, d
 
 
 @pytest.mark.parametrize("scale", [[1.0, 0.0001, 50.0], [900.0, 1.0, 1.0], [0.0, 0.0, 5000.0]])
-def test_inputs_of_sizes_that_can_be_learned_from_are_not(scale, rng):
+def test_inputs_of_acceptable_sizes_cause_no_warning(scale, rng):
     network = NeuralNetwork([3, 2, 1], seed=0)
     network.train(rng.random((N, 3)) * scale, rng.random(N), 1e-6, epochs=1, verbose=False)
 
@@ -355,8 +355,8 @@ def test_inputs_of_sizes_that_can_be_learned_from_are_not(scale, rng):
     ((3, 1), "row 3, column 1"), ((0, 0), "row 0, column 0"),
 ])  # fmt: skip
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_what_is_not_finite_is_located(bad, where, value, backend, dtype, array, X):
-    if abs(value) == 1e300:  # finite in double precision, and the network is not in that
+def test_the_error_for_a_value_that_is_not_finite_names_its_position(bad, where, value, backend, dtype, array, X):
+    if abs(value) == 1e300:  # finite in double precision, but not in that of the network
         dtype, array = "float32", lambda x: backend.asarray(x, "float64")
         if backend.device in ("no_float64", "no_x64"):
             return
@@ -385,8 +385,8 @@ def test_labels_for_one_output_are_told_how_many_it_takes(X):
     {"shuffle": True}, {"validation_split": 0.3}, {"shuffle": True, "validation_split": 0.3, "class_weight": "balanced"}
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("ensemble", [None, 3])
-def test_samples_may_lie_in_memory_as_they_will(training, ensemble, backend, dtype, rng):
-    """Columns first, every other row, or each network's own behind a transposition: it is the same training."""
+def test_samples_may_have_any_memory_layout(training, ensemble, backend, dtype, rng):
+    """Column-major and strided arrays give the same training."""
     X, y = rng.random((40, 3)), rng.integers(0, 2, 40)
     wide = np.zeros((80, 6))
     wide[::2, :3] = X
@@ -399,7 +399,7 @@ def test_samples_may_lie_in_memory_as_they_will(training, ensemble, backend, dty
     np.testing.assert_allclose(thetas[2], thetas[0], rtol=1e-5)
 
 
-def test_rows_of_each_networks_own_may_lie_as_they_will(rng):
+def test_the_own_samples_of_each_network_may_have_any_memory_layout(rng):
     X, y = rng.random((3, 40, 2)), rng.random((3, 40, 1))
     thetas = []
     for given in (X, np.ascontiguousarray(X.transpose(1, 0, 2)).transpose(1, 0, 2)):
@@ -409,7 +409,7 @@ def test_rows_of_each_networks_own_may_lie_as_they_will(rng):
     np.testing.assert_allclose(thetas[1], thetas[0], rtol=1e-10)
 
 
-def test_columns_first_need_no_copy_of_all_of_them(rng, monkeypatch):
+def test_column_major_samples_are_not_copied_as_a_whole(rng, monkeypatch):
     for name in BLOCKS:
         monkeypatch.setattr(name, 2**20)
     monkeypatch.setattr(type(get_backend("cpu")), "step_memory", property(lambda self: 2**20))
@@ -419,4 +419,4 @@ def test_columns_first_need_no_copy_of_all_of_them(rng, monkeypatch):
     network.train(X, y, 0.1, epochs=1, verbose=False, batch_size=500, shuffle=True, validation_split=0.3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < X.nbytes / 4  # all of them would be as much again
+    assert peak < X.nbytes / 4  # a copy of all samples needs as much again

@@ -1,4 +1,4 @@
-"""Schedules follow their curve, step by step, on every backend, and go on where training stopped."""
+"""Schedules follow their curve, step by step, on every backend, and continue where training stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ every_schedule = pytest.mark.parametrize(("schedule", "factors"), CURVES.values(
 
 
 @every_schedule
-def test_the_curve(schedule, factors):
+def test_a_schedule_follows_its_curve(schedule, factors):
     np.testing.assert_allclose(schedule(np, T, History()), factors, rtol=1e-12)
 
 
@@ -35,8 +35,8 @@ def test_a_schedule_can_be_pickled(schedule, factors):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, None])
-def test_every_step_takes_the_learning_rate_of_its_time(batch_size, backend, dtype, rng):
-    """One step at a time by hand: the factors of 7 samples in steps of 3 are those at 0, 1/3 and 2/3."""
+def test_every_step_uses_the_learning_rate_of_its_time(batch_size, backend, dtype, rng):
+    """Compared with single steps: the factors of 7 samples in batches of 3 are those at 0, 1/3 and 2/3."""
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     schedule = warm_up(1.5, cosine(2))
     scheduled, by_hand = (NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0) for _ in range(2))
@@ -67,7 +67,7 @@ def test_a_constant_schedule_changes_nothing(rng):
     (lambda xp, t, history: t * np.nan, "what the schedule returns for epoch 0 must be finite"),
     (lambda xp, t, history: t - 2.0, "epoch 0 must not be negative, nor 0 in all steps, got values from -2.0"),
 ])  # fmt: skip
-def test_a_users_own_that_makes_no_sense_is_refused(schedule, says, rng):
+def test_an_invalid_custom_schedule_is_refused(schedule, says, rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
     before = network.theta.copy()
     with pytest.raises(ValueError, match=says):
@@ -84,7 +84,7 @@ def test_settings_that_make_no_sense_are_refused(make):
         make()
 
 
-def test_a_schedule_at_its_end_is_said_before_training_on_in_vain(rng):
+def test_a_schedule_that_has_reached_zero_is_refused_before_training(rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     network = NeuralNetwork([2, 3, 1], seed=0)
     network.train(X, y, 0.1, epochs=5, verbose=False, schedule=cosine(5))
@@ -93,7 +93,7 @@ def test_a_schedule_at_its_end_is_said_before_training_on_in_vain(rng):
     assert network.epochs_trained == 5
 
 
-def test_what_goes_wrong_in_a_later_epoch_is_found_before_the_first(rng):
+def test_an_infinite_factor_in_a_later_epoch_is_refused_before_the_first(rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
     with pytest.raises(ValueError, match="what the schedule returns for epoch 1 must be finite"):
         network.train(rng.standard_normal((7, 2)), rng.random(7), 0.1, verbose=False, schedule=exponential(1e200))
@@ -101,7 +101,7 @@ def test_what_goes_wrong_in_a_later_epoch_is_found_before_the_first(rng):
 
 
 @pytest.mark.parametrize("epoch", [1, 4, 29])
-def test_nonsense_in_any_epoch_is_found_before_the_first(epoch, rng):
+def test_an_invalid_factor_in_any_epoch_is_refused_before_the_first(epoch, rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
 
     def schedule(xp, t, history):
@@ -112,18 +112,18 @@ def test_nonsense_in_any_epoch_is_found_before_the_first(epoch, rng):
     assert network.epochs_trained == 0
 
 
-@pytest.mark.parametrize("look", [lambda h: h["loss"][-1], lambda h: h.epochs, lambda h: len([*h]), bool])
-def test_what_depends_on_the_history_is_asked_when_there_is_one(look, rng):
+@pytest.mark.parametrize("read", [lambda h: h["loss"][-1], lambda h: h.epochs, lambda h: len([*h]), bool])
+def test_a_schedule_may_depend_on_the_history(read, rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
 
     def schedule(xp, t, history):
-        return xp.full_like(t, 1.0 + float(look(history)) if t[0] >= 1 else 1.0)
+        return xp.full_like(t, 1.0 + float(read(history)) if t[0] >= 1 else 1.0)
 
     network.train(rng.standard_normal((7, 2)), rng.random(7), 0.1, 5, verbose=False, schedule=schedule)
     assert network.epochs_trained == 5
 
 
-def test_a_schedule_that_fails_on_its_history_leaves_the_epochs_before(rng):
+def test_a_schedule_that_fails_in_a_later_epoch_keeps_the_epochs_before(rng):
     network = NeuralNetwork([2, 3, 1], seed=0)
 
     def schedule(xp, t, history):
@@ -150,7 +150,7 @@ def record(history, *values, **others):
 
 
 @pytest.mark.parametrize("name", PLATEAUS)
-def test_reduce_on_plateau_is_pytorchs(name):
+def test_reduce_on_plateau_equals_pytorchs(name):
     schedule, history, factors = reduce_on_plateau(**PLATEAUS[name]), History(), []
     for loss in [*losses(), None]:
         factors.append(float(schedule(np, np.zeros(1), history)[0]))
@@ -159,8 +159,8 @@ def test_reduce_on_plateau_is_pytorchs(name):
     np.testing.assert_allclose(factors, ORACLES["plateaus"][name], rtol=1e-12, atol=2e-8)  # PyTorch stops at 1e-8
 
 
-def test_a_plateau_is_a_function_of_the_history_alone():
-    """One that comes late, one that was away and one of another history answer as one that was there."""
+def test_reduce_on_plateau_depends_only_on_the_history():
+    """A new schedule, a copy, and one that was used with another history return the same factors."""
     schedule, history = reduce_on_plateau(0.5, patience=1), History()
     for loss in losses():
         history = record(history, loss)
@@ -175,14 +175,14 @@ def test_a_plateau_is_a_function_of_the_history_alone():
         np.testing.assert_array_equal(schedule(np, np.zeros(2), other), fresh(np, np.zeros(2), other))
 
 
-def test_a_plateau_watches_the_validation_loss_where_there_is_one():
+def test_reduce_on_plateau_monitors_the_validation_loss_if_there_is_one():
     schedule, history = reduce_on_plateau(0.5, patience=0), History()
     for loss in (1.0, 0.5, 0.2):
         history = record(history, loss, validation_loss=np.asarray(1.0))
     assert schedule(np, np.zeros(1), history) == [0.25]
 
 
-def test_a_plateau_does_not_fall_to_nothing(rng):
+def test_reduce_on_plateau_never_reaches_zero(rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     network = NeuralNetwork([2, 3, 1], dtype="float32", seed=0)
     schedule = reduce_on_plateau(0.1, patience=1, threshold=0.5)
@@ -190,15 +190,15 @@ def test_a_plateau_does_not_fall_to_nothing(rng):
     assert 0.0 < schedule(np, np.zeros(1), network.history)[0] <= 1e-7
 
 
-def test_every_network_of_an_ensemble_has_its_own_plateau():
-    """The first falls on, the second rests, the third has diverged; before them a warm-up that all share."""
+def test_reduce_on_plateau_has_a_factor_for_each_network_of_an_ensemble():
+    """The first loss falls, the second is constant, the third has diverged; all share the warm-up."""
     schedule, history = warm_up(1, reduce_on_plateau(0.5, patience=0)), History((3,))
     history = record(history, [3.0, 1.0, np.nan], [2.0, 1.0, np.nan], [1.0, 1.0, np.nan])
     factors = schedule(np, np.array([0.0, 0.5, 1.0]), history)
     np.testing.assert_allclose(factors, [[0.1] * 3, [0.55] * 3, [1.0, 0.25, 1.0]])
 
 
-def test_a_training_that_stops_improving_slows_down(backend, dtype, rng):
+def test_reduce_on_plateau_improves_a_training_with_too_high_a_learning_rate(backend, dtype, rng):
     X, y = rng.standard_normal((7, 2)), rng.random(7)
     scheduled, plain = (NeuralNetwork([2, 3, 1], device=backend, dtype=dtype, seed=0) for _ in range(2))
     scheduled.train(X, y, 20.0, epochs=40, verbose=False, schedule=reduce_on_plateau(0.3, patience=2))
@@ -217,12 +217,12 @@ def test_a_training_that_stops_improving_slows_down(backend, dtype, rng):
         ({"least": float("nan")}, "least must be 0 or a positive"),
     ],
 )
-def test_a_plateau_refuses(settings, says):
+def test_reduce_on_plateau_refuses_invalid_settings(settings, says):
     with pytest.raises(ValueError, match=says):
         reduce_on_plateau(**settings)
 
 
-def test_a_schedule_that_was_not_made_is_refused():
+def test_a_schedule_without_its_arguments_is_refused():
     with pytest.raises(
         TypeError, match=r"schedule, such as .*cosine\(50\), must be a function \(xp, t, history\), got"
     ):

@@ -1,4 +1,4 @@
-"""Each setting is said once, is checked once, and does not change."""
+"""Each setting is defined once, is validated once, and does not change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_signature_of_a_network_names_every_setting_with_its_default():
 
 
 @pytest.mark.parametrize("name", SIGNATURE)
-def test_every_setting_can_be_read_and_says_what_it_is(name):
+def test_every_setting_can_be_read_and_has_a_docstring(name):
     described = getattr(NeuralNetwork, name).__doc__
     assert described == next(field.metadata["doc"] for field in fields(Settings) if field.name == name)
     assert described.endswith(".")
@@ -43,7 +43,7 @@ def test_settings_do_not_change():
     assert copy.copy(settings) is copy.deepcopy(settings) is settings
 
 
-def test_what_is_given_in_any_form_is_kept_in_one():
+def test_settings_of_any_form_are_stored_in_one_form():
     settings = Settings(layer_list=range(1, 4), dropout=0.5, ensemble=2, seed=3, l2=[0.1, 0.2])
     assert settings.layer_list == (1, 2, 3)
     assert settings.dropout == (0.5,)
@@ -53,7 +53,7 @@ def test_what_is_given_in_any_form_is_kept_in_one():
     assert settings.layout.size == 2 * 2 + 3 * 3
 
 
-def test_they_make_the_same_settings_again():
+def test_settings_by_name_build_equal_settings():
     own, custom = Activation(lambda xp, Z: Z, lambda xp, dA, Z, A: dA), huber(delta=2.0)
     settings = Settings(layer_list=[2, 3, 1], activations=[own, "identity"], loss=custom, ensemble=2, l1=[0.1, 0.0])
     again = Settings(**settings.by_name())
@@ -63,7 +63,7 @@ def test_they_make_the_same_settings_again():
     assert settings.by_name()["activations"] == [own, "identity"]
 
 
-def test_built_in_parts_are_known_again_after_a_pickle():
+def test_built_in_parts_keep_their_names_after_a_pickle():
     settings = pickle.loads(pickle.dumps(Settings(layer_list=[2, 3, 1], loss="huber", seed=0)))
     assert settings.loss is LOSSES["huber"]
     assert settings.by_name()["loss"] == "huber"
@@ -75,5 +75,5 @@ def test_a_member_has_its_own_values():
     assert (member.ensemble, member.seed, member.l2, member.clip_norm) == (None, 6, 0.2, 1.0)
 
 
-def test_a_seed_is_drawn_where_none_is_given():
+def test_a_seed_is_drawn_if_none_is_given():
     assert Settings().seed != Settings().seed

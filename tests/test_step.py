@@ -1,4 +1,4 @@
-"""A step is pure: it can be traced, remembers nothing, and is the same with views that somebody has kept."""
+"""A step is pure: it can be traced, keeps no state, and gives the same result with cached views."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_dropout_and_weights_can_be_traced(weighted, activation, ensemble_shape)
 KEPT = []
 IMPURE = {
     "a branch on a value": ({"forward": lambda xp, Z: Z if xp.max(Z) > 0 else -Z}, "has no bool"),
-    "a number of the host": ({"forward": lambda xp, Z: Z * float(xp.max(Z))}, "has no float"),
-    "an array of the host": ({"forward": lambda xp, Z: xp.maximum(Z, np.zeros(1))}, "an array of the host"),
+    "a host number": ({"forward": lambda xp, Z: Z * float(xp.max(Z))}, "has no float"),
+    "a host array": ({"forward": lambda xp, Z: xp.maximum(Z, np.zeros(1))}, "a host array"),
     "an array kept from before": (
         {"forward": lambda xp, Z: (KEPT.append(Z), Z + KEPT[0])[1]},
         "an array of an earlier trace",
@@ -106,14 +106,14 @@ IMPURE = {
 
 
 @pytest.mark.parametrize(("functions", "says"), IMPURE.values(), ids=IMPURE)
-def test_the_tracer_sees_what_is_not_pure(functions, says):
+def test_the_tracer_detects_impure_functions(functions, says):
     KEPT.clear()
     impure = Activation(**{"backward": lambda xp, dA, Z, A: dA, **functions})
     with pytest.raises(AssertionError, match=says):
         assert_traced(impure, LOSSES["half_squared_error"], SGD, ())
 
 
-def test_the_tracer_sees_what_an_optimizer_keeps():
+def test_the_tracer_detects_arrays_kept_by_an_optimizer():
     kept = []
 
     def update(xp, theta, dtheta, optimizer_state, learning_rate):
@@ -125,8 +125,8 @@ def test_the_tracer_sees_what_an_optimizer_keeps():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_kept_views_change_nothing(name, backend, array, dtype):
-    """A backend that updates in place may hand them in."""
+def test_cached_views_do_not_change_the_result(name, backend, array, dtype):
+    """A backend that updates in place may pass them."""
     theta, batch = inputs((), dropped=True)
     X, Y, _, _, (mask, _) = batch
     batch = (array(X), array(Y), array(0.1), None, [array(mask) > 0.5, None])

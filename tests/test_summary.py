@@ -1,4 +1,4 @@
-"""A network introduces itself."""
+"""The summary of a network, as a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from xpnet import Activation, NeuralNetwork
 from xpnet.losses import huber
 
 
-def test_the_table_has_every_layer_and_its_parameters():
+def test_the_table_shows_every_layer_and_its_parameters():
     network = NeuralNetwork([3, 400, 10], loss="categorical_crossentropy", dropout=0.3, seed=0)
     lines = [line.split() for line in str(network.summary()).splitlines()]
     assert lines[0] == ["NeuralNetwork"]
@@ -18,25 +18,25 @@ def test_the_table_has_every_layer_and_its_parameters():
     assert ["epochs", "trained", "0"] in lines
 
 
-def test_columns_stand_below_each_other():
+def test_the_columns_of_the_table_are_aligned():
     text = str(NeuralNetwork([3, 4, 10], seed=0).summary())
     head, *rows = text.splitlines()[1:4]
     assert all(row.index("normal") == head.index("initializer") for row in rows)
     assert text == repr(NeuralNetwork([3, 4, 10], seed=0).summary())
 
 
-def test_custom_parts_go_by_the_names_of_their_functions():
+def test_custom_parts_are_shown_by_the_names_of_their_functions():
     def softsign(xp, Z):
         return Z / (1.0 + xp.abs(Z))
 
-    own = Activation(softsign, lambda xp, dA, Z, A: dA)
-    network = NeuralNetwork([1, 2, 1], activations=[own, "identity"], loss=huber(delta=2.0), seed=0)
+    custom = Activation(softsign, lambda xp, dA, Z, A: dA)
+    network = NeuralNetwork([1, 2, 1], activations=[custom, "identity"], loss=huber(delta=2.0), seed=0)
     assert "custom (softsign)" in str(network.summary())
     assert "loss            custom (_huber)" in str(network.summary())
     assert "activations=['custom (softsign)', 'identity']" in repr(network)
 
 
-def test_an_ensemble_says_how_many_they_are():
+def test_the_table_shows_the_number_of_networks_of_an_ensemble():
     text = str(NeuralNetwork([1, 2, 1], ensemble=1000, seed=0).summary())
     assert "networks        1,000, with 7,000 parameters in all" in text
 

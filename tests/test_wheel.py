@@ -1,4 +1,4 @@
-"""What is installed is all that is in the checkout, and every module of it can be imported."""
+"""The wheel installs every module of the checkout, and nothing else, and every module can be imported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def installed(tmp_path_factory):
 
 
 def copied(folder):
-    """Copy what a wheel is built of, for building leaves things behind."""
+    """Copy the sources of the wheel, because the build writes files beside them."""
     checkout = folder / "checkout"
     for package in ("xpnet", "backends"):
         shutil.copytree(ROOT / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))

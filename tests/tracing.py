@@ -1,7 +1,7 @@
-"""Arrays that forbid what a tracer forbids, as those of `jax.jit` do, and compute with NumPy all the same.
+"""Arrays with the restrictions of a tracer such as `jax.jit`, which compute with NumPy.
 
-No array says what it holds, none can be changed, and each belongs to one trace: one that was kept from an earlier trace
-may not be used in a later one.
+An array does not reveal its values, cannot be changed in place, and belongs to one trace: an array kept from an earlier
+trace may not be used in a later one.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 
 class Traced:
-    """An array of one trace, or of none: a constant."""
+    """An array of one trace, or a constant, which belongs to none."""
 
-    __array_ufunc__ = None  # NumPy's arrays leave operators to it, and it refuses them
+    __array_ufunc__ = None  # NumPy arrays then leave operators to this class, which rejects them
 
     def __init__(self, value, trace):
         self._value, self._trace = np.asarray(value), trace
@@ -28,7 +28,7 @@ class Traced:
     def __getitem__(self, index):
         for each in index if isinstance(index, tuple) else (index,):
             assert each is None or each is ... or isinstance(each, (int, slice)), (
-                f"an index that is no constant: {each}"
+                f"an index that is not a constant: {each}"
             )
         return Traced(self._value[index], self._trace)
 
@@ -63,7 +63,7 @@ Traced.__hash__ = None
 
 
 class Tracer:
-    """A namespace `xp` for one trace after the other."""
+    """A namespace `xp` for consecutive traces."""
 
     current = 0
 
@@ -75,7 +75,7 @@ class Tracer:
 
     @classmethod
     def run(cls, function, *arguments, **options):
-        """Compute; what is made of constants alone is one."""
+        """Call a function; its result is a constant if all arguments are."""
         trace = cls.current if any(map(cls._is_traced, arguments)) else None
         with np.errstate(all="ignore"):
             return Traced(function(*map(cls._plain, arguments), **options), trace)
@@ -93,32 +93,32 @@ class Tracer:
         if isinstance(x, Traced):
             assert x._trace in (None, cls.current), "an array of an earlier trace is used again"
             return x._value
-        assert not isinstance(x, np.ndarray), "an array of the host is used"
+        assert not isinstance(x, np.ndarray), "a host array is used"
         return x
 
     @classmethod
     def trace(cls, function, *arguments):
-        """Call a function with arrays of a trace of its own."""
+        """Call a function with arrays of a new trace."""
         cls.current += 1
-        return cls._released(function(*cls._arrays(arguments)))
+        return cls._unwrapped(function(*cls._wrapped(arguments)))
 
     @classmethod
     def constant(cls, value):
         return Traced(value, None)
 
     @classmethod
-    def _arrays(cls, x):
+    def _wrapped(cls, x):
         if isinstance(x, np.ndarray):
             return Traced(x, cls.current)
         if isinstance(x, tuple) and hasattr(x, "_fields"):
-            return type(x)(*map(cls._arrays, x))
-        return type(x)(map(cls._arrays, x)) if isinstance(x, (list, tuple)) else x
+            return type(x)(*map(cls._wrapped, x))
+        return type(x)(map(cls._wrapped, x)) if isinstance(x, (list, tuple)) else x
 
     @classmethod
-    def _released(cls, x):
+    def _unwrapped(cls, x):
         if isinstance(x, Traced):
             assert x._trace in (None, cls.current), "an array of an earlier trace is returned"
             return x._value
         if isinstance(x, tuple) and hasattr(x, "_fields"):
-            return type(x)(*map(cls._released, x))
-        return type(x)(map(cls._released, x)) if isinstance(x, (list, tuple)) else x
+            return type(x)(*map(cls._unwrapped, x))
+        return type(x)(map(cls._unwrapped, x)) if isinstance(x, (list, tuple)) else x
