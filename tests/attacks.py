@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 import oddities
-from oddities import LABELS, OnPurpose, OwnWarning, X, Y, to_numpy
+from oddities import LABELS, CustomWarning, OnPurpose, X, Y, to_numpy
 from safetensors.numpy import save_file
 
 import xpnet
@@ -495,8 +495,8 @@ def outcome_of(call):
         kind, rule, observed = _fault_of_inconsistent_network(names.get("network"), error)
         return Outcome(str(call), kind, rule, observed, call)
     kind, rule, observed = _fault(call, error, changed)
-    warned = [each for each in warned if each.filename != "<string>" and not issubclass(each.category, OwnWarning)]
-    warned = [each for each in warned if "very different scales" not in str(each.message)]  # which they may be
+    warned = [each for each in warned if each.filename != "<string>" and not issubclass(each.category, CustomWarning)]
+    warned = [each for each in warned if "very different scales" not in str(each.message)]  # a legitimate warning
     if warned and not kind:
         kind = f"{warned[0].category.__name__} at {_short(warned[0].filename)}:{warned[0].lineno}"
         rule, observed = "no warning", str(warned[0].message)
@@ -654,14 +654,14 @@ def assert_consistent(network):
         return
     ensemble_shape = () if network.ensemble is None else (network.ensemble,)
     snapshot = network._snapshot
-    assert isinstance(snapshot.optimizer_state, tuple), "the optimizer's state is no tuple"
-    assert all(hasattr(array, "dtype") for array in snapshot.optimizer_state), "the optimizer's state is no arrays"
-    assert snapshot.theta.shape == (*ensemble_shape, network.parameters.layout.size), "theta has another shape"
-    assert str(snapshot.theta.dtype).endswith(network.dtype), "theta has another type"
+    assert isinstance(snapshot.optimizer_state, tuple), "the optimizer's state is not a tuple"
+    assert all(hasattr(array, "dtype") for array in snapshot.optimizer_state), "the optimizer state holds no arrays"
+    assert snapshot.theta.shape == (*ensemble_shape, network.parameters.layout.size), "theta has the wrong shape"
+    assert str(snapshot.theta.dtype).endswith(network.dtype), "theta has the wrong type"
     for array in (snapshot.theta, *snapshot.optimizer_state):
-        assert type(network.backend).of(array) == network.backend, "the state is elsewhere"
-        assert array.shape[: len(ensemble_shape)] == ensemble_shape, "the optimizer's state has another shape"
-        assert to_numpy(array).dtype.kind in "biuf", "the state is no numbers"
+        assert type(network.backend).of(array) == network.backend, "the state is on another device"
+        assert array.shape[: len(ensemble_shape)] == ensemble_shape, "the optimizer's state has the wrong shape"
+        assert to_numpy(array).dtype.kind in "biuf", "the state does not hold numbers"
         assert np.isfinite(to_numpy(array)).all(), "the state is not finite"
     assert len(network.epoch_loss) == network.epochs_trained
     state_of(network)

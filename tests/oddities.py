@@ -47,7 +47,7 @@ class OnPurpose(Exception):
     """The exception of a custom function."""
 
 
-class OwnWarning(UserWarning):
+class CustomWarning(UserWarning):
     """The warning of a custom class."""
 
 
@@ -68,7 +68,7 @@ class Raises(Arraylike):
 
 class Warns(Arraylike):
     def __array__(self, dtype=None, copy=None):
-        warnings.warn("this is slow", OwnWarning, stacklevel=2)
+        warnings.warn("this is slow", CustomWarning, stacklevel=2)
         return super().__array__(dtype, copy)
 
 

@@ -117,7 +117,7 @@ def test_an_unknown_name_lists_the_known_ones():
         get_backend("cpu", name="nupmy")
 
 
-def test_a_library_knows_its_own_devices():
+def test_an_unknown_device_lists_the_devices_of_the_library():
     with pytest.raises(DeviceUnavailable, match="numpy has no device 'cuda', only 'cpu'"):
         get_backend("cuda", name="numpy")
     with pytest.raises(DeviceUnavailable, match="array_api_strict has no device 'cuda', only 'cpu', 'device1'"):

@@ -148,7 +148,7 @@ def test_a_forward_pass_refuses_other_shapes(shape, network, unchanged):
         network.deep_forward(np.ones(shape))
 
 
-def test_a_backward_pass_refuses_what_does_not_fit_the_forward_pass(network, unchanged):
+def test_a_backward_pass_refuses_arrays_that_do_not_fit_the_forward_pass(network, unchanged):
     with pytest.raises(ValueError, match=r"AL must have the shape \(1, 7\), got \(1, 3\)"):
         network.backward_pass(0.5, np.ones((1, 3)))
     with pytest.raises(ValueError, match=r"Y_target must have the shape of AL, \(1, 7\), got \(4,\)"):
@@ -210,7 +210,7 @@ def test_bad_data_on_another_device_does_not_move_the_network(array, dtype):
     assert network.backend == place
 
 
-def test_too_large_for_single_precision_is_said_so():
+def test_values_too_large_for_single_precision_are_refused():
     with pytest.raises(ValueError, match=r"X must be finite, got NaN or infinity \(as float32\)"):
         NeuralNetwork(LAYERS, dtype="float32").train(with_value(GOOD_X, 1e300), GOOD_Y, 0.1)
 

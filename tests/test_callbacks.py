@@ -151,7 +151,7 @@ def test_on_train_end_may_change_the_network(data):
     assert network.epochs_trained == 0
 
 
-def test_stop_training_is_for_callbacks():
+def test_stop_training_is_refused_outside_a_training():
     with pytest.raises(
         RuntimeError, match=r"stop_training must be called by a callback .*: the network does not train"
     ):

@@ -137,7 +137,7 @@ def test_a_checkpoint_has_the_default_file_permissions(path):
     assert path.stat().st_mode == other.stat().st_mode
 
 
-def test_a_folder_that_is_not_there_is_named(path):
+def test_the_error_for_a_missing_folder_names_it(path):
     with pytest.raises(FileNotFoundError, match=r"path must be in an existing folder, got .*network\.safetensors"):
         save_checkpoint(network(), path.parent / "missing" / "network.safetensors")
     with pytest.raises(IsADirectoryError, match="path must be a file, got the folder"):
@@ -319,7 +319,7 @@ def test_a_foreign_file_is_refused(path):
         load_checkpoint(path)
 
 
-def test_a_missing_file_is_said_so(path):
+def test_a_missing_file_raises_file_not_found(path):
     with pytest.raises(FileNotFoundError, match="path must be an existing file, got"):
         load_checkpoint(path)
 
@@ -424,7 +424,7 @@ def test_a_state_with_something_wrong_leaves_the_network_unchanged(name, value, 
     assert (other.seed, other.epoch_loss, other.best_loss) == (5, loss, None)
 
 
-def test_what_is_no_network_is_not_saved(path):
+def test_only_a_network_can_be_saved(path):
     with pytest.raises(TypeError, match=r"network must be a NeuralNetwork, got .*; use save_checkpoint"):
         save_checkpoint(path, network())
 

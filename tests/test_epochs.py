@@ -214,7 +214,7 @@ FORBIDDEN += ["get", "item", "tolist", "to_device", "__len__"]
 
 
 @pytest.fixture
-def alarms(backend, monkeypatch):
+def forbid_transfers(backend, monkeypatch):
     """Return a function that makes every transfer from the device, and every wait for it, an error."""
 
     def fail(*_, **__):
@@ -245,9 +245,9 @@ def alarms(backend, monkeypatch):
 
 
 @pytest.mark.not_numpy
-def test_a_forbidden_transfer_raises_an_error(backend, array, alarms):
+def test_a_forbidden_transfer_raises_an_error(backend, array, forbid_transfers):
     number = array(1.0)
-    alarms()
+    forbid_transfers()
     for transfer in (float, bool, type(backend).to_numpy.__get__(backend), lambda x: [*x]):
         with pytest.raises(AssertionError, match="left the device"):
             transfer(number)
@@ -255,11 +255,11 @@ def test_a_forbidden_transfer_raises_an_error(backend, array, alarms):
 
 @pytest.mark.not_numpy
 @pytest.mark.parametrize("batch_size", [1, 3, N])
-def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, alarms):
+def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, forbid_transfers):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
     batches = batches_of(backend, array(X), array(Y), array(0.1), batch_size)
     chunk = NetworkChunk(backend, step, lambda epoch: batches, State(array(theta), ()))
-    alarms()
+    forbid_transfers()
     with backend.on_device():
         for epoch in range(3):
             chunk.train_epoch(epoch)

@@ -344,6 +344,6 @@ def test_the_divergence_error_counts_cleared_epochs_too(rng):
     assert network.epochs_trained == 3 + len(network.epoch_loss)
 
 
-def test_a_callback_does_not_clear_the_record(rng):
+def test_a_callback_may_not_clear_the_history(rng):
     with pytest.raises(RuntimeError, match="clear_history is refused while the network trains"):
         NeuralNetwork([1, 1], seed=0).train([0.0], [0.5], 0.1, verbose=False, callbacks=lambda n: n.clear_history())

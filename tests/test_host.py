@@ -167,13 +167,13 @@ def test_the_error_for_a_container_names_the_argument(data, error, says):
     None, "text", b"bytes", {}, {1.0}, itertools.count(), (x for x in NUMBERS), iter([1.0]), np, np.float32, object(),
     np.array("2020", "datetime64[s]"), np.ones((3, 2)) * 1j,
 ], ids=lambda data: type(data).__name__)  # fmt: skip
-def test_what_is_no_numbers_at_all_is_said_so(data):
+def test_objects_that_hold_no_numbers_are_refused(data):
     with pytest.raises(TypeError, match=r"^X must hold real numbers, got an? .*"):
         NeuralNetwork([2, 3, 1], seed=0).predict(data)
 
 
 @pytest.mark.parametrize("labels", [["u", "v", "u"], np.array(["u", "v", "u"]), pd.Series(["u", "v", "u"])])
-def test_labels_in_words_are_to_be_numbered(labels):
+def test_labels_of_text_are_refused(labels):
     with pytest.raises(
         TypeError, match=r"^y cannot be converted to an array: .*; encode labels as integers from 0, .*LabelEncoder"
     ):
@@ -197,6 +197,6 @@ def test_a_frame_of_one_type_is_not_copied(rng):
     assert peak < array.nbytes / 10
 
 
-def test_a_list_of_layers_has_an_end():
+def test_an_endless_list_of_layers_is_refused():
     with pytest.raises(TypeError, match="layer_list must be a list of layer sizes"):
         NeuralNetwork(itertools.count(1))

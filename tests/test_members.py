@@ -222,11 +222,11 @@ def test_a_network_that_diverges_stops_and_the_others_continue(backend, dtype, a
 
 
 def test_training_stops_when_all_networks_have_diverged(X, y):
-    together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], initial_scale=10, ensemble=2, seed=0)
+    ensemble = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], initial_scale=10, ensemble=2, seed=0)
     with pytest.raises(FloatingPointError, match=r"most likely the learning rates of 1000 to 10000 are too high"):
-        together.train(X, y, [1e3, 1e4], epochs=50, verbose=False)
-    assert together.epochs_trained < 50
-    assert np.isfinite(together.history["loss"]).any(axis=1).all()
+        ensemble.train(X, y, [1e3, 1e4], epochs=50, verbose=False)
+    assert ensemble.epochs_trained < 50
+    assert np.isfinite(ensemble.history["loss"]).any(axis=1).all()
 
 
 # ---- The ensemble as a network
@@ -313,10 +313,10 @@ def test_the_best_member_stays_known_if_the_next_training_is_interrupted_at_once
 
 
 def test_an_ensemble_without_a_finite_loss_has_no_best_member(X, y):
-    together = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], dtype="float32", ensemble=2, seed=0)
-    together.train(X, y, 0.1, epochs=1, verbose=False, validation_data=(X * 1e30, y))
+    ensemble = NeuralNetwork(LAYERS, activations=["relu", "relu", "identity"], dtype="float32", ensemble=2, seed=0)
+    ensemble.train(X, y, 0.1, epochs=1, verbose=False, validation_data=(X * 1e30, y))
     with pytest.raises(ValueError, match="an ensemble with a finite loss, got losses that are all NaN"):
-        together.best_member()
+        ensemble.best_member()
 
 
 def test_changing_returned_settings_does_not_change_the_ensemble(X):
@@ -443,15 +443,15 @@ def test_invalid_training_arguments_are_refused(given, error, says, backend, dty
 
 
 def test_members_are_indexed_from_either_end(X):
-    together = NeuralNetwork(LAYERS, ensemble=3, seed=0)
-    assert together.member(-3).seed == 0
+    ensemble = NeuralNetwork(LAYERS, ensemble=3, seed=0)
+    assert ensemble.member(-3).seed == 0
     for i in (3, -4):
         with pytest.raises(IndexError, match=f"i must be between -3 and 2, got {i}"):
-            together.member(i)
+            ensemble.member(i)
     with pytest.raises(TypeError):
-        together.member(1.0)
+        ensemble.member(1.0)
     with pytest.raises(ValueError, match="must be called on a trained ensemble, got one without a recorded loss"):
-        together.best_member()
+        ensemble.best_member()
     for ask in (lambda n: n.member(0), lambda n: n.best_member()):
         with pytest.raises(ValueError, match="is not an ensemble"):
             ask(NeuralNetwork(LAYERS))

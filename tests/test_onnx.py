@@ -19,7 +19,7 @@ from xpnet.core.propagation import forward
 from xpnet.storage.onnx import write_onnx
 
 LAYERS = [2, 5, 3]
-EXACT = {"float64": 1e-12, "float32": 1e-6}
+TOLERANCES = {"float64": 1e-12, "float32": 1e-6}
 ENSEMBLE_SHAPES = {"one network": (), "an ensemble": (4,), "an ensemble of one": (1,)}
 
 
@@ -28,7 +28,7 @@ def path(tmp_path):
     return tmp_path / "network.onnx"
 
 
-@pytest.fixture(params=EXACT)
+@pytest.fixture(params=TOLERANCES)
 def precision(request):
     return request.param
 
@@ -47,13 +47,13 @@ def run(path, X):
     return y
 
 
-def assert_answers_alike(path, X, layers, activations, atol=None):
+def assert_equal_outputs(path, X, layers, activations, atol=None):
     with np.errstate(over="ignore", under="ignore"):
         expected = forward(np, X.T, layers, activations)[0].mT
     y = run(path, X)
     assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
-    exact = EXACT[str(X.dtype)]
-    np.testing.assert_allclose(y, expected, rtol=exact, atol=exact if atol is None else atol)
+    tolerance = TOLERANCES[str(X.dtype)]
+    np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance if atol is None else atol)
 
 
 def sizes(value):
@@ -62,24 +62,24 @@ def sizes(value):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
-def test_a_model_answers_as_the_network(name, ensemble_shape, precision, path, rng):
+def test_a_model_predicts_like_the_network(name, ensemble_shape, precision, path, rng):
     layers, activations = random_layers(rng, precision, ensemble_shape), [ACTIVATIONS[name]] * 2
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
     for samples in (1, 2, 100):
         X = rng.standard_normal((samples, 2)).astype(precision)
-        assert_answers_alike(path, X, layers, activations)
+        assert_equal_outputs(path, X, layers, activations)
     assert run(path, X[:0]).shape == (*ensemble_shape, 0, 3)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_model_answers_as_the_network_far_out(name, precision, path):
+def test_a_model_predicts_like_the_network_for_extreme_inputs(name, precision, path):
     """The model guards against overflow in its own precision; small outputs are as exact as large ones."""
     layers = [(np.ones((1, 1), precision), np.zeros((1, 1), precision))]
     half = [1e-30, 1e-8, 1e-3, 20, 88.5, 200, 709.5, 1e4, 1e30, np.finfo(precision).max]
     X = np.array([*(-z for z in half), 0, *half], precision)[:, None]
     write_onnx(path, layers, [ACTIVATIONS[name]])
-    assert_answers_alike(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
+    assert_equal_outputs(path, X, layers, [ACTIVATIONS[name]], atol=np.finfo(precision).tiny)
 
 
 def test_an_exported_classifier_predicts_like_the_network(path, rng):
@@ -94,7 +94,7 @@ def test_an_exported_classifier_predicts_like_the_network(path, rng):
 
 @pytest.mark.parametrize("ensemble_shape", ENSEMBLE_SHAPES.values(), ids=ENSEMBLE_SHAPES)
 @pytest.mark.parametrize("name", ["tanh", "softmax"])
-def test_what_a_model_says_of_itself(name, ensemble_shape, precision, path, rng):
+def test_a_model_declares_its_producer_shapes_and_types(name, ensemble_shape, precision, path, rng):
     write_onnx(path, random_layers(rng, precision, ensemble_shape), [relu, ACTIVATIONS[name]])
     model = onnx.load(path)
     assert (model.producer_name, model.producer_version) == ("xpnet", version("xpnet"))
@@ -129,7 +129,7 @@ def test_a_custom_activation_is_exported(function, precision, path, rng):
     layers, activations = random_layers(rng, precision), [Activation(formula, None), sigmoid]
     write_onnx(path, layers, activations)
     onnx.checker.check_model(path, full_check=True)
-    assert_answers_alike(path, rng.standard_normal((7, 2)).astype(precision), layers, activations)
+    assert_equal_outputs(path, rng.standard_normal((7, 2)).astype(precision), layers, activations)
 
 
 def unknown(xp, Z):
@@ -148,33 +148,33 @@ def counting(xp, Z):
     return Z * xp.ones(Z.shape)
 
 
-@pytest.mark.parametrize(("own", "cause"), [
+@pytest.mark.parametrize(("activation", "cause"), [
     (unknown, "AttributeError: .* has no attribute .erf"),
     (foreign, "TypeError: "),
     (branching, "ValueError: "),
     (counting, "[A-Za-z]+Error: "),
     (functools.partial(unknown), "AttributeError: "),
 ])  # fmt: skip
-def test_an_activation_that_cannot_be_exported_is_named(own, cause, path, rng):
-    name = getattr(own, "__name__", "functools.partial.*unknown.*")
+def test_an_activation_that_cannot_be_exported_is_named(activation, cause, path, rng):
+    name = getattr(activation, "__name__", "functools.partial.*unknown.*")
     with pytest.raises(
         ValueError, match=rf"activation of layer 2, {name}, must .* to be exported.*, got {cause}"
     ) as info:
-        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(own, None)])
+        write_onnx(path, random_layers(rng, "float64"), [relu, Activation(activation, None)])
     assert isinstance(info.value.__cause__, Exception)
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(("own", "says"), [
+@pytest.mark.parametrize(("activation", "says"), [
     (lambda xp, Z: None, "an array, got NoneType"),
     (lambda xp, Z: np.ones((5, 1)), "an array, got ndarray"),
     (lambda xp, Z: xp.astype(Z, xp.float32), r"the shape \(5, None\) and the dtype .*loat64 .* and .*loat32"),
     (lambda xp, Z: Z[:2, :], r"the shape \(5, None\) and .*, got \(2, None\) and"),
     (lambda xp, Z: xp.sum(Z), r"the shape \(5, None\) and .*, got \(\) and"),
 ])  # fmt: skip
-def test_an_activation_that_answers_something_else_is_named(own, says, path, rng):
+def test_an_activation_with_an_invalid_result_is_named(activation, says, path, rng):
     with pytest.raises(ValueError, match=f"activation of layer 1, <lambda>, must return {says}"):
-        write_onnx(path, random_layers(rng, "float64"), [Activation(own, None), tanh])
+        write_onnx(path, random_layers(rng, "float64"), [Activation(activation, None), tanh])
     assert list(path.parent.iterdir()) == []
 
 
@@ -204,13 +204,13 @@ write_onnx({str(path)!r}, network.parameters.layers(), network.activations)
     assert path.read_bytes() == content
 
 
-def test_a_missing_folder_is_said_so(path, rng):
+def test_the_error_for_a_missing_folder_names_it(path, rng):
     with pytest.raises(FileNotFoundError, match=r"path must be in an existing folder, got .*network\.onnx"):
         write_onnx(path.parent / "missing" / path.name, random_layers(rng, "float64"), [relu, tanh])
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_folder_is_no_file(path, rng):
+def test_a_path_that_is_a_folder_is_refused(path, rng):
     with pytest.raises(IsADirectoryError, match="path must be a file, got the folder"):
         write_onnx(path.parent, random_layers(rng, "float64"), [relu, tanh])
 

@@ -92,7 +92,7 @@ def test_invalid_settings_are_refused(make, says):
 
 
 @pytest.mark.parametrize("betas", [0.9, (0.9,), (0.9, 0.99, 0.999)])
-def test_betas_are_two(betas):
+def test_betas_must_be_two_numbers(betas):
     with pytest.raises(TypeError, match="betas must be two numbers"):
         adam(betas=betas)
 

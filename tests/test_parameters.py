@@ -25,7 +25,7 @@ def test_the_vector_holds_every_weight_and_bias_once(layer_list):
 
 
 @given(architectures, st.lists(st.integers(1, 3), max_size=2))
-def test_flatten_is_the_inverse_of_layers_for_any_leading_axes(layer_list, ensemble_shape):
+def test_flatten_inverts_layers_for_any_leading_axes(layer_list, ensemble_shape):
     layout = Layout(layer_list)
     theta = np.random.default_rng(0).standard_normal((*ensemble_shape, layout.size))
     layers = layout.layers(np, theta)

@@ -110,6 +110,6 @@ def test_accuracy_is_the_fraction_of_correct_predicted_classes(X, rng):
     )
 
 
-def test_numbers_are_no_classes(X):
+def test_predict_classes_refuses_outputs_that_are_not_classes(X):
     with pytest.raises(ValueError, match="predict_classes needs a classifier, got a regression loss"):
         NeuralNetwork([2, 1], activations=["identity"], seed=0).predict_classes(X)

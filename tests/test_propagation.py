@@ -91,15 +91,15 @@ def test_one_code_path_computes_sample_batch_stack_and_ensemble(xp, array, asser
         each_theta = np.broadcast_to(thetas, (*ensemble_shape, thetas.shape[-1]))
         each_X = np.broadcast_to(data, (*ensemble_shape, *data.shape[-2:]))
         each_Y = np.broadcast_to(targets, (*ensemble_shape, *targets.shape[-2:]))
-        alone = {
+        individual = {
             "A": np.empty((*ensemble_shape, 2, data.shape[-1])),
             "dX": np.empty(each_X.shape),
             "dtheta": np.empty(each_theta.shape),
         }
         for i in np.ndindex(*ensemble_shape):
-            alone["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
-            alone["dX"][i], alone["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
-        for actual, expected in ((A, alone["A"]), (dX, alone["dX"]), (dtheta, alone["dtheta"])):
+            individual["A"][i] = Document(named(each_theta[i])).forward(each_X[i])
+            individual["dX"][i], individual["dtheta"][i] = gradients_of(np, each_theta[i], each_X[i], each_Y[i])
+        for actual, expected in ((A, individual["A"]), (dX, individual["dX"]), (dtheta, individual["dtheta"])):
             assert_close(actual, expected, rtol=1e-4)
 
 

@@ -151,12 +151,12 @@ def test_the_single_steps_regularize_like_training(rng):
 
 @pytest.mark.parametrize("name", ["weight_decay", "l2", "l1", "clip_norm"])
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
-def test_settings_that_make_no_sense_are_refused(name, value):
+def test_invalid_settings_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be (0 or )?a positive number, finite"):
         NeuralNetwork([1, 1], **{name: value})
 
 
-def test_a_bound_of_zero_for_the_gradient_is_refused():
+def test_a_maximum_norm_of_zero_is_refused():
     with pytest.raises(ValueError, match="clip_norm must be a positive"):
         NeuralNetwork([1, 1], clip_norm=0.0)
 

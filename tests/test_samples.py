@@ -369,12 +369,12 @@ def test_the_error_for_a_value_that_is_not_finite_names_its_position(bad, where,
     (np.ones((2, N)), r"; use X.T to make samples rows$"), (np.ones(2), r"; use X\[None, :\] for a single sample$"),
     (np.ones((N, 3)), r"got 3 in the shape \(8, 3\)$"),
 ])  # fmt: skip
-def test_samples_the_wrong_way_round_are_told(given, says):
+def test_the_error_for_transposed_samples_names_the_fix(given, says):
     with pytest.raises(ValueError, match=f"^X must have 2 values per sample, .*{says}"):
         NeuralNetwork([2, 1], seed=0).predict(given)
 
 
-def test_labels_for_one_output_are_told_how_many_it_takes(X):
+def test_the_error_for_labels_with_one_output_names_the_number_of_outputs(X):
     with pytest.raises(ValueError, match=r"for labels, use 3 outputs, .*categorical_crossentropy"):
         NeuralNetwork([2, 1], seed=0).train(X, [0, 1, 2, 0, 1, 2, 0, 1], 0.1)
     with pytest.raises(ValueError, match="scale the targets"):

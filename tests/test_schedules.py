@@ -79,7 +79,7 @@ def test_an_invalid_custom_schedule_is_refused(schedule, says, rng):
     lambda: step(0), lambda: step(3, gamma=-1.0), lambda: exponential(0.0), lambda: cosine(-5),
     lambda: cosine(5, least=-0.1), lambda: inverse_scaling(power=0.0), lambda: warm_up(0), lambda: warm_up(5, start=-1),
 ])  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(make):
+def test_invalid_settings_are_refused(make):
     with pytest.raises(ValueError, match=r"must be (0 or )?a positive number, finite"):
         make()
 
@@ -134,7 +134,7 @@ def test_a_schedule_that_fails_in_a_later_epoch_keeps_the_epochs_before(rng):
     assert network.epochs_trained == len(network.epoch_loss) == 3
 
 
-def test_a_warm_up_before_no_schedule_is_refused():
+def test_warm_up_refuses_an_invalid_schedule():
     with pytest.raises(TypeError, match="after must be a schedule, got 95"):
         warm_up(5, 95)
 

@@ -20,7 +20,7 @@ xp = Tracer()
 
 
 def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
-    """Return theta and a batch, as arrays of the host."""
+    """Return theta and a batch, as host arrays."""
     rng = np.random.default_rng(0)
     batch = (
         rng.standard_normal((2, m)),
@@ -33,7 +33,7 @@ def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
 
 
 def wrap(optimizer, ensemble_shape, make, settings):
-    """Return the optimizer regularised, with constants that `make` makes of arrays of the host."""
+    """Return the optimizer with regularization; `make` converts its constants from host arrays."""
     if not settings:
         return optimizer
     each = {
@@ -44,7 +44,7 @@ def wrap(optimizer, ensemble_shape, make, settings):
 
 
 def assert_traced(activation, loss, optimizer, ensemble_shape, *, weighted=False, dropped=False, **settings):
-    """Trace two steps, and compare them with two that were taken eagerly."""
+    """Trace two steps, and compare them with two eager ones."""
     theta, batch = inputs(ensemble_shape, weighted=weighted, dropped=dropped)
     activations = [activation, ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]]
     traced, eager = (
@@ -81,7 +81,7 @@ def test_every_activation_and_loss_can_be_traced(activation, loss, ensemble_shap
 @ensemble_shape
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_can_be_traced_regularised_or_not(optimizer, settings, ensemble_shape):
+def test_every_optimizer_can_be_traced_with_and_without_regularization(optimizer, settings, ensemble_shape):
     assert_traced(ACTIVATIONS["relu"], LOSSES["half_squared_error"], OPTIMIZERS[optimizer], ensemble_shape, **settings)
 
 

@@ -70,7 +70,7 @@ def positive_integer(name: str, value: Any) -> int:
     return _integer(name, value, "a positive integer", 1)
 
 
-def integer_from_zero(name: str, value: Any) -> int:
+def non_negative_integer(name: str, value: Any) -> int:
     """Return a non-negative integer as an `int`."""
     return _integer(name, value, "0 or a positive integer", 0)
 
@@ -90,7 +90,7 @@ def positive_number(name: str, value: Any, dtype: str) -> float:
     return _number(name, value, dtype, "a positive number", allow_zero=False)
 
 
-def number_from_zero(name: str, value: Any, dtype: str) -> float:
+def non_negative_number(name: str, value: Any, dtype: str) -> float:
     """Return a non-negative number that is finite in `dtype` as a `float`."""
     return _number(name, value, dtype, "0 or a positive number", allow_zero=True)
 
@@ -112,7 +112,7 @@ def _number(name: str, value: Any, dtype: str, kind: str, *, allow_zero: bool) -
     return number
 
 
-def listed(requirement: str, value: Any) -> list[Any]:
+def as_list(requirement: str, value: Any) -> list[Any]:
     """Return an ordered collection as a list; the error says `requirement`, such as "X must be a list"."""
     with suppress(TypeError):
         if not isinstance(value, (str, bytes, Mapping, Set, Iterator)):  # an iterator may never end
@@ -236,7 +236,7 @@ def type_name(dtype: Any) -> str:
 
 def fraction(name: str, value: Any) -> float:
     """Return a number in [0, 1) as a `float`."""
-    number = number_from_zero(name, value, "float64")
+    number = non_negative_number(name, value, "float64")
     if number >= 1.0:
         msg = f"{name} must be below 1, got {number}"
         raise ValueError(msg)

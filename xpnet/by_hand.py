@@ -16,7 +16,7 @@ from xpnet.backends import HOST, Backend
 from xpnet.core.contracts import apply_update
 from xpnet.core.parameters import flatten
 from xpnet.core.propagation import Cache, backward, forward
-from xpnet.data.placement import Transfer, bring, place_of
+from xpnet.data.placement import Transfer, bring, common_backend
 from xpnet.losses import fuse, mean_loss
 from xpnet.predictor import Predictor, Snapshot
 
@@ -309,7 +309,7 @@ class StepByStep(Predictor):
         return self._elementwise("x", relu.forward, x)
 
     def _elementwise(self, name: str, function: Callable[..., Array], x: Any) -> Array:
-        backend = place_of(**{name: x}) or HOST
+        backend = common_backend(**{name: x}) or HOST
         with backend.on_device():
             return function(backend.xp, bring(name, x, backend, self.dtype))
 

@@ -12,7 +12,7 @@ from xpnet.core.propagation import forward
 from xpnet.core.settings import one_seed
 from xpnet.core.step import loss_gradient
 from xpnet.data.incoming import bring_samples
-from xpnet.data.placement import Transfer, place_of
+from xpnet.data.placement import Transfer, common_backend
 from xpnet.losses import fuse, mean_loss
 from xpnet.network import NeuralNetwork
 
@@ -125,7 +125,7 @@ def gradient_check(
     activations, loss = fuse(network.activations, network.loss)
     with backend.on_device():
         xp = backend.xp
-        data = Transfer(place_of(X=X, y=y) or backend, backend, "float64")
+        data = Transfer(common_backend(X=X, y=y) or backend, backend, "float64")
         given = {"X": X, "y": y, "sample_weight": None}
         theta = data.to_network("theta", network.theta)  # first, because not every device has double precision
         samples = bring_samples(data, given, network._settings)

@@ -26,7 +26,7 @@ from functools import partial
 from reprlib import repr
 from typing import Any, NamedTuple
 
-from xpnet._checks import function, listed, named
+from xpnet._checks import as_list, function, named
 from xpnet._types import Array, Namespace
 from xpnet.activations import sigmoid, softmax
 
@@ -391,7 +391,7 @@ def metrics_by_name(metrics: Any, settings: Any) -> dict[str, Metric]:
     if isinstance(metrics, (str, Metric)) or callable(metrics):
         metrics = [metrics]
     by_name: dict[str, Metric] = {}
-    for given in listed("metrics must be a list of names and functions", metrics):
+    for given in as_list("metrics must be a list of names and functions", metrics):
         if isinstance(given, Metric):
             metric = _checked(given)
         elif isinstance(given, str):

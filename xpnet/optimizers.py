@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from xpnet._checks import boolean, fraction, number_from_zero, positive_number
+from xpnet._checks import boolean, fraction, non_negative_number, positive_number
 from xpnet._types import Array, Namespace
 
 __all__ = [
@@ -375,7 +375,8 @@ def adamw(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.99
     >>> from xpnet.optimizers import adamw
     >>> network = NeuralNetwork([1, 10, 1], optimizer=adamw(weight_decay=0.1))
     """
-    return adam(betas=betas, eps=eps)._replace(weight_decay=number_from_zero("weight_decay", weight_decay, "float64"))
+    decay = non_negative_number("weight_decay", weight_decay, "float64")
+    return adam(betas=betas, eps=eps)._replace(weight_decay=decay)
 
 
 OPTIMIZERS = {

@@ -19,7 +19,7 @@ from xpnet.core.members import Members
 from xpnet.core.parameters import Parameters
 from xpnet.core.settings import Settings, public
 from xpnet.data.incoming import bring_samples, brought, extent, sample_rows
-from xpnet.data.placement import Transfer, bring, place_of
+from xpnet.data.placement import Transfer, bring, common_backend
 from xpnet.data.samples import Form
 from xpnet.initializers import Initializer
 from xpnet.losses import Loss
@@ -169,7 +169,7 @@ class Predictor:
 
     def _transfer(self, **data: Any) -> Transfer:
         """Return the transfer of these arguments to the device of the network, or of the data if it follows them."""
-        place = place_of(**data)
+        place = common_backend(**data)
         target = place if self._follows_data and not self._is_training() else None
         return Transfer(place or HOST, target or self.backend, self.dtype)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from xpnet._checks import integer_from_zero, number_from_zero, positive_number
+from xpnet._checks import non_negative_integer, non_negative_number, positive_number
 from xpnet._types import Array, Namespace
 
 __all__ = [
@@ -169,7 +169,7 @@ def cosine(epochs: float, *, least: float = 0.0) -> Schedule:
     >>> cosine(100)(np, np.array([0.0, 50.0, 100.0, 200.0]), None).round(6)
     array([1. , 0.5, 0. , 0. ])
     """
-    least = number_from_zero("least", least, "float64")
+    least = non_negative_number("least", least, "float64")
     return partial(_cosine, epochs=_positive("epochs", epochs), least=least)
 
 
@@ -339,10 +339,10 @@ def reduce_on_plateau(
         msg = f"factor must be below 1, got {factor}"
         raise ValueError(msg)
     patience, cooldown = (
-        integer_from_zero(name, value) for name, value in (("patience", patience), ("cooldown", cooldown))
+        non_negative_integer(name, value) for name, value in (("patience", patience), ("cooldown", cooldown))
     )
     threshold, least = (
-        number_from_zero(name, value, "float64") for name, value in (("threshold", threshold), ("least", least))
+        non_negative_number(name, value, "float64") for name, value in (("threshold", threshold), ("least", least))
     )
     return _ReduceOnPlateau(factor, patience, threshold, cooldown, least)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from reprlib import repr
 from typing import Any
 
-from xpnet._checks import finite_array, function, number_from_zero, real_array, same_kind, same_shape
+from xpnet._checks import finite_array, function, non_negative_number, real_array, same_kind, same_shape
 from xpnet._types import Array, Namespace, State
 from xpnet.activations import Activation
 from xpnet.backends import HOST
@@ -49,7 +49,7 @@ def check_optimizer(name: str, optimizer: Optimizer) -> None:
     """Validate that an optimizer consists of functions and a weight decay."""
     function(f"{name}.init", optimizer.init, "(xp, theta)")
     function(f"{name}.update", optimizer.update, "(xp, theta, dtheta, optimizer_state, learning_rate)")
-    number_from_zero(f"{name}.weight_decay", optimizer.weight_decay, "float64")
+    non_negative_number(f"{name}.weight_decay", optimizer.weight_decay, "float64")
 
 
 def check_initializer(name: str, initializer: Initializer) -> None:

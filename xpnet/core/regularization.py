@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from xpnet._checks import number_from_zero, positive_number
+from xpnet._checks import non_negative_number, positive_number
 from xpnet._types import Array, Namespace
 from xpnet.optimizers import Optimizer, OptimizerState
 
@@ -54,7 +54,7 @@ def _strength(name: str, value: float | Array) -> float | Array | None:
     """Return a validated strength, or None if it is 0."""
     if hasattr(value, "ndim"):
         return value
-    return number_from_zero(name, value, "float64") or None
+    return non_negative_number(name, value, "float64") or None
 
 
 def _update(

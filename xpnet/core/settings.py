@@ -11,13 +11,13 @@ from reprlib import repr
 from typing import Any, Self
 
 from xpnet._checks import (
+    as_list,
     fraction,
     is_integer,
     is_number,
-    listed,
     name_of,
     named,
-    number_from_zero,
+    non_negative_number,
     positive_integer,
     positive_number,
     same_shape,
@@ -38,7 +38,7 @@ from xpnet.activations import (
 from xpnet.backends import HOST, new_seed
 from xpnet.core.contracts import check_activation, check_initializer, check_loss, check_optimizer
 from xpnet.core.parameters import Layout
-from xpnet.data.placement import bring, place_of
+from xpnet.data.placement import bring, common_backend
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, Loss, categorical_crossentropy, half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
@@ -48,7 +48,7 @@ from xpnet.optimizers import OPTIMIZERS, Optimizer
 
 def layer_sizes(value: Any) -> tuple[int, ...]:
     """Return the validated sizes of the layers, inputs first: two or more positive integers."""
-    sizes = listed("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", value)
+    sizes = as_list("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", value)
     if len(sizes) < 2:
         msg = f"layer_list must have at least two sizes, that of the inputs and that of the outputs, got {sizes}"
         raise ValueError(msg)
@@ -82,7 +82,7 @@ def _check_seed(settings: Settings, value: Any) -> int | Sequence[int]:
         return one_seed(value)
     if is_integer(value):
         return range(one_seed(value), one_seed(value) + settings.ensemble)
-    seeds = listed("seed must be an integer, or a list with one integer for each network", value)
+    seeds = as_list("seed must be an integer, or a list with one integer for each network", value)
     if len(seeds) != settings.ensemble:
         msg = f"seed must be one integer, or a list of {settings.ensemble}, one for each network, got {len(seeds)}"
         raise ValueError(msg)
@@ -193,7 +193,7 @@ def _one_per_layer(name: str, values: Any, count: int, layers: str) -> list[Any]
 
 def _check_weight_decay(settings: Settings, value: Any) -> float | tuple[float, ...]:
     decay = settings.optimizer.weight_decay if value is None else value
-    return settings.per_member("weight_decay", decay, number_from_zero)
+    return settings.per_member("weight_decay", decay, non_negative_number)
 
 
 def _check_clip_norm(settings: Settings, value: Any) -> float | tuple[float, ...] | None:
@@ -256,10 +256,10 @@ class Settings:
         None, _check_weight_decay, "The strength of the decoupled weight decay.", per_member=True
     )
     l2: PerMember = _setting(
-        0.0, _each("l2", number_from_zero), "The strength λ of the penalty ½ λ ‖W‖².", per_member=True
+        0.0, _each("l2", non_negative_number), "The strength λ of the penalty ½ λ ‖W‖².", per_member=True
     )
     l1: PerMember = _setting(
-        0.0, _each("l1", number_from_zero), "The strength λ of the penalty λ ‖W‖₁.", per_member=True
+        0.0, _each("l1", non_negative_number), "The strength λ of the penalty λ ‖W‖₁.", per_member=True
     )
     clip_norm: PerMember | None = _setting(
         None, _check_clip_norm, "The maximum gradient norm, or None.", per_member=True
@@ -282,7 +282,7 @@ class Settings:
         one = isinstance(value, str) or (not isinstance(value, Sequence) and getattr(value, "ndim", 0) == 0)
         if self.ensemble is None or one:
             return check(name, value, self.dtype)
-        place = place_of(**{name: value}) or HOST
+        place = common_backend(**{name: value}) or HOST
         host = place.to_numpy(bring(name, value, place))
         same_shape(f"{name}, with one value for each network,", host, (self.ensemble,))
         return tuple(check(f"{name}[{i}]", each, self.dtype) for i, each in enumerate(host.tolist()))

@@ -9,7 +9,7 @@ from xpnet._types import Array
 from xpnet.backends import Backend, backend_of
 
 
-def place_of(**data: Any) -> Backend | None:
+def common_backend(**data: Any) -> Backend | None:
     """Return the common backend of the arrays among these arguments, or None if there are no arrays.
 
     Raises

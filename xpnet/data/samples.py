@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reprlib import repr
 from typing import Any, NamedTuple
 
-from xpnet._checks import is_number, number_from_zero
+from xpnet._checks import is_number, non_negative_number
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, Stream, random_stream
 
@@ -247,4 +247,4 @@ def _class_weights(value: Any, classes: int, dtype: str) -> list[float]:
         if not is_number(label) or label not in range(classes):
             msg = f"class_weight must have labels from 0 to {classes - 1} as keys, got {repr(label)}"
             raise ValueError(msg)
-    return [number_from_zero(f"class_weight[{c}]", value.get(c, 1.0), dtype) for c in range(classes)]
+    return [non_negative_number(f"class_weight[{c}]", value.get(c, 1.0), dtype) for c in range(classes)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from xpnet._checks import boolean, function, number_from_zero, positive_integer, positive_number
+from xpnet._checks import boolean, function, non_negative_number, positive_integer, positive_number
 from xpnet._types import Array, State
 from xpnet.backends import HOST
 from xpnet.core.members import Members, joined
@@ -87,7 +87,7 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
         hint = "; use weight_decay=0 to disable that of the optimizer" if settings.optimizer.weight_decay else ""
         msg = f"train_lbfgs must be called on a network without {', '.join(names)}{hint}"
         raise ValueError(msg)
-    gradient_tol = number_from_zero("gradient_tol", gradient_tol, "float64")
+    gradient_tol = non_negative_number("gradient_tol", gradient_tol, "float64")
 
     data = options.data_for(network)
     backend, xp = data.backend, data.backend.xp

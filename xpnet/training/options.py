@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from xpnet._checks import boolean, fraction, number_from_zero, positive_integer
+from xpnet._checks import boolean, fraction, non_negative_number, positive_integer
 from xpnet.callbacks import as_callbacks
 from xpnet.data.incoming import TrainingData, bring_training_data, named_validation_data
 
@@ -21,7 +21,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "verbose": boolean,
     "progress_bar": lambda name, value: None if value is None else boolean(name, value),
     "patience": _optional_positive_integer,
-    "tol": lambda name, value: number_from_zero(name, value, "float64"),
+    "tol": lambda name, value: non_negative_number(name, value, "float64"),
     "validation_split": fraction,
     "validation_data": lambda name, value: named_validation_data(value),
     "callbacks": lambda name, value: as_callbacks(value),
