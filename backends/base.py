@@ -55,6 +55,14 @@ class DeviceUnavailable(RuntimeError):  # noqa: N818 - the name describes the st
     """
 
 
+class CannotCompile(RuntimeError):  # noqa: N818 - the name says what happened
+    """A training step cannot be compiled; the message names what prevents it."""
+
+
+class NoCompiler(CannotCompile):
+    """There is no compiler for a backend, or what it needs is not installed."""
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error message, which can be long."""
     return str(error).partition("\n")[0]
@@ -315,6 +323,29 @@ class Backend(ABC):
         ...     array = backend.xp.zeros(3)
         """
         return nullcontext()
+
+    def compiler(self) -> Any:
+        """Return an object that takes training steps through compiled code.
+
+        Returns
+        -------
+        compiler : Compiler
+            With a method `train_epoch` as of `xpnet.backends.compiled.compiler.Compiler`.
+
+        Raises
+        ------
+        NoCompiler
+            If there is none for this backend, or what it needs is not installed.
+
+        Examples
+        --------
+        >>> from xpnet import get_backend
+        >>> get_backend("cpu", name="array_api_strict").compiler()
+        Traceback (most recent call last):
+        xpnet.backends.base.NoCompiler: the backend array_api_strict has no compiler
+        """
+        msg = f"the backend {self.name} has no compiler"
+        raise NoCompiler(msg)
 
     def train_epoch(self, step: Step, state: S, batches: Iterable[Any]) -> tuple[S, Array]:
         """Take a training step for every batch of an epoch.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 
 import numpy
 
-from xpnet.backends.base import Array, Backend, DeviceUnavailable
+from xpnet.backends.base import Array, Backend, DeviceUnavailable, NoCompiler
 from xpnet.backends.host import host_array
 
 
@@ -75,6 +76,15 @@ class NumpyBackend(Backend):
     def step_memory(self) -> int:
         # Measured with 256 networks of several sizes: up to a third less time than with 64 MiB or 2 MiB.
         return 2**24
+
+    def compiler(self) -> Any:
+        missing = [name for name in ("numba", "scipy", "platformdirs") if find_spec(name) is None]
+        if missing:
+            msg = f'{" and ".join(missing)} must be installed; use pip install "xpnet[jit]"'
+            raise NoCompiler(msg)
+        from xpnet.backends.compiled.compiler import Compiler
+
+        return Compiler()
 
     def on_device(self) -> AbstractContextManager[Any]:
         # Training reports a divergence itself, once and with its epoch, when it reads the losses.

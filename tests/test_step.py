@@ -9,7 +9,6 @@ from tracing import Tracer
 from xpnet._types import State
 from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.core.parameters import Layout
-from xpnet.core.regularization import regularized
 from xpnet.core.step import make_step
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS, Optimizer
@@ -19,8 +18,10 @@ DROPOUT = (0.5, 0.0)
 xp = Tracer()
 
 
-def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
+def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4, **strengths):
     """Return theta and a batch, as host arrays."""
+    if ensemble_shape:
+        strengths = {name: np.full((*ensemble_shape, 1), value) for name, value in strengths.items()}
     rng = np.random.default_rng(0)
     batch = (
         rng.standard_normal((2, m)),
@@ -28,27 +29,17 @@ def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4):
         np.full((*ensemble_shape, 1) if ensemble_shape else (), 0.1),
         rng.random((1, m)) if weighted else None,
         [rng.random((*ensemble_shape, 3, m)) > 0.5, None] if dropped else (),
+        strengths,
     )
     return rng.standard_normal((*ensemble_shape, LAYOUT.size)), batch
 
 
-def wrap(optimizer, ensemble_shape, make, settings):
-    """Return the optimizer with regularization; `make` converts its constants from host arrays."""
-    if not settings:
-        return optimizer
-    each = {
-        name: make(np.full((*ensemble_shape, 1), value)) if ensemble_shape else value
-        for name, value in settings.items()
-    }
-    return regularized(optimizer, make(LAYOUT.weights_mask(np)) > 0, **each)
-
-
 def assert_traced(activation, loss, optimizer, ensemble_shape, *, weighted=False, dropped=False, **settings):
     """Trace two steps, and compare them with two eager ones."""
-    theta, batch = inputs(ensemble_shape, weighted=weighted, dropped=dropped)
+    theta, batch = inputs(ensemble_shape, weighted=weighted, dropped=dropped, **settings)
     activations = [activation, ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]]
     traced, eager = (
-        make_step(namespace, LAYOUT, activations, loss, wrap(optimizer, ensemble_shape, make, settings), DROPOUT)
+        make_step(namespace, LAYOUT, activations, loss, optimizer, DROPOUT, make(LAYOUT.weights_mask(np)))
         for namespace, make in ((xp, Tracer.constant), (np, np.asarray))
     )
     results = [(State(theta, Tracer.trace(lambda theta: optimizer.init(xp, theta), theta)), None)]
@@ -128,8 +119,8 @@ def test_the_tracer_detects_arrays_kept_by_an_optimizer():
 def test_cached_views_do_not_change_the_result(name, backend, array, dtype):
     """A backend that updates in place may pass them."""
     theta, batch = inputs((), dropped=True)
-    X, Y, _, _, (mask, _) = batch
-    batch = (array(X), array(Y), array(0.1), None, [array(mask) > 0.5, None])
+    X, Y, _, _, (mask, _), _ = batch
+    batch = (array(X), array(Y), array(0.1), None, [array(mask) > 0.5, None], {})
     activations = [ACTIVATIONS[name] for name in ("relu", "tanh", "sigmoid")]
     step = make_step(backend.xp, LAYOUT, activations, LOSSES["half_squared_error"], OPTIMIZERS[name], DROPOUT)
     runs = []

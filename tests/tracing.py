@@ -112,6 +112,8 @@ class Tracer:
             return Traced(x, cls.current)
         if isinstance(x, tuple) and hasattr(x, "_fields"):
             return type(x)(*map(cls._wrapped, x))
+        if isinstance(x, dict):
+            return {name: cls._wrapped(value) for name, value in x.items()}
         return type(x)(map(cls._wrapped, x)) if isinstance(x, (list, tuple)) else x
 
     @classmethod

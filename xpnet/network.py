@@ -227,6 +227,7 @@ class NeuralNetwork(StepByStep):
         callbacks: Callbacks = (),
         progress_bar: bool | None = None,
         members_at_once: int | None = None,
+        compile: bool | str = "auto",
     ) -> None:
         """Train the network by gradient descent, from its current parameters.
 
@@ -288,6 +289,9 @@ class NeuralNetwork(StepByStep):
         members_at_once : int, optional
             How many networks of an ensemble are computed together; by default as many as fit into the working memory
             of the backend.
+        compile : bool or "auto"
+            Whether to compile the training step, for NumPy arrays, with Numba (``pip install "xpnet[jit]"``).
+            ``"auto"`` compiles if that saves time. Compiled training differs from the other by rounding only.
 
         Raises
         ------
@@ -300,7 +304,7 @@ class NeuralNetwork(StepByStep):
         KeyboardInterrupt
             On Ctrl-C; the network has the state after the last complete epoch.
         RuntimeError
-            If the network trains already.
+            If the network trains already, or cannot be compiled although `compile` is True.
 
         Examples
         --------
@@ -354,6 +358,7 @@ class NeuralNetwork(StepByStep):
             shuffle=shuffle,
             schedule=schedule,
             members_at_once=members_at_once,
+            compile=compile,
         )
 
     def train_lbfgs(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -52,6 +52,8 @@ class Batches:
         The factor on the learning rate in each step.
     masks : Masks, optional
         The dropout masks.
+    regularization : mapping of str to float or array of shape (E, 1)
+        The strengths of the regularization, as `regularized` takes them.
     """
 
     samples: Samples
@@ -61,6 +63,7 @@ class Batches:
     order: Any = None
     factors: Any = None
     masks: Masks | None = None
+    regularization: Mapping[str, float | Array] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -68,7 +71,7 @@ class Batches:
         return -(-self.samples.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        N, at_once = self.samples.size, self._samples_at_once
+        N, at_once = self.samples.size, self.samples_at_once
         for start in range(0, N, at_once):
             stacks = self._all if at_once == N else self._stacks(start, min(start + at_once, N))
             for X, Y, learning_rate, weight, masks in stacks:
@@ -79,6 +82,7 @@ class Batches:
                         learning_rate[i, ...],
                         None if weight is None else weight[i, ...],
                         [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
+                        self.regularization,
                     )
 
     def mean(self, losses: Array) -> Array:
@@ -91,7 +95,7 @@ class Batches:
         return loss + losses[full, ...] * (left / N) if left else loss
 
     @property
-    def _samples_at_once(self) -> int:
+    def samples_at_once(self) -> int:
         """How many samples to gather at a time: a multiple of the batch size, or all if they take little memory."""
         samples, N, m = self.samples, self.samples.size, self.batch_size
         if self.order is None and self.masks is None and samples.are_ready:
@@ -104,10 +108,10 @@ class Batches:
         return min(batches * m, N)
 
     @cached_property
-    def _all(self) -> list[Batch]:
+    def _all(self) -> list[tuple[Any, ...]]:
         return self._stacks(0, self.samples.size)
 
-    def _stacks(self, start: int, stop: int) -> list[Batch]:
+    def _stacks(self, start: int, stop: int) -> list[tuple[Any, ...]]:
         """The full batches of samples start to stop, then a smaller last one, each stacked along an axis of steps."""
         backend, xp, m = self.samples.backend, self.samples.backend.xp, self.batch_size
         which = slice(start, stop) if self.order is None else self.order[..., start:stop]
@@ -147,6 +151,8 @@ class NetworkChunk:
     loss : array of shape (...)
         The loss of each sample before the step that used it, averaged over the last epoch; NaN for networks that
         diverged.
+    compiler : Compiler, optional
+        What takes the steps through compiled code; by default the backend takes them one by one.
     """
 
     backend: Backend
@@ -155,13 +161,17 @@ class NetworkChunk:
     state: State
     finite: Array | bool = True
     loss: Array = None
+    compiler: Any = None
 
     def train_epoch(self, epoch: int) -> None:
         """Train for one epoch, without waiting for the device."""
         xp, batches, before = self.backend.xp, self.batches(epoch), self.state
         # The steps change a copy, so that callbacks, other threads and Ctrl-C see the state before the epoch.
-        working, losses = self.backend.train_epoch(self.step, before.copy(xp), batches)
-        loss = batches.mean(losses)
+        if self.compiler:
+            working, loss = self.compiler.train_epoch(self.step, before.copy(xp), batches)
+        else:
+            working, losses = self.backend.train_epoch(self.step, before.copy(xp), batches)
+            loss = batches.mean(losses)
         arrays = [working.theta, *working.optimizer_state]
         for array in (loss, *arrays):
             axes = tuple(range(loss.ndim, array.ndim))

@@ -101,26 +101,31 @@ class Members:
 
     # ---- Training
 
-    def optimizer(self, backend: Backend, chunk: Chunk = ALL) -> Optimizer:
-        """Return the optimizer, wrapped by the regularization of the settings."""
-        regularization = self.settings.regularization
-        if not any(regularization.values()):
-            return self.settings.optimizer
+    def regularization(self, backend: Backend, chunk: Chunk = ALL) -> dict[str, float | Array]:
+        """Return the strengths of the regularization, as `regularized` takes them: those that are not 0."""
         with backend.on_device():
-            strengths = {
+            return {
                 name: backend.asarray(value, self.settings.dtype)[:, None][chunk] if isinstance(value, tuple) else value
-                for name, value in regularization.items()
+                for name, value in self.settings.regularization.items()
+                if value
             }
-            return regularized(self.settings.optimizer, self.weights_mask(backend), **strengths)
+
+    def optimizer(self, backend: Backend) -> Optimizer:
+        """Return the optimizer, wrapped by the regularization of the settings."""
+        strengths = self.regularization(backend)
+        optimizer = self.settings.optimizer
+        return regularized(optimizer, self.weights_mask(backend), **strengths) if strengths else optimizer
 
     def weights_mask(self, backend: Backend) -> Array:
         """Return an array of bool of shape (P,), True for weights and False for biases."""
         return backend.asarray(self.settings.layout.weights_mask(host))
 
-    def step(self, backend: Backend, chunk: Chunk = ALL) -> Step:
+    def step(self, backend: Backend) -> Step:
         """Return the training step of the networks."""
-        settings, optimizer = self.settings, self.optimizer(backend, chunk)
-        return make_step(backend.xp, settings.layout, settings.activations, settings.loss, optimizer, settings.dropout)
+        settings = self.settings
+        parts = settings.activations, settings.loss, settings.optimizer, settings.dropout
+        mask = self.weights_mask(backend) if any(settings.regularization.values()) else None
+        return make_step(backend.xp, settings.layout, *parts, mask)
 
     def try_parts(self, backend: Backend) -> None:
         """Validate what custom activations and losses return, in a dry run."""
@@ -156,6 +161,7 @@ class Members:
         shuffle: bool,
         factors: Callable[[int], Any] | None,
         at_once: int | None,
+        compiler: Any = None,
     ) -> list[NetworkChunk]:
         """Return the networks ready to train: all together, or in chunks that fit into memory.
 
@@ -177,14 +183,17 @@ class Members:
             ``factors(epoch)``, of shape (steps,) or (steps, E): the factors on the learning rates.
         at_once : int, optional
             How many networks train together; by default as many as fit into memory.
+        compiler : Compiler, optional
+            What takes the steps through compiled code; by default the backend takes them one by one.
         """
         settings, N = self.settings, samples.size
-        has_dropout = any(settings.dropout)
+        has_dropout, step = any(settings.dropout), self.step(backend)
         # All chunks need the factors of an epoch before any chunk needs those of the next one.
         factors = lru_cache(maxsize=1)(factors) if factors else None
 
         def network_chunk(chunk: Chunk) -> NetworkChunk:
-            unshuffled = Batches(samples, rates[chunk], batch_size, chunk)
+            strengths = self.regularization(backend, chunk)
+            unshuffled = Batches(samples, rates[chunk], batch_size, chunk, regularization=strengths)
 
             def batches(epoch: int) -> Batches:
                 if not (shuffle or factors or has_dropout):
@@ -197,12 +206,15 @@ class Members:
                     masks=self._masks(epoch, chunk) if has_dropout else None,
                 )
 
-            return NetworkChunk(backend, self.step(backend, chunk), batches, state.map(lambda array: array[chunk]))
+            return NetworkChunk(backend, step, batches, state.map(lambda array: array[chunk]), compiler=compiler)
 
         # A step needs memory for several copies of the parameters and the cache of the forward pass; an epoch needs it
         # for the order of each network's samples.
-        step = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.layer_list)
-        return [network_chunk(chunk) for chunk in self._chunks(backend, step, 2 * N * shuffle, at_once)]
+        numbers = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.layer_list)
+        orders = 2 * N * shuffle
+        if compiler:  # a compiled step works with a few networks at a time by itself
+            numbers, orders = 0, numbers + orders
+        return [network_chunk(chunk) for chunk in self._chunks(backend, numbers, orders, at_once)]
 
     def _chunks(self, backend: Backend, step: int, kept: int = 0, at_once: int | None = None) -> list[Chunk]:
         """Return which networks to compute at a time, given how many numbers in memory each of them needs."""
@@ -210,7 +222,7 @@ class Members:
         if E is None:
             return [ALL]
         size = self.settings.itemsize
-        fits = min(backend.step_memory // (step * size), backend.working_memory // ((step + kept) * size))
+        fits = min(backend.step_memory // max(step * size, 1), backend.working_memory // ((step + kept) * size))
         at_once = at_once or max(fits, 1)
         at_once = -(-E // -(-E // at_once))  # chunks of similar size
         return [(slice(start, min(start + at_once, E)), ...) for start in range(0, E, at_once)]

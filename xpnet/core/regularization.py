@@ -1,14 +1,13 @@
 """Regularization: penalties, weight decay, gradient clipping, and dropout.
 
-Penalties, weight decay and clipping wrap an optimizer into another optimizer, so that a training step does not depend
-on them. Penalties and decay apply to weights, not to biases: `mask` is True where theta holds a weight.
+Penalties, weight decay and clipping wrap an optimizer into another optimizer. Penalties and decay apply to weights, not
+to biases: `mask` is True where theta holds a weight.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from xpnet._checks import non_negative_number, positive_number
 from xpnet._types import Array, Namespace
 from xpnet.optimizers import Optimizer, OptimizerState
 
@@ -17,14 +16,14 @@ def regularized(
     optimizer: Optimizer,
     mask: Array,
     *,
-    weight_decay: float | Array = 0.0,
-    l2: float | Array = 0.0,
-    l1: float | Array = 0.0,
+    weight_decay: float | Array | None = None,
+    l2: float | Array | None = None,
+    l1: float | Array | None = None,
     clip_norm: float | Array | None = None,
 ) -> Optimizer:
     """Return an optimizer that regularizes, and then updates like the given one.
 
-    Every strength is a number, or an array of shape (..., 1) with one for each network.
+    Every strength is a positive number, an array of shape (..., 1) with one for each network, or None.
 
     Parameters
     ----------
@@ -32,29 +31,18 @@ def regularized(
         The optimizer to wrap.
     mask : array of bool of shape (P,)
         True for weights, False for biases.
-    weight_decay : float
+    weight_decay : float or array, optional
         Decoupled decay, W ← W − α λ W before the step; Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
-    l2 : float
+    l2 : float or array, optional
         The gradient of the penalty ½ λ ‖W‖²: dW ← dW + λ W.
-    l1 : float
+    l1 : float or array, optional
         The gradient of the penalty λ ‖W‖₁: dW ← dW + λ sign(W).
-    clip_norm : float, optional
+    clip_norm : float or array, optional
         The maximum gradient norm, over all parameters of a network and with the penalties; a larger gradient is scaled
         down to it. Pascanu et al., https://arxiv.org/abs/1211.5063.
     """
-    if clip_norm is not None and not hasattr(clip_norm, "ndim"):
-        clip_norm = positive_number("clip_norm", clip_norm, "float64")
-    strengths = {"weight_decay": weight_decay, "l2": l2, "l1": l1}
-    decay, l2, l1 = (_strength(name, value) for name, value in strengths.items())
-    update = partial(_update, optimizer=optimizer, mask=mask, decay=decay, l2=l2, l1=l1, clip_norm=clip_norm)
+    update = partial(_update, optimizer=optimizer, mask=mask, decay=weight_decay, l2=l2, l1=l1, clip_norm=clip_norm)
     return Optimizer(optimizer.init, update)
-
-
-def _strength(name: str, value: float | Array) -> float | Array | None:
-    """Return a validated strength, or None if it is 0."""
-    if hasattr(value, "ndim"):
-        return value
-    return non_negative_number(name, value, "float64") or None
 
 
 def _update(

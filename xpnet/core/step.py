@@ -6,7 +6,7 @@ depends on a value, no state is kept between steps, and everything that changes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,16 +14,18 @@ from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import Activation
 from xpnet.core.parameters import Layout, flatten
 from xpnet.core.propagation import Dropout, backward, forward
+from xpnet.core.regularization import regularized
 from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.optimizers import Optimizer
 
-Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | None]]
-"""``(X, Y, learning_rate, weight, masks)``: the inputs of one step.
+Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | None], Mapping[str, float | Array]]
+"""``(X, Y, learning_rate, weight, masks, regularization)``: the inputs of one step.
 
 The samples X of shape (..., n_0, m), one per column; the targets Y of shape (..., n_L, m); the learning rate of shape
 () or (..., 1), one for all networks or one for each; the sample weights of shape (..., 1, m), with mean 1, or None; and
-the dropout masks, for each hidden layer an array of bool of shape (..., n, m) or None, or no masks at all. (A plain
-tuple, because creating a named tuple would take a hundredth of a per-sample step.)
+the dropout masks, for each hidden layer an array of bool of shape (..., n, m) or None, or no masks at all; and the
+strengths of the regularization, the keyword arguments of `regularized`, or none. (A plain tuple, because creating a
+named tuple would take a hundredth of a per-sample step.)
 """
 
 
@@ -67,6 +69,7 @@ class Step:
     loss: Loss
     optimizer: Optimizer
     dropout_rates: Sequence[float]
+    weights_mask: Array | None
 
     def layers(self, theta: Array) -> Layers:
         """Return ``[(W1, b1), (W2, b2), …]``, views into theta."""
@@ -92,12 +95,15 @@ class Step:
             The loss before the update, averaged over the samples.
         """
         theta, optimizer_state = state
-        X, Y, learning_rate, weight, masks = batch
+        X, Y, learning_rate, weight, masks, regularization = batch
         if layers is None:
             layers = self.layers(theta)
         dropout = list(zip(masks, self.dropout_rates, strict=True)) if masks else ()
         value, dtheta, _ = loss_gradient(self.xp, X, Y, layers, self.activations, self.loss, weight, dropout)
-        theta, optimizer_state = self.optimizer.update(self.xp, theta, dtheta, optimizer_state, learning_rate)
+        optimizer = self.optimizer
+        if regularization:
+            optimizer = regularized(optimizer, self.weights_mask, **regularization)
+        theta, optimizer_state = optimizer.update(self.xp, theta, dtheta, optimizer_state, learning_rate)
         return State(theta, optimizer_state), value
 
 
@@ -108,6 +114,7 @@ def make_step(
     loss: Loss,
     optimizer: Optimizer,
     dropout_rates: Sequence[float] = (),
+    weights_mask: Array | None = None,
 ) -> Step:
     """Return the step that trains a network on one batch.
 
@@ -125,8 +132,10 @@ def make_step(
         The update rule.
     dropout_rates : sequence of float, optional
         The dropout rate of each hidden layer, if batches hold masks.
+    weights_mask : array of bool of shape (P,), optional
+        True for weights and False for biases, if batches hold strengths of a regularization.
     """
-    return Step(xp, layout, *fuse(activations, loss), optimizer, dropout_rates)
+    return Step(xp, layout, *fuse(activations, loss), optimizer, dropout_rates, weights_mask)
 
 
 def objective(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from xpnet._checks import boolean, function, non_negative_number, positive_integer, positive_number
 from xpnet._types import Array, State
-from xpnet.backends import HOST
+from xpnet.backends import HOST, CannotCompile, NoCompiler
+from xpnet.core.epochs import NetworkChunk
 from xpnet.core.members import Members, joined
 from xpnet.core.step import objective
 from xpnet.data.incoming import TrainingData
@@ -27,6 +30,7 @@ def train(
     shuffle: Any,
     schedule: Any,
     members_at_once: Any,
+    compile: Any,
 ) -> None:
     """Train a network by gradient descent: see `NeuralNetwork.train`."""
     settings, members = network._settings, network._members
@@ -34,6 +38,9 @@ def train(
     size = None if batch_size is None else positive_integer("batch_size", batch_size)
     at_once = None if members_at_once is None else positive_integer("members_at_once", members_at_once)
     shuffle = boolean("shuffle", shuffle)
+    if not (isinstance(compile, bool) or compile == "auto"):
+        msg = f"compile must be True, False or 'auto', got {compile!r}"
+        raise ValueError(msg)
     if schedule is not None:
         function("schedule, such as xpnet.schedules.cosine(50),", schedule, "(xp, t, history)")
 
@@ -55,7 +62,8 @@ def train(
     run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
-            chunks = members.network_chunks(
+            network_chunks = partial(
+                members.network_chunks,
                 backend,
                 run.state,
                 data.samples,
@@ -65,6 +73,9 @@ def train(
                 factors=factors,
                 at_once=at_once,
             )
+            chunks = network_chunks()
+            if compile and (compiler := _compiler(chunks, run.epochs, required=compile is True)):
+                chunks = network_chunks(compiler=compiler)
             for epoch in run.epochs:
                 with backend.on_device():
                     for chunk in chunks:  # all networks together, or in chunks that fit into memory
@@ -173,6 +184,24 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     return EarlyStopping.initial(
         now.state, shape, Best(host.where(finite, loss, host.inf), host.where(finite, epoch, -1))
     )
+
+
+def _compiler(chunks: Sequence[NetworkChunk], epochs: range, *, required: bool) -> Any:
+    """Return what compiles the training step of networks, or None where it is not required and does not pay."""
+    first = chunks[0]
+    try:
+        compiler = first.backend.compiler()
+        batches = first.batches(epochs[0])
+        if required or compiler.pays(first.step, first.state, batches, len(epochs) * len(chunks)):
+            compiler.compile(first.step, first.state, batches)
+            return compiler
+    except CannotCompile as error:
+        if required:
+            msg = f"compile=True: {error}"
+            raise CannotCompile(msg) from None
+        if not isinstance(error, NoCompiler):
+            warnings.warn(f"training is not compiled: {error}", RuntimeWarning, stacklevel=4)
+    return None
 
 
 def _cause(lowest: float, highest: float) -> str:

@@ -1,0 +1,255 @@
+"""A small language of loops: what a recorded step becomes, whatever prints it.
+
+A `Program` is a list of `Nest`, run one after the other for each step. A nest is a set of loops, one inside the other,
+with statements before each of them and in the innermost. Statements compute single numbers, load them from a `Buffer`,
+store them there, or reduce them. Every buffer is flat; its places are affine functions of the loop variables (`Index`).
+Networks do not occur: a program is that of one network, and who prints it decides how many run side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+
+class Index(NamedTuple):
+    """An affine function of loop variables: the sum of ``factor · variable`` over the terms, and a constant."""
+
+    terms: tuple[tuple[str, int], ...] = ()
+    constant: int = 0
+
+    def __add__(self, other: Index | int) -> Index:  # type: ignore[override]
+        if isinstance(other, int):
+            return Index(self.terms, self.constant + other)
+        factors = dict(self.terms)
+        for variable, factor in other.terms:
+            factors[variable] = factors.get(variable, 0) + factor
+        return Index(tuple(sorted((v, f) for v, f in factors.items() if f)), self.constant + other.constant)
+
+    def __mul__(self, factor: int) -> Index:  # type: ignore[override]
+        return Index(tuple((v, f * factor) for v, f in self.terms if f * factor), self.constant * factor)
+
+    def bounds(self, extents: Mapping[str, int]) -> tuple[int, int]:
+        """Return the least and the greatest value."""
+        ends = [(factor * (extents[v] - 1), 0) for v, factor in self.terms]
+        return self.constant + sum(map(min, ends)), self.constant + sum(map(max, ends))
+
+    def divmod(self, divisor: int, extents: Mapping[str, int]) -> tuple[Index, Index] | None:
+        """Return quotient and remainder, or None where they are not affine functions."""
+        whole = Index(tuple((v, f // divisor) for v, f in self.terms if f % divisor == 0), self.constant // divisor)
+        rest = Index(tuple((v, f) for v, f in self.terms if f % divisor), self.constant % divisor)
+        least, greatest = rest.bounds(extents)
+        return (whole, rest) if least >= 0 and greatest < divisor else None
+
+    def renamed(self, names: Mapping[str, str]) -> Index:
+        """Return the same function of variables with other names."""
+        return Index(tuple(sorted((names.get(v, v), f) for v, f in self.terms)), self.constant)
+
+    def __str__(self) -> str:
+        terms = [variable if factor == 1 else f"{factor}*{variable}" for variable, factor in self.terms]
+        return " + ".join([*terms, *[str(self.constant)] * bool(self.constant or not terms)])
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A flat array of numbers.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    size : int
+        How many numbers it holds for one network; for one sample if it is of that kind.
+    dtype : str
+        ``"float64"``, ``"float32"`` or ``"bool"``.
+    kind : str
+        ``"state"`` from step to step, ``"sample"`` for what belongs to the samples of a batch, ``"mask"`` for what
+        belongs to their places in the epoch, ``"rate"`` for what belongs to a network or a step, ``"constant"``, or
+        ``"scratch"``.
+    values : tuple
+        Those of a constant.
+    """
+
+    name: str
+    size: int
+    dtype: str
+    kind: str
+    values: tuple[float, ...] = ()
+
+
+Value: TypeAlias = "str | float | bool"
+"""The name of a number that was computed before, or a number."""
+
+
+class Load(NamedTuple):
+    """``name = buffer[place]``."""
+
+    name: str
+    buffer: str
+    place: Index
+
+
+class Let(NamedTuple):
+    """``name = op(args)``."""
+
+    name: str
+    op: str
+    args: tuple[Value, ...]
+
+
+class Store(NamedTuple):
+    """``buffer[place] = value``."""
+
+    buffer: str
+    place: Index
+    value: Value
+
+
+class Reduce(NamedTuple):
+    """``name`` is the sum, product, maximum or minimum of ``value`` over loops of its own."""
+
+    name: str
+    op: str
+    variables: tuple[tuple[str, int], ...]
+    body: tuple[Load | Let, ...]
+    value: Value
+
+
+class Matrix(NamedTuple):
+    """A matrix within a buffer, in C order, or the transpose of one."""
+
+    buffer: str
+    start: int
+    shape: tuple[int, int]
+    transposed: bool
+
+    def __str__(self) -> str:
+        rows, columns = self.shape
+        return f"{self.buffer}[{self.start}:].reshape({rows}, {columns}){'.T' * self.transposed}"
+
+
+class Product(NamedTuple):
+    """``out = a @ b``, left to a library for linear algebra."""
+
+    out: Matrix
+    a: Matrix
+    b: Matrix
+
+    def accesses(self) -> Iterator[tuple[Load | Store, dict[str, int]]]:
+        """Yield what is read and written, as a nest does."""
+        for matrix, access in ((self.a, Load), (self.b, Load), (self.out, Store)):
+            index = Index((("i", 1),), matrix.start)
+            extents = {"i": matrix.shape[0] * matrix.shape[1]}
+            yield (Load("", matrix.buffer, index) if access is Load else Store(matrix.buffer, index, "")), extents
+
+    def __str__(self) -> str:
+        return f"{self.out} = {self.a} @ {self.b}"
+
+
+Statement: TypeAlias = Load | Let | Store | Reduce
+
+
+@dataclass
+class Nest:
+    """Loops, one inside the other.
+
+    Attributes
+    ----------
+    variables : tuple of (name, extent)
+        The loops, the outermost first.
+    at : list of lists of Statement
+        ``at[l]`` are the statements before loop l, inside the loops before it; the last list is inside all of them.
+    """
+
+    variables: tuple[tuple[str, int], ...]
+    at: list[list[Statement]] = field(default_factory=list)
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield all statements, without those inside reductions."""
+        for statements in self.at:
+            yield from statements
+
+    def accesses(self) -> Iterator[tuple[Load | Store, dict[str, int]]]:
+        """Yield every load and store, with the extents of the variables around it."""
+        extents = dict(self.variables)
+        for statement in self.statements():
+            if isinstance(statement, Reduce):
+                inner = extents | dict(statement.variables)
+                yield from ((each, inner) for each in statement.body if isinstance(each, Load))
+            elif isinstance(statement, (Load, Store)):
+                yield statement, extents
+
+
+@dataclass
+class Program:
+    """What one step of one network does.
+
+    Attributes
+    ----------
+    buffers : dict of str to Buffer
+        All arrays, by name.
+    nests : list of Nest or Product
+        What is done with them, in this order.
+    types : dict of str to str
+        The type of every number that a statement names.
+    """
+
+    buffers: dict[str, Buffer]
+    nests: list[Nest | Product]
+    types: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = []
+        for buffer in self.buffers.values():
+            lines.append(f"{buffer.kind:8} {buffer.name}[{buffer.size}] {buffer.dtype}")
+        for nest in self.nests:
+            lines.append("")
+            lines += [str(nest)] if isinstance(nest, Product) else _text_of(nest)
+        return "\n".join(lines)
+
+
+def _text_of(nest: Nest) -> list[str]:
+    lines, indent = [], ""
+    for level, statements in enumerate(nest.at):
+        lines += [indent + line for statement in statements for line in _lines(statement)]
+        if level < len(nest.variables):
+            variable, extent = nest.variables[level]
+            lines.append(f"{indent}for {variable} in range({extent}):")
+            indent += "    "
+    return lines
+
+
+INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+    "logical_and": "and",
+    "logical_or": "or",
+}
+
+
+def _lines(statement: Statement) -> list[str]:
+    match statement:
+        case Load(name, buffer, index):
+            return [f"{name} = {buffer}[{index}]"]
+        case Store(buffer, index, value):
+            return [f"{buffer}[{index}] = {value}"]
+        case Let(name, op, args) if op in INFIX:
+            return [f"{name} = {args[0]} {INFIX[op]} {args[1]}"]
+        case Let(name, op, args):
+            return [f"{name} = {op}({', '.join(map(str, args))})"]
+        case Reduce(name, op, variables, body, value):
+            loops = ", ".join(f"{variable} in range({extent})" for variable, extent in variables)
+            return [
+                f"{name} = {op} over {loops}:",
+                *(f"    {line}" for inner in body for line in _lines(inner)),
+                f"    {value}",
+            ]
