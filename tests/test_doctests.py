@@ -12,12 +12,12 @@ import pytest
 import xpnet
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES = [
-    importlib.import_module(module.name)
+NAMES = {
+    module.name
     for package in (xpnet, xpnet.backends)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    if not module.name.endswith(("__main__", "cupy_backend"))
-]
+}
+MODULES = [importlib.import_module(name) for name in sorted(NAMES) if not name.endswith(("__main__", "cupy_backend"))]
 PUBLIC = [module for module in (xpnet, *MODULES) if hasattr(module, "__all__")]
 
 

@@ -30,12 +30,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XPNET_CACHE_DIR") or platformdirs.user_cache_dir("xpnet", appauthor=False))
 
 
-def is_cached(text: str) -> bool:
-    """Return whether a text has been compiled before."""
-    folder, name = cache_folder(), _name_of(text)
-    return name in sys.modules or any((folder / "__pycache__").glob(f"{name}.*.nbi"))
-
-
 def load(text: str, nothing: tuple[Any, ...]) -> Any:
     """Return the function ``kernel`` of a text, compiled.
 

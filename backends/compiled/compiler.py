@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from xpnet.backends.base import CannotCompile
-from xpnet.backends.compiled.cache import is_cached, load
+from xpnet.backends.compiled.cache import load
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer, Program
 from xpnet.backends.compiled.lower import lower
@@ -31,7 +31,7 @@ SIDE_BY_SIDE = {"float64": 16, "float32": 8}
 BLOCK = 2**22
 """How many bytes the states of 64 networks may take if they run side by side."""
 
-SECONDS = 0.3
+SECONDS_AT_ONCE = 0.3
 """How long a kernel may run at a time, so that Ctrl-C is obeyed soon."""
 
 
@@ -39,8 +39,8 @@ PAYS_UP_TO = 10**6
 """Up to how many multiplications a step of a network has much to gain; larger ones spend their time in BLAS either way.
 """
 
-SECONDS_CACHED, SECONDS_TO_COMPILE = 0.5, 5.0
-"""How much time has to be saved for a kernel that was compiled before, and for one that was not."""
+SECONDS_FOR_ONE, SECONDS_FOR_LANES = 2.0, 6.0
+"""How much time compiling must save: it takes 2 to 4 seconds, for networks side by side 3 to 10, and is cached."""
 
 
 def available_threads() -> int:
@@ -197,20 +197,19 @@ class Compiler:
         return type(state)(arrays[0], tuple(arrays[1:])), losses.astype(state.theta.dtype).reshape(shape)[()]
 
     def pays(self, step: Any, state: Any, batches: Any, epochs: int) -> bool:
-        """Return whether compiling, and training through what is compiled, takes less time than training without.
+        """Return whether training through compiled steps takes clearly less time than without, compiling included.
 
         Compiling saves what NumPy takes to begin each operation, some 10 µs a layer and step, and to pass small arrays
-        through memory, some 2 ns for each sample, parameter and network.
+        through memory, some 2 ns for each sample, parameter and network. The answer depends on the network and on
+        `epochs`, those since its weights were initialized, and on nothing else, so that a training that was interrupted
+        goes on in the same way.
         """
-        m, parameters = batches.batch_size, state.theta.size
-        if m * state.theta.shape[-1] > PAYS_UP_TO:
+        networks = state.theta.size // state.theta.shape[-1]
+        of_one = batches.batch_size * state.theta.shape[-1]
+        if of_one > PAYS_UP_TO:
             return False
-        saved = epochs * batches.steps * (10e-6 * len(step.activations) + 2e-9 * m * parameters)
-        if saved < SECONDS_CACHED:
-            return False
-        return saved > SECONDS_TO_COMPILE or all(
-            is_cached(self._text(step, state, feed)[0]) for feed in self._feeds(batches)
-        )
+        saved = epochs * batches.steps * (10e-6 * len(step.activations) + 2e-9 * of_one * networks)
+        return saved > (SECONDS_FOR_LANES if networks >= SIDE_BY_SIDE[str(state.theta.dtype)] else SECONDS_FOR_ONE)
 
     def compile(self, step: Any, state: Any, batches: Any) -> None:
         """Compile the kernels of an epoch, without taking a step."""
@@ -285,7 +284,7 @@ class Compiler:
         step = 0
         while step < steps:
             rows = layout.batch_size * networks
-            stop = min(step + max(int(SECONDS * self._rows_a_second / rows), 1), steps)
+            stop = min(step + max(int(SECONDS_AT_ONCE * self._rows_a_second / rows), 1), steps)
             begun = time.perf_counter()
             if count == 1:
                 kernel(0, networks, step, stop, *arguments)

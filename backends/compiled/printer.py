@@ -450,8 +450,8 @@ class _VectorNest:
     def _run(self, run: list[Statement], number: int) -> None:
         printer = self.printer
         same = [each for each in run if not isinstance(each, Store) and not self._is_wide(each)]
-        for statement in same:
-            printer._scalar(statement)
+        for each in same:
+            printer._scalar(each)
         wide = [each for each in run if each not in same]
         if not wide:
             return

@@ -192,7 +192,7 @@ def _compiler(chunks: Sequence[NetworkChunk], epochs: range, *, required: bool) 
     try:
         compiler = first.backend.compiler()
         batches = first.batches(epochs[0])
-        if required or compiler.pays(first.step, first.state, batches, len(epochs) * len(chunks)):
+        if required or compiler.pays(first.step, first.state, batches, epochs.stop * len(chunks)):
             compiler.compile(first.step, first.state, batches)
             return compiler
     except CannotCompile as error:
