@@ -1049,7 +1049,7 @@ path, settings = sys.argv[1], json.loads(sys.argv[2])
 X, Y = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 12) ** 2
 network = NeuralNetwork([2, 4, 1], seed=1, **settings)
 print("started", flush=True)
-network.train(X, Y, 0.05, epochs=100000, batch_size=5, shuffle=True, verbose=False,
+network.train(X, Y, 0.05, epochs=100000, batch_size=5, shuffle=True, verbose=False, compile=False,
               callbacks=lambda network: save_checkpoint(network, path))
 """
 
@@ -1067,7 +1067,7 @@ def assert_killed_run_resumes(path, name, delay, *, after_first_save):
     assert process.returncode == -signal.SIGKILL
     if not path.exists():
         return
-    resumed, options = load_checkpoint(path), {"batch_size": 5, "shuffle": True, "verbose": False}
+    resumed, options = load_checkpoint(path), {"batch_size": 5, "shuffle": True, "verbose": False, "compile": False}
     epochs = resumed.epochs_trained
     resumed.train(X, Y, 0.05, epochs=5, **options)
     uninterrupted = NeuralNetwork([2, 4, 1], seed=1, **KILLED[name])

@@ -209,7 +209,9 @@ class Compiler:
         if of_one > PAYS_UP_TO:
             return False
         saved = epochs * batches.steps * (10e-6 * len(step.activations) + 2e-9 * of_one * networks)
-        return saved > (SECONDS_FOR_LANES if networks >= SIDE_BY_SIDE[str(state.theta.dtype)] else SECONDS_FOR_ONE)
+        return bool(
+            saved > (SECONDS_FOR_LANES if networks >= SIDE_BY_SIDE[str(state.theta.dtype)] else SECONDS_FOR_ONE)
+        )
 
     def compile(self, step: Any, state: Any, batches: Any) -> None:
         """Compile the kernels of an epoch, without taking a step."""
