@@ -1,8 +1,20 @@
-"""Random numbers, drawn on the host: the same seed gives the same numbers on every backend."""
+"""Random numbers, drawn on the host: the same seed gives the same numbers on every backend.
+
+What is drawn once, such as initial weights, comes from NumPy's generators (`random_stream`). What every epoch needs,
+orders of samples and dropout masks, are functions of the seed and of what they are for: words of Threefry-2x32 with 13
+rounds, the fewest with which it passes the tests of TestU01 [1]_. Any of them can be computed without those before it,
+and compiled code computes the same (`xpnet.backends.compiled.random`).
+
+References
+----------
+.. [1] J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011, https://doi.org/10.1145/2063384.2063405
+"""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
+from typing import Any
 
 import numpy
 
@@ -73,3 +85,180 @@ def random_stream(seed: int, *key: int) -> numpy.random.Generator:
     True
     """
     return numpy.random.default_rng(numpy.random.SeedSequence(seed, spawn_key=key))
+
+
+ROUNDS = 13
+# Of unsigned types, for NumPy wraps these around and Numba computes with 64 bits.
+_ROTATIONS = tuple(map(numpy.uint32, (13, 15, 26, 6, 17, 29, 16, 24)))
+_WIDTH, _PARITY, _MASK = numpy.uint32(32), numpy.uint32(0x1BD11BDA), numpy.uint32(0xFFFFFFFF)
+
+
+def threefry(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, Any]:
+    """Return two random words of 32 bits for a key and a counter of two words each.
+
+    Parameters
+    ----------
+    key0, key1, counter0, counter1 : arrays of uint32
+        They are broadcast.
+
+    Returns
+    -------
+    word0, word1 : arrays of uint32
+        The words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet.backends.streams import threefry
+    >>> word0, word1 = threefry(*np.zeros((4, 1), "uint32"))
+    >>> f"{word0[0]:x} {word1[0]:x}"
+    '9d1c5ec6 8bd50731'
+    """
+    keys = (key0, key1, (key0 ^ key1) ^ _PARITY)
+    x0, x1 = (counter0 + key0) & _MASK, (counter1 + key1) & _MASK
+    for i in range(ROUNDS):
+        x0 = (x0 + x1) & _MASK
+        rotation = _ROTATIONS[i % 8]
+        x1 = ((x1 << rotation) | (x1 >> (_WIDTH - rotation))) & _MASK
+        x1 = x1 ^ x0
+        if i % 4 == 3:
+            n = i // 4 + 1
+            x0 = (x0 + keys[n % 3]) & _MASK
+            x1 = (x1 + keys[(n + 1) % 3] + numpy.uint32(n)) & _MASK
+    return x0, x1
+
+
+@lru_cache(maxsize=2**16)
+def _key(seed: int, stream: int) -> tuple[int, int]:
+    first, second = numpy.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(2).tolist()
+    return first, second
+
+
+def epoch_keys(seeds: Any, stream: int, epoch: int) -> Any:
+    """Return the keys of the random words of an epoch.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        The seeds of E networks.
+    stream : Stream
+        What the words are for.
+    epoch : int
+        The epoch, from 0 since the weights were initialized.
+
+    Returns
+    -------
+    keys : array of uint32 of shape (E, 2)
+        A key for each network.
+
+    Examples
+    --------
+    >>> from xpnet.backends import Stream
+    >>> from xpnet.backends.streams import epoch_keys
+    >>> epoch_keys([94, 95], Stream.SHUFFLING, 0).shape
+    (2, 2)
+    """
+    keys = numpy.asarray([_key(seed, stream) for seed in seeds], "uint32")
+    keys[:, 1] += numpy.uint32(epoch % 2**32)
+    return keys
+
+
+def random_words(keys: Any, first: int, last: int, count: int) -> Any:
+    """Return `count` random words for each of some rows.
+
+    Parameters
+    ----------
+    keys : array of uint32 of shape (E, 2)
+        A key for each network.
+    first, last : int
+        The rows: any two ranges have the same words for the rows that both contain.
+    count : int
+        How many words a row has.
+
+    Returns
+    -------
+    words : array of uint32 of shape (E, last - first, count)
+        The words.
+
+    Examples
+    --------
+    >>> from xpnet.backends import Stream
+    >>> from xpnet.backends.streams import epoch_keys, random_words
+    >>> keys = epoch_keys([94], Stream.DROPOUT, 0)
+    >>> bool((random_words(keys, 3, 5, 7) == random_words(keys, 0, 9, 7)[:, 3:5]).all())
+    True
+    """
+    rows = numpy.arange(first, last, dtype="uint32")[:, None]
+    pairs = numpy.arange(-(-count // 2), dtype="uint32")
+    words = numpy.stack(threefry(keys[:, 0, None, None], keys[:, 1, None, None], rows, pairs), axis=-1)
+    return words.reshape(len(keys), last - first, -1)[..., :count]
+
+
+def permutations(keys: Any, N: int) -> Any:
+    """Return a random order of N samples for each key, by the inside-out shuffle of Fisher and Yates.
+
+    Parameters
+    ----------
+    keys : array of uint32 of shape (E, 2)
+        A key for each network.
+    N : int
+        How many samples there are, below 2³².
+
+    Returns
+    -------
+    orders : array of int64 of shape (E, N)
+        Permutations of 0 to N − 1. Each is as likely as any other but for N / 2³² of its probability.
+
+    Examples
+    --------
+    >>> from xpnet.backends import Stream
+    >>> from xpnet.backends.streams import epoch_keys, permutations
+    >>> sorted(permutations(epoch_keys([94], Stream.SHUFFLING, 0), 5)[0].tolist())
+    [0, 1, 2, 3, 4]
+    """
+    words = random_words(keys, 0, 1, N)[:, 0].astype("uint64")
+    places = ((words * numpy.arange(1, N + 1, dtype="uint64")) >> numpy.uint64(32)).astype("int64")
+    if len(keys) == 1:
+        order = list(range(N))
+        for i, j in enumerate(places[0].tolist()):
+            order[i] = order[j]
+            order[j] = i
+        return numpy.asarray([order])
+    orders, networks = numpy.zeros((N, len(keys)), "int64"), numpy.arange(len(keys))
+    for i, j in enumerate(places.T):
+        orders[i] = orders[j, networks]
+        orders[j, networks] = i
+    return numpy.ascontiguousarray(orders.T)
+
+
+def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
+    """Return which units are kept by dropout, for some samples of an epoch.
+
+    Parameters
+    ----------
+    keys : array of uint32 of shape (E, 2)
+        A key for each network.
+    first, last : int
+        The places of the samples in the epoch.
+    rates : array of shape (units,)
+        The dropout rate of each unit.
+
+    Returns
+    -------
+    kept : array of bool of shape (E, last - first, units)
+        True for units that are kept.
+
+    Examples
+    --------
+    >>> from xpnet.backends import Stream
+    >>> from xpnet.backends.streams import epoch_keys, keep_masks
+    >>> keys = epoch_keys([94], Stream.DROPOUT, 0)
+    >>> bool(abs(keep_masks(keys, 0, 1000, [0.25]).mean() - 0.75) < 0.05)
+    True
+    """
+    return random_words(keys, first, last, len(rates)) >= limits(rates)
+
+
+def limits(rates: Any) -> Any:
+    """Return for each dropout rate the least word of a unit that is kept."""
+    return numpy.round(numpy.asarray(rates) * 2.0**32).astype("uint64")

@@ -70,7 +70,7 @@ RESUMED = {
     "dropout": ({"dropout": 0.5}, {}),
     "reduce on plateau": ({}, {"schedule": reduce_on_plateau(0.5, patience=0)}),
     "early stopping": ({}, {"patience": 3, "validation_split": 0.3, "metrics": ["r2_score"]}),
-    "an ensemble that stops early": ({"ensemble": 3}, {"patience": 2, "validation_split": 0.3}),
+    "an ensemble that stops early": ({"ensemble": 3, "seed": 2}, {"patience": 3, "validation_split": 0.3}),
 }
 
 

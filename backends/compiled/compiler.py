@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import Any
 
 import numpy
@@ -195,6 +195,25 @@ class Compiler:
             new.reshape(old.shape) for new, old in zip(states, (state.theta, *state.optimizer_state), strict=True)
         ]
         return type(state)(arrays[0], tuple(arrays[1:])), losses.astype(state.theta.dtype).reshape(shape)[()]
+
+    def permutations(self, keys: Any, N: int) -> Any:
+        """Return orders of samples, as `xpnet.backends.permutations` does."""
+        from xpnet.backends.compiled import random  # here, so that only who compiles waits for Numba
+
+        return self._in_slices(lambda part: random.permutations(keys[part], N), len(keys))
+
+    def keep_masks(self, keys: Any, first: int, last: int, rates: Any) -> Any:
+        """Return dropout masks, as `xpnet.backends.keep_masks` does."""
+        from xpnet.backends.compiled import random
+
+        return self._in_slices(lambda part: random.keep_masks(keys[part], first, last, rates), len(keys))
+
+    def _in_slices(self, draw: Callable[[slice], Any], networks: int) -> Any:
+        count = min(self.n_threads, networks)
+        if count == 1:
+            return draw(slice(None))
+        edges = [networks * k // count for k in range(count + 1)]
+        return numpy.concatenate(list(self._pool.map(draw, starmap(slice, pairwise(edges)))))
 
     def pays(self, step: Any, state: Any, batches: Any, epochs: int) -> bool:
         """Return whether training through compiled steps takes clearly less time than without, compiling included.

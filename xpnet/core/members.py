@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from xpnet._checks import finite_array, name_of, real_array, same_kind, same_shape
 from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import ACTIVATIONS
-from xpnet.backends import HOST, Backend, Stream, random_stream
+from xpnet.backends import HOST, Backend, Stream, epoch_keys, random_stream, streams
 from xpnet.core.contracts import apply_update, call_part, draw_layer, try_activation, try_loss
 from xpnet.core.epochs import Batches, Masks, NetworkChunk
 from xpnet.core.parameters import Layout
@@ -187,7 +187,7 @@ class Members:
             What takes the steps through compiled code; by default the backend takes them one by one.
         """
         settings, N = self.settings, samples.size
-        has_dropout, step = any(settings.dropout), self.step(backend)
+        has_dropout, step, random = any(settings.dropout), self.step(backend), compiler or streams
         # All chunks need the factors of an epoch before any chunk needs those of the next one.
         factors = lru_cache(maxsize=1)(factors) if factors else None
 
@@ -201,9 +201,9 @@ class Members:
                 factor = factors(epoch) if factors else None
                 return replace(
                     unshuffled,
-                    order=self._orders(N, epoch, chunk) if shuffle else None,
+                    order=self._orders(N, epoch, chunk, random.permutations) if shuffle else None,
                     factors=factor if factor is None or factor.ndim == 1 or chunk == ALL else factor[:, chunk[0]],
-                    masks=self._masks(epoch, chunk) if has_dropout else None,
+                    masks=self._masks(epoch, chunk, random.keep_masks) if has_dropout else None,
                 )
 
             return NetworkChunk(backend, step, batches, state.map(lambda array: array[chunk]), compiler=compiler)
@@ -227,36 +227,34 @@ class Members:
         at_once = -(-E // -(-E // at_once))  # chunks of similar size
         return [(slice(start, min(start + at_once, E)), ...) for start in range(0, E, at_once)]
 
-    def _orders(self, N: int, epoch: int, chunk: Chunk) -> Array:
-        """Draw the order of the samples for an epoch, of shape (N,), or (E, N) for different seeds."""
-        return self._draw_by_seed(chunk, lambda seed: random_stream(seed, Stream.SHUFFLING, epoch).permutation(N))
+    def _orders(self, N: int, epoch: int, chunk: Chunk, permutations: Callable[[Any, int], Any]) -> Array:
+        """Return the order of the samples for an epoch, of shape (N,), or (E, N) for different seeds."""
+        keys, networks = self._keys(Stream.SHUFFLING, epoch, chunk)
+        orders = permutations(keys, N)
+        return orders[0] if len(keys) == 1 else orders[networks]
 
-    def _masks(self, epoch: int, chunk: Chunk) -> Masks:
+    def _masks(self, epoch: int, chunk: Chunk, keep_masks: Callable[[Any, int, int, Any], Any]) -> Masks:
         """Return the dropout masks of an epoch."""
         hidden = list(zip(self.settings.layer_list[1:-1], self.settings.dropout, strict=True))
         rates = HOST.asarray([rate for n, rate in hidden if rate for _ in range(n)])
-        units = rates.shape[0]
+        keys, networks = self._keys(Stream.DROPOUT, epoch, chunk)
 
         def draw(start: int, stop: int) -> list[Array | None]:
-            def one(seed: int) -> Array:
-                # One row of random numbers for each sample, so that the masks do not depend on how samples are batched.
-                stream = random_stream(seed, Stream.DROPOUT, epoch)
-                stream.bit_generator.advance(start * units)  # type: ignore[attr-defined]  # PCG64 can
-                return stream.random((stop - start, units)) >= rates
-
-            kept, masks, first = self._draw_by_seed(chunk, one).mT, [], 0
+            kept, masks, first = keep_masks(keys, start, stop, rates), [], 0
+            kept = (kept[0] if len(keys) == 1 else kept[networks]).mT
             for n, rate in hidden:
                 masks.append(kept[..., first : first + n, :] if rate else None)
                 first += n if rate else 0
             return masks
 
-        return Masks(draw, units)
+        return Masks(draw, rates.shape[0])
 
-    def _draw_by_seed(self, chunk: Chunk, draw: Callable[[int], Array]) -> Array:
-        """Draw once for each distinct seed; stack the results along the networks unless all seeds are equal."""
+    def _keys(self, stream: Stream, epoch: int, chunk: Chunk) -> tuple[Any, Any]:
+        """Return the keys of the distinct seeds of some networks, and for each network the index of its key."""
         seeds = self.settings.seeds[slice(None) if chunk == ALL else chunk[0]]
-        by_seed = {seed: draw(seed) for seed in dict.fromkeys(seeds)}
-        return host.stack([by_seed[seed] for seed in seeds]) if len(by_seed) > 1 else by_seed[seeds[0]]
+        distinct = {seed: index for index, seed in enumerate(dict.fromkeys(seeds))}
+        networks = slice(None) if len(distinct) == len(seeds) else [distinct[seed] for seed in seeds]
+        return epoch_keys(distinct, stream, epoch), networks
 
     def factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         """Return the validated factors of a schedule for an epoch, of shape (steps,) or (steps, E)."""

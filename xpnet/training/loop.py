@@ -62,20 +62,23 @@ def train(
     run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
-            network_chunks = partial(
-                members.network_chunks,
-                backend,
-                run.state,
-                data.samples,
-                rates,
-                batch_size=size,
-                shuffle=shuffle,
-                factors=factors,
-                at_once=at_once,
-            )
+
+            def network_chunks(compiler: Any = None) -> list[NetworkChunk]:
+                return members.network_chunks(
+                    backend,
+                    run.state,
+                    data.samples,
+                    rates,
+                    batch_size=size,
+                    shuffle=shuffle,
+                    factors=factors,
+                    at_once=at_once,
+                    compiler=compiler,
+                )
+
             chunks = network_chunks()
             if compile and (compiler := _compiler(chunks, run.epochs, required=compile is True)):
-                chunks = network_chunks(compiler=compiler)
+                chunks = network_chunks(compiler)
             for epoch in run.epochs:
                 with backend.on_device():
                     for chunk in chunks:  # all networks together, or in chunks that fit into memory
