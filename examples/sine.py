@@ -28,6 +28,7 @@ SNAPSHOT_EPOCHS = (10, 50, 100, 500, 1000)  # sine_epochs.png shows the predicti
 
 # The frames of the GIF, and how long each is shown.
 FRAMES = 60
+COMPILE = {"auto": "auto", "on": True, "off": False}
 FRAME_MS, LAST_FRAME_MS = 100, 2000
 
 # The learning rate is multiplied by the batch size: Goyal et al. (2017), https://arxiv.org/abs/1706.02677.
@@ -49,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     add_option(parser, "--batch_size", size, type=batch_size, default=1)
     add_option(parser, "--optimizer", f"{', '.join(OPTIMIZERS)} (default: %(default)s)", default="sgd")
     add_option(parser, "--samples", "points on the sine (default: %(default)s)", type=int, default=500)
+    compiled = "compile the training step: auto (default, if that saves time), on, or off"
+    add_option(parser, "--compile", compiled, choices=COMPILE, default="auto")
     add_option(parser, "--animate", "also draw the predictions over the epochs as a GIF", action="store_true")
     return parser
 
@@ -108,6 +111,7 @@ def train(
         verbose_epoch=options.verbose_epoch,
         batch_size=options.batch_size,
         callbacks=after_epoch,
+        compile=COMPILE[options.compile],
     )
 
 
@@ -118,7 +122,8 @@ def compare(X: np.ndarray, y: np.ndarray, loss: float, options: argparse.Namespa
     rate = options.learning_rate * (size if options.optimizer in ("sgd", "momentum", "nesterov") else 1)
     start = time.perf_counter()
     while network.epochs_trained < MAX_EPOCHS_RATIO * options.epochs:
-        network.train(X, y, rate, epochs=10, verbose=False, batch_size=size, shuffle=True)
+        choice = COMPILE[options.compile]
+        network.train(X, y, rate, epochs=10, verbose=False, batch_size=size, shuffle=True, compile=choice)
         if network.epoch_loss[-1] <= loss:
             break
     remark = "" if network.epoch_loss[-1] <= loss else f" (did not reach {loss:.6g})"

@@ -361,6 +361,35 @@ class NeuralNetwork(StepByStep):
             compile=compile,
         )
 
+    def explain_step(self, batch_size: int = 1) -> str:
+        """Return the loops that a compiled training step runs, as text.
+
+        Parameters
+        ----------
+        batch_size : int
+            The number of samples of the step.
+
+        Returns
+        -------
+        text : str
+            How networks and matrix products are computed, the arrays, and the loops.
+
+        Raises
+        ------
+        CannotCompile
+            If the step cannot be compiled, or the backend has no compiler.
+
+        Examples
+        --------
+        >>> from xpnet import NeuralNetwork
+        >>> print(NeuralNetwork([3, 1], activations=["identity"], seed=0).explain_step())
+        # one network after the other, ...
+        ...
+        for i... in range(3):
+        ...
+        """
+        return loop.explain_step(self, batch_size)
+
     def train_lbfgs(
         self,
         X: Array,

@@ -232,6 +232,31 @@ class Compiler:
             saved > (SECONDS_FOR_LANES if networks >= SIDE_BY_SIDE[str(state.theta.dtype)] else SECONDS_FOR_ONE)
         )
 
+    def explain(self, step: Any, state: Any, batches: Any) -> str:
+        """Return the loops of a step as text, with what was chosen for them.
+
+        Parameters
+        ----------
+        step, state, batches
+            As for `Backend.train_epoch`.
+
+        Returns
+        -------
+        text : str
+            Comments, then the buffers, then the loops that each network runs for each step.
+        """
+        feed = next(self._feeds(batches))
+        layout = _layout(state, feed)
+        if layout.lanes:
+            how = f"{LANES} networks side by side in each innermost loop, blocks of them on {self.n_threads} threads"
+        else:
+            how = f"one network after the other, matrix products of {PRODUCT_FROM:,} multiplications or more by BLAS"
+        own = ", ".join(sorted(layout.own)) or "nothing"
+        program = record(step, state, feed, math.inf if layout.lanes else PRODUCT_FROM)
+        return (
+            f"# {how}\n# for each network separately: {own}\n# for each step of {feed.batch_size} samples:\n{program}"
+        )
+
     def compile(self, step: Any, state: Any, batches: Any) -> None:
         """Compile the kernels of an epoch, without taking a step."""
         for feed in self._feeds(batches):

@@ -14,11 +14,14 @@ from xpnet.core.epochs import NetworkChunk
 from xpnet.core.members import Members, joined
 from xpnet.core.step import objective
 from xpnet.data.incoming import TrainingData
+from xpnet.data.samples import Samples
 from xpnet.training import lbfgs
 from xpnet.training.early_stopping import Best, EarlyStopping
 from xpnet.training.options import TrainingOptions
 from xpnet.training.progress import Progress, new_optimizer_state
 from xpnet.training.run import Run
+
+host = HOST.xp
 
 
 def train(
@@ -89,6 +92,24 @@ def train(
                     break
     finally:
         run.end()  # once more, in case Ctrl-C interrupted the end of the run
+
+
+def explain_step(network: Any, batch_size: int) -> str:
+    """Return the loops of a compiled step as text: see `NeuralNetwork.explain_step`."""
+    settings, now, backend = network._settings, network._snapshot, network._snapshot.backend
+    with backend.on_device():
+        rows = [
+            backend.asarray(host.zeros((positive_integer("batch_size", batch_size), n)), settings.dtype)
+            for n in (settings.layer_list[0], settings.layer_list[-1])
+        ]
+        rates = backend.asarray(host.ones((*settings.ensemble_shape, 1) if settings.ensemble else ()), settings.dtype)
+    options = {"batch_size": batch_size, "shuffle": False, "factors": None, "at_once": None}
+    state = now.state._replace(optimizer_state=new_optimizer_state(settings, backend, now.theta))
+    samples = Samples(backend, settings.dtype, *rows)
+    (chunk, *_) = network._members.network_chunks(
+        backend, state, samples, rates, **options, compiler=backend.compiler()
+    )
+    return str(chunk.compiler.explain(chunk.step, chunk.state, chunk.batches(0)))
 
 
 def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any) -> None:
