@@ -36,7 +36,8 @@ def train(
     compile: Any,
 ) -> None:
     """Train a network by gradient descent: see `NeuralNetwork.train`."""
-    settings, members = network._settings, network._members
+    settings = network._settings
+    members: Members = network._members
     rate = settings.per_member("learning_rate", learning_rate, positive_number)
     size = None if batch_size is None else positive_integer("batch_size", batch_size)
     at_once = None if members_at_once is None else positive_integer("members_at_once", members_at_once)
