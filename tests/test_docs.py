@@ -147,8 +147,21 @@ def test_the_backend_in_the_guide_works(run_block):
         backend.open("cuda")
 
 
+def test_the_compiled_training_in_the_guide_learns_the_sine(run_block):
+    names = run_block("text = network.explain_step()")
+    assert names["network"].epoch_loss[-1] < 0.0005
+    assert "for i" in names["text"]
+
+
+def test_the_page_on_compiling_shows_the_loops_of_the_sine(capsys):
+    (block,) = blocks("docs/compiled.md")
+    exec(block, {})
+    shown = capsys.readouterr().out.strip()
+    assert f"```text\n{shown}\n```" in (ROOT / "docs" / "compiled.md").read_text(encoding="utf-8")
+
+
 def test_every_code_block_of_the_guide_is_run_here():
-    assert len(blocks("docs/guide.md")) == 14
+    assert len(blocks("docs/guide.md")) == 15
 
 
 def test_the_guide_lists_all_built_in_names():
