@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
@@ -324,8 +324,13 @@ class Backend(ABC):
         """
         return nullcontext()
 
-    def compiler(self) -> Any:
+    def compiler(self, announce: Callable[[], None] = lambda: None) -> Any:
         """Return an object that takes training steps through compiled code.
+
+        Parameters
+        ----------
+        announce : callable, optional
+            Called before something is compiled that was not before, which takes seconds.
 
         Returns
         -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
@@ -77,14 +78,14 @@ class NumpyBackend(Backend):
         # Measured with 256 networks of several sizes: up to a third less time than with 64 MiB or 2 MiB.
         return 2**24
 
-    def compiler(self) -> Any:
+    def compiler(self, announce: Callable[[], None] = lambda: None) -> Any:
         missing = [name for name in ("numba", "scipy", "platformdirs") if find_spec(name) is None]
         if missing:
             msg = f'{" and ".join(missing)} must be installed; use pip install "xpnet[jit]"'
             raise NoCompiler(msg)
         from xpnet.backends.compiled.compiler import Compiler
 
-        return Compiler()
+        return Compiler(announce)
 
     def on_device(self) -> AbstractContextManager[Any]:
         # Training reports a divergence itself, once and with its epoch, when it reads the losses.

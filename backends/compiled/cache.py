@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XPNET_CACHE_DIR") or platformdirs.user_cache_dir("xpnet", appauthor=False))
 
 
-def load(text: str, nothing: tuple[Any, ...]) -> Any:
+def load(text: str, nothing: tuple[Any, ...], announce: Callable[[], None] = lambda: None) -> Any:
     """Return the function ``kernel`` of a text, compiled.
 
     Parameters
@@ -39,11 +40,15 @@ def load(text: str, nothing: tuple[Any, ...]) -> Any:
         A Python module.
     nothing : tuple
         Arguments of the types that the kernel will get, with which it has nothing to do: to compile it.
+    announce : callable
+        Called before a text is compiled for the first time.
     """
     name = _name_of(text)
     if name in sys.modules:
         return sys.modules[name].kernel
     folder = _private_folder()
+    if folder is None or not any((folder / "__pycache__").glob(f"{name}.*.nbi")):
+        announce()
     if folder is not None:
         for attempt in range(2):
             try:

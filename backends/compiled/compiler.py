@@ -150,12 +150,15 @@ class Compiler:
 
     Parameters
     ----------
+    announce : callable, optional
+        Called before the first compilation of a kernel.
     n_threads : int, optional
         How many threads share the networks of an ensemble; by default all cores of the process. The results do not
         depend on it.
     """
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, announce: Callable[[], None] = lambda: None, n_threads: int | None = None) -> None:
+        self.announce = announce
         self.n_threads = n_threads or available_threads()
         self._kernels: dict[Any, Any] = {}
         self._converted: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
@@ -305,7 +308,7 @@ class Compiler:
         if known is None or known[0] is not step:
             text, constants = self._text(step, state, feed)
             nothing = [numpy.zeros((1, 1), array.dtype) for array in states]
-            kernel = load(text, (0, 0, 0, 0, *feed.arrays, *nothing, *constants, numpy.zeros(1), 0.0))
+            kernel = load(text, (0, 0, 0, 0, *feed.arrays, *nothing, *constants, numpy.zeros(1), 0.0), self.announce)
             known = self._kernels[key] = (step, layout, kernel, constants)
         return known[1:]
 

@@ -195,13 +195,13 @@ class _Printer:
             if self.layout.lanes:
                 # A block that is not full computes its last network several times.
                 self._line(f"for e in range({LANES if load else f'min({LANES}, last - block)'}):")
-                self._line(f"    for i in range({buffer.size}):")
+                self._line(f"    {self.loop('i', buffer.size)}")
                 if load:
                     self._line(f"        {name}_[i, e] = {name}[min(block + e, last - 1), i]")
                 else:
                     self._line(f"        {name}[block + e, i] = {name}_[i, e]")
             else:
-                self._line(f"for i in range({buffer.size}):")
+                self._line(self.loop("i", buffer.size))
                 self._line(f"    {name}_[i] = {name}[network, i]" if load else f"    {name}[network, i] = {name}_[i]")
 
     def _network(self, name: str) -> str:
@@ -224,18 +224,19 @@ class _Printer:
         for name, buffer in self.program.buffers.items():
             if buffer.kind not in ("sample", "mask"):
                 continue
-            self._line(f"for s in range({m}):")
+            self._line(self.loop("s", m))
             self.indent += 1
-            row = f"step * {m} + s"
+            row = f"step * {m} + np.int64(s)"
             if self.layout.ordered and buffer.kind == "sample":
                 row = f"order[{self._network('order')}, {row}]"
             if name in self.wide:
                 self._line(self.loop("e", LANES))
                 self.indent += 1
             self._line(f"row = {row}")
-            self._line(f"for i in range({buffer.size}):")
+            self._line(self.loop("i", buffer.size))
             lane = ", e" if name in self.wide else ""
-            self._line(f"    {name}_[s * {buffer.size} + i{lane}] = {name}[{self._network(name)}, row, i]")
+            place = f"{self.whole(buffer.size)}*s + i{lane}"
+            self._line(f"    {name}_[{place}] = {name}[{self._network(name)}, row, i]")
             self.indent -= 2 if name in self.wide else 1
 
     # ---- Statements

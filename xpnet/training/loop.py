@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -61,6 +62,10 @@ def train(
         members.try_schedule(schedule, history, steps, range(history.epochs, history.epochs + options.epochs))
     _dry_run(members, data, options, network._snapshot.moved(backend), rates)
 
+    def announce() -> None:
+        if options.verbose and sys.stderr.isatty():
+            print("Compiling the training step, once for this kind of network ...", file=sys.stderr)
+
     initial_early_stopping = partial(_initial_early_stopping, members, data)
     form, cause = data.samples.form, _cause(min(each_rate), max(each_rate))
     run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
@@ -81,7 +86,7 @@ def train(
                 )
 
             chunks = network_chunks()
-            if compile and (compiler := _compiler(chunks, run.epochs, required=compile is True)):
+            if compile and (compiler := _compiler(chunks, run.epochs, announce, required=compile is True)):
                 chunks = network_chunks(compiler)
             for epoch in run.epochs:
                 with backend.on_device():
@@ -211,11 +216,11 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     )
 
 
-def _compiler(chunks: Sequence[NetworkChunk], epochs: range, *, required: bool) -> Any:
+def _compiler(chunks: Sequence[NetworkChunk], epochs: range, announce: Callable[[], None], *, required: bool) -> Any:
     """Return what compiles the training step of networks, or None where it is not required and does not pay."""
     first = chunks[0]
     try:
-        compiler = first.backend.compiler()
+        compiler = first.backend.compiler(announce)
         batches = first.batches(epochs[0])
         if required or compiler.pays(first.step, first.state, batches, epochs.stop * len(chunks)):
             compiler.compile(first.step, first.state, batches)
