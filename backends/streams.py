@@ -87,9 +87,9 @@ def random_stream(seed: int, *key: int) -> numpy.random.Generator:
     return numpy.random.default_rng(numpy.random.SeedSequence(seed, spawn_key=key))
 
 
-ROUNDS = 13
-# Of unsigned types, for NumPy wraps these around and Numba computes with 64 bits.
-_ROTATIONS = tuple(map(numpy.uint32, (13, 15, 26, 6, 17, 29, 16, 24)))
+# All numbers are unsigned and all sums masked: NumPy's arrays wrap around, but Numba computes with 64 bits.
+_R = tuple(map(numpy.uint32, (13, 15, 26, 6, 17, 29, 16, 24)))
+_N = tuple(map(numpy.uint32, range(4)))
 _WIDTH, _PARITY, _MASK = numpy.uint32(32), numpy.uint32(0x1BD11BDA), numpy.uint32(0xFFFFFFFF)
 
 
@@ -114,17 +114,40 @@ def threefry(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, A
     >>> f"{word0[0]:x} {word1[0]:x}"
     '9d1c5ec6 8bd50731'
     """
-    keys = (key0, key1, (key0 ^ key1) ^ _PARITY)
+    key2 = (key0 ^ key1) ^ _PARITY
     x0, x1 = (counter0 + key0) & _MASK, (counter1 + key1) & _MASK
-    for i in range(ROUNDS):
-        x0 = (x0 + x1) & _MASK
-        rotation = _ROTATIONS[i % 8]
-        x1 = ((x1 << rotation) | (x1 >> (_WIDTH - rotation))) & _MASK
-        x1 = x1 ^ x0
-        if i % 4 == 3:
-            n = i // 4 + 1
-            x0 = (x0 + keys[n % 3]) & _MASK
-            x1 = (x1 + keys[(n + 1) % 3] + numpy.uint32(n)) & _MASK
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[0]) | (x1 >> (_WIDTH - _R[0]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[1]) | (x1 >> (_WIDTH - _R[1]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[2]) | (x1 >> (_WIDTH - _R[2]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[3]) | (x1 >> (_WIDTH - _R[3]))) & _MASK ^ x0
+    x0 = (x0 + key1) & _MASK
+    x1 = (x1 + key2 + _N[1]) & _MASK
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[4]) | (x1 >> (_WIDTH - _R[4]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[5]) | (x1 >> (_WIDTH - _R[5]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[6]) | (x1 >> (_WIDTH - _R[6]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[7]) | (x1 >> (_WIDTH - _R[7]))) & _MASK ^ x0
+    x0 = (x0 + key2) & _MASK
+    x1 = (x1 + key0 + _N[2]) & _MASK
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[0]) | (x1 >> (_WIDTH - _R[0]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[1]) | (x1 >> (_WIDTH - _R[1]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[2]) | (x1 >> (_WIDTH - _R[2]))) & _MASK ^ x0
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[3]) | (x1 >> (_WIDTH - _R[3]))) & _MASK ^ x0
+    x0 = (x0 + key0) & _MASK
+    x1 = (x1 + key1 + _N[3]) & _MASK
+    x0 = (x0 + x1) & _MASK
+    x1 = ((x1 << _R[4]) | (x1 >> (_WIDTH - _R[4]))) & _MASK ^ x0
     return x0, x1
 
 

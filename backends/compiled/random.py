@@ -14,16 +14,20 @@ _threefry = njit(inline="always")(streams.threefry)
 
 
 @_jit
+def _words(key0: Any, key1: Any, row: Any, words: Any) -> None:
+    """Fill pairs of random words of a row; a loop without branches, which the compiler vectorizes."""
+    for pair in range(words.shape[1]):
+        words[0, pair], words[1, pair] = _threefry(key0, key1, row, numpy.uint64(pair))
+
+
+@_jit
 def _permutations(keys: Any, orders: Any) -> None:
     networks, N = orders.shape
+    words = numpy.empty((2, (N + 1) // 2), numpy.uint64)
     for e in range(networks):
-        key0, key1 = numpy.uint64(keys[e, 0]), numpy.uint64(keys[e, 1])
-        word0, word1 = numpy.uint64(0), numpy.uint64(0)
+        _words(numpy.uint64(keys[e, 0]), numpy.uint64(keys[e, 1]), numpy.uint64(0), words)
         for i in range(N):
-            if i % 2 == 0:
-                word0, word1 = _threefry(key0, key1, numpy.uint64(0), numpy.uint64(i // 2))
-            word = word0 if i % 2 == 0 else word1
-            j = (word * numpy.uint64(i + 1)) >> numpy.uint64(32)
+            j = (words[i % 2, i // 2] * numpy.uint64(i + 1)) >> numpy.uint64(32)
             orders[e, i] = orders[e, j]
             orders[e, j] = i
 
@@ -31,14 +35,12 @@ def _permutations(keys: Any, orders: Any) -> None:
 @_jit
 def _keep_masks(keys: Any, first: int, limits: Any, kept: Any) -> None:
     networks, rows, units = kept.shape
+    words = numpy.empty((2, (units + 1) // 2), numpy.uint64)
     for e in range(networks):
-        key0, key1 = numpy.uint64(keys[e, 0]), numpy.uint64(keys[e, 1])
         for row in range(rows):
-            for pair in range((units + 1) // 2):
-                word0, word1 = _threefry(key0, key1, numpy.uint64(first + row), numpy.uint64(pair))
-                kept[e, row, 2 * pair] = word0 >= limits[2 * pair]
-                if 2 * pair + 1 < units:
-                    kept[e, row, 2 * pair + 1] = word1 >= limits[2 * pair + 1]
+            _words(numpy.uint64(keys[e, 0]), numpy.uint64(keys[e, 1]), numpy.uint64(first + row), words)
+            for unit in range(units):
+                kept[e, row, unit] = words[unit % 2, unit // 2] >= limits[unit]
 
 
 def permutations(keys: Any, N: int) -> Any:
