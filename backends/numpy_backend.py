@@ -16,6 +16,12 @@ from xpnet.backends.host import host_array
 
 
 @cache
+def missing_for_compiling() -> list[str]:
+    """Return which libraries that the compiler needs are not installed; to look for them takes longer than a step."""
+    return [name for name in ("numba", "scipy", "platformdirs") if find_spec(name) is None]
+
+
+@cache
 def keep_memory() -> None:
     """Let glibc reuse the memory of freed arrays of up to 32 MiB.
 
@@ -79,8 +85,7 @@ class NumpyBackend(Backend):
         return 2**24
 
     def compiler(self, announce: Callable[[], None] = lambda: None) -> Any:
-        missing = [name for name in ("numba", "scipy", "platformdirs") if find_spec(name) is None]
-        if missing:
+        if missing := missing_for_compiling():
             msg = f'{" and ".join(missing)} must be installed; use pip install "xpnet[jit]"'
             raise NoCompiler(msg)
         from xpnet.backends.compiled.compiler import Compiler

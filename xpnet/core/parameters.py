@@ -57,8 +57,11 @@ class Layout:
 
     def layers(self, xp: Namespace, theta: Array) -> list[Layer]:
         """Return ``[(W1, b1), (W2, b2), …]``, views into theta."""
-        views = [self.view(xp, theta, name) for name in self.slots]
-        return list(zip(views[::2], views[1::2], strict=True))
+        networks, slots = theta.shape[:-1], list(self.slots.values())
+        return [
+            (xp.reshape(theta[..., start:middle], (*networks, *shape)), theta[..., middle:stop, None])
+            for (start, middle, shape), (_, stop, _) in zip(slots[::2], slots[1::2], strict=True)
+        ]
 
 
 def flatten(xp: Namespace, arrays: Sequence[Array]) -> Array:
