@@ -271,7 +271,7 @@ class Recorder:
         if value.dtype.kind not in "bfiu":
             msg = f"an array of {value.dtype}"
             raise CannotCompile(msg)
-        value = numpy.ascontiguousarray(value, dtype)
+        value = numpy.asarray(value, dtype, order="C")
         key = dtype, value.tobytes()
         self.constants[key] = value.reshape(-1)
         return self._node("constant", (), (key,), value.shape, dtype)
