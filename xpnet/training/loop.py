@@ -76,6 +76,7 @@ def train(
             chunks = network_chunks()
             if compile and (compiler := _compiler(chunks, run.epochs, required=compile is True)):
                 chunks = network_chunks(compiler=compiler)
+            del network_chunks  # which holds the initial state
             for epoch in run.epochs:
                 with backend.on_device():
                     for chunk in chunks:  # all networks together, or in chunks that fit into memory
