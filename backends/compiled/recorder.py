@@ -295,9 +295,8 @@ class Recorder:
         raise CannotCompile(msg)
 
     def _view(self, x: Any, how: Callable[[Node], Node]) -> Array:
-        if isinstance(x, Array):
-            return Array(self, None, x, how)
-        return Array(self, how(self._as_node(x)))
+        node = how(self._as_node(x))  # also of a view, so that an error arises where it is made
+        return Array(self, None, x, how) if isinstance(x, Array) else Array(self, node)
 
     def _elementwise(self, name: str, *operands: Any) -> Array:
         known = [x.node.dtype for x in operands if isinstance(x, Array)]
@@ -382,7 +381,17 @@ class Recorder:
     def reshape(self, x: Any, /, shape: Any, *, copy: Any = None) -> Array:
         """Return a view of another shape."""
         shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-        return self._view(x, lambda node: self._reshaped(node, _without_unknown(shape, node.shape)))
+        given = self._as_node(x)
+
+        def reshaped(node: Node) -> Node:
+            if node is not given and (
+                given.op in ("permute", "broadcast") or (given.op == "slice" and given.shape[1:])
+            ):
+                msg = "a use of a reshaped view of an array that has changed since, which may be a view or a copy"
+                raise CannotCompile(msg)
+            return self._reshaped(node, _without_unknown(shape, node.shape))
+
+        return self._view(x, reshaped)
 
     def _reshaped(self, node: Node, shape: Shape) -> Node:
         if shape == node.shape:
