@@ -155,9 +155,6 @@ def record(step: Any, state: Any, feed: Feed, product_from: float = PRODUCT_FROM
                 "it may hold an array with a number for each"
             )
             raise CannotCompile(msg)
-    if loss.shape:
-        msg = f"a loss of the shape {loss.shape} for one network; it may hold an array with a number for each"
-        raise CannotCompile(msg)
     buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "scratch")
     outputs = {"loss": loss.node, "theta": after.theta.node}
     outputs |= {f"s{i}": array.node for i, array in enumerate(after.optimizer_state)}
@@ -351,4 +348,7 @@ def _rates(batches: Any, step: int) -> dict[str, Any]:
 
 
 def _with_networks(array: Any) -> Any:
-    return numpy.ascontiguousarray(array if array.ndim > 2 else array[None])
+    array = numpy.ascontiguousarray(array if array.ndim > 2 else array[None])[...]
+    # As the caller's may be: for other arrays than in the dry run Numba would compile once more.
+    array.flags.writeable = False
+    return array
