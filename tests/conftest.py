@@ -7,6 +7,7 @@ pytest --slow             also the tests that take a minute each
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -102,6 +103,16 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line(f"{library}: tested on {cases}")
     for library, reason in config.unavailable.items():
         terminalreporter.line(f"{library}: NOT TESTED, {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep compiled kernels apart from the user's, for all processes of one run together."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XPNET_CACHE_DIR", str(folder / "kernels"))
+        yield folder / "kernels"
 
 
 @pytest.fixture(scope="session")

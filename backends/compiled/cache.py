@@ -14,7 +14,8 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import platformdirs
 from xpnet.backends.base import CannotCompile, first_line
 
 PREFIX = "_xpnet_kernel_"
+
+_one_at_a_time = threading.Lock()
 
 
 def cache_folder() -> Path:
@@ -43,7 +46,11 @@ def load(text: str, nothing: tuple[Any, ...], announce: Callable[[], None] = lam
     announce : callable
         Called before a text is compiled for the first time.
     """
-    name = _name_of(text)
+    with _one_at_a_time:
+        return _loaded(_name_of(text), text, nothing, announce)
+
+
+def _loaded(name: str, text: str, nothing: tuple[Any, ...], announce: Callable[[], None]) -> Any:
     if name in sys.modules:
         return sys.modules[name].kernel
     folder = _private_folder()
@@ -107,9 +114,20 @@ def _imported(name: str, path: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where Numba looks for it when it reads its cache
-    spec.loader.exec_module(module)
+    with _registered(name, module):
+        spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def _registered(name: str, module: Any) -> Iterator[None]:
+    """Put a module where Numba looks for it when it reads its cache, unless Ctrl-C comes before it is complete."""
+    sys.modules[name] = module
+    try:
+        yield
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
 
 
 def _remove(folder: Path, name: str) -> None:
@@ -120,6 +138,6 @@ def _remove(folder: Path, name: str) -> None:
 
 def _in_memory(name: str, text: str) -> Any:
     module = type(sys)(name)
-    sys.modules[name] = module
-    exec(compile(text.replace(", cache=True", ""), f"<{name}>", "exec"), module.__dict__)
+    with _registered(name, module):
+        exec(compile(text.replace(", cache=True", ""), f"<{name}>", "exec"), module.__dict__)
     return module.kernel

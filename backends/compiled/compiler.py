@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from xpnet.backends.base import CannotCompile
+from xpnet.backends.base import CannotCompile, first_line
 from xpnet.backends.compiled.cache import load
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer, Program
@@ -120,7 +120,8 @@ def record(step: Any, state: Any, feed: Feed, product_from: float = PRODUCT_FROM
     def given(name: str, shape: tuple[int, ...], array: Any, kind: str, size: int) -> Any:
         kind_of_number = str(array.dtype)
         if kind_of_number not in ("float64", "float32", "bool"):
-            msg = f"{name} of {kind_of_number}"
+            what = "an optimizer state" if kind == "state" else name
+            msg = f"{what} of {kind_of_number}"
             raise CannotCompile(msg)
         buffers[name] = Buffer(name, size, kind_of_number, kind)
         return xp.input(name, shape, kind_of_number)
@@ -138,8 +139,23 @@ def record(step: Any, state: Any, feed: Feed, product_from: float = PRODUCT_FROM
     masks = [rows.get(f"mask{l}") for l in range(len(step.dropout_rates))] if feed.masks else ()
     inputs = (rows["X"], rows["Y"], rates.pop("learning_rate"), rows.get("weight"), masks, rates)
     before = type(state)(states["theta"], tuple(array for name, array in states.items() if name != "theta"))
-    after, loss = replace(step, xp=xp)(before, inputs)
-    buffers["loss"] = Buffer("loss", 1, loss.dtype, "scratch")
+    try:
+        after, loss = replace(step, xp=xp)(before, inputs)
+    except CannotCompile:
+        raise
+    except Exception as error:  # of a custom part that is written for one array library
+        msg = f"{type(error).__name__}: {first_line(error)}"
+        raise CannotCompile(msg) from error
+    for array, is_now in zip(
+        (after.theta, *after.optimizer_state), (before.theta, *before.optimizer_state), strict=True
+    ):
+        if (array.shape, array.dtype) != (is_now.shape, is_now.dtype):
+            msg = (
+                f"an optimizer that makes {array.dtype}{array.shape} of {is_now.dtype}{is_now.shape} for one network; "
+                "it may hold an array with a number for each"
+            )
+            raise CannotCompile(msg)
+    buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "scratch")
     outputs = {"loss": loss.node, "theta": after.theta.node}
     outputs |= {f"s{i}": array.node for i, array in enumerate(after.optimizer_state)}
     return fuse(lower(buffers, outputs, xp.constants, product_from=product_from))
@@ -379,4 +395,7 @@ def _rates(batches: Any, step: int) -> dict[str, Any]:
 
 
 def _with_networks(array: Any) -> Any:
-    return numpy.ascontiguousarray(array if array.ndim > 2 else array[None])
+    array = numpy.ascontiguousarray(array if array.ndim > 2 else array[None])[...]
+    # As the caller's may be: for other arrays than in the dry run Numba would compile once more.
+    array.flags.writeable = False
+    return array

@@ -58,7 +58,7 @@ class _NeedsBuffer(Exception):  # noqa: N818
 def lower(
     inputs: Mapping[str, Buffer],
     outputs: Mapping[str, Node],
-    constants: Mapping[bytes, Any],
+    constants: Mapping[tuple[str, bytes], Any],
     *,
     product_from: float = math.inf,
 ) -> Program:
@@ -70,7 +70,7 @@ def lower(
         Where the inputs are, each with its samples as rows if it is of that kind, and else in C order.
     outputs : dict of str to Node
         What to compute, by the name of the buffer where it goes; a buffer of an input is overwritten at the end.
-    constants : dict of bytes to array
+    constants : dict to array
         The values of constant nodes.
     product_from : float
         A product of matrices of at least so many multiplications is a `Product`, a smaller one is loops.
@@ -90,7 +90,7 @@ class _Lowering:
         self,
         inputs: Mapping[str, Buffer],
         outputs: Mapping[str, Node],
-        constants: Mapping[bytes, Any],
+        constants: Mapping[tuple[str, bytes], Any],
         forced: set[Node],
         product_from: float,
     ) -> None:

@@ -173,14 +173,16 @@ class _Printer:
 
     def index(self, index: Index, at: Mapping[str, str] | None = None) -> str:
         """Return an index, with some of its variables replaced by numbers or expressions."""
-        constant, parts = index.constant, []
+        constant, added, subtracted = index.constant, [], []
         for variable, factor in index.terms:
             place = (at or {}).get(variable, variable)
             if place.isdigit():
                 constant += factor * int(place)
             else:
-                parts.append(place if factor == 1 else f"{self.whole(factor)}*{place}")
-        return " + ".join([*parts, *[self.whole(constant)] * bool(constant or not parts)])
+                parts = added if factor > 0 else subtracted
+                parts.append(place if abs(factor) == 1 else f"{self.whole(abs(factor))}*{place}")
+        added += [self.whole(constant)] * bool(constant or not added)
+        return " - ".join([" + ".join(added), *subtracted])
 
     def _shape(self, name: str, size: int) -> str:
         return f"({size}, {LANES})" if name in self.wide else f"{size}"

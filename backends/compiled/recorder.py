@@ -147,9 +147,9 @@ class Array:
         return math.prod(self.node.shape)
 
     @property
-    def dtype(self) -> str:
-        """The name of the type of the elements."""
-        return self.node.dtype
+    def dtype(self) -> Any:
+        """The type of the elements."""
+        return numpy.dtype(self.node.dtype)
 
     @property
     def device(self) -> str:
@@ -233,7 +233,7 @@ def _operator(name: str, function: str) -> None:
 
 for _name, _function in _OPERATORS.items():
     _operator(_name, _function)
-Array.__pos__ = lambda self: self  # type: ignore[operator]
+Array.__pos__ = lambda self: self._xp.positive(self)  # type: ignore[operator]
 
 
 class Recorder:
@@ -245,14 +245,14 @@ class Recorder:
         The type of floating-point numbers that Python's numbers take: ``"float64"`` or ``"float32"``.
     """
 
-    float32, float64, bool = "float32", "float64", "bool"
+    float32, float64, bool = map(numpy.dtype, ("float32", "float64", "bool"))
     pi, e, inf, nan, newaxis = math.pi, math.e, math.inf, math.nan, None
     __name__ = "recorder"
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
         self._nodes: dict[Any, Node] = {}
-        self.constants: dict[bytes, Any] = {}
+        self.constants: dict[tuple[str, bytes], Any] = {}
 
     # ---- Nodes
 
@@ -271,8 +271,8 @@ class Recorder:
         if value.dtype.kind not in "bfiu":
             msg = f"an array of {value.dtype}"
             raise CannotCompile(msg)
-        value = numpy.ascontiguousarray(value, dtype)
-        key = value.tobytes()
+        value = numpy.asarray(value, dtype, order="C")
+        key = dtype, value.tobytes()
         self.constants[key] = value.reshape(-1)
         return self._node("constant", (), (key,), value.shape, dtype)
 
@@ -295,12 +295,11 @@ class Recorder:
         raise CannotCompile(msg)
 
     def _view(self, x: Any, how: Callable[[Node], Node]) -> Array:
-        if isinstance(x, Array):
-            return Array(self, None, x, how)
-        return Array(self, how(self._as_node(x)))
+        node = how(self._as_node(x))  # also of a view, so that an error arises where it is made
+        return Array(self, None, x, how) if isinstance(x, Array) else Array(self, node)
 
     def _elementwise(self, name: str, *operands: Any) -> Array:
-        known = [x.dtype for x in operands if isinstance(x, Array)]
+        known = [x.node.dtype for x in operands if isinstance(x, Array)]
         real = next((dtype for dtype in known if dtype != "bool"), None)
         nodes = tuple(self._as_node(x, real) for x in operands)
         count, kind = ELEMENTWISE[name]
@@ -333,7 +332,7 @@ class Recorder:
     def where(self, condition: Any, x1: Any, x2: Any, /) -> Array:
         """Choose elements of x1 where the condition holds, else of x2."""
         chosen = self._as_node(condition)
-        known = next((x.dtype for x in (x1, x2) if isinstance(x, Array)), None)
+        known = next((x.node.dtype for x in (x1, x2) if isinstance(x, Array)), None)
         nodes = [self._as_node(x, known) for x in (x1, x2)]
         dtype = "bool" if all(node.dtype == "bool" for node in nodes) else self._wider(nodes)
         args = (self._cast(chosen, "bool"), *(self._cast(node, dtype) for node in nodes))
@@ -382,7 +381,17 @@ class Recorder:
     def reshape(self, x: Any, /, shape: Any, *, copy: Any = None) -> Array:
         """Return a view of another shape."""
         shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-        return self._view(x, lambda node: self._reshaped(node, _without_unknown(shape, node.shape)))
+        given = self._as_node(x)
+
+        def reshaped(node: Node) -> Node:
+            if node is not given and (
+                given.op in ("permute", "broadcast") or (given.op == "slice" and given.shape[1:])
+            ):
+                msg = "a use of a reshaped view of an array that has changed since, which may be a view or a copy"
+                raise CannotCompile(msg)
+            return self._reshaped(node, _without_unknown(shape, node.shape))
+
+        return self._view(x, reshaped)
 
     def _reshaped(self, node: Node, shape: Shape) -> Node:
         if shape == node.shape:
@@ -487,38 +496,43 @@ class Recorder:
         """Return arrays joined along a new axis."""
         return self.concat([self.expand_dims(x, axis=axis) for x in arrays], axis=axis)
 
-    def astype(self, x: Any, dtype: str, /, *, copy: Any = True, device: Any = None) -> Array:
+    def astype(self, x: Any, dtype: Any, /, *, copy: Any = True, device: Any = None) -> Array:
         """Return an array of another type."""
-        return Array(self, self._cast(self._as_node(x), str(dtype)))
+        node = self._as_node(x)
+        return (
+            x
+            if x.__class__ is Array and node.dtype == dtype and not copy
+            else Array(self, self._cast(node, _name(dtype)))
+        )
 
-    def asarray(self, x: Any, /, *, dtype: str | None = None, device: Any = None, copy: Any = None) -> Array:
-        """Return an array of its own."""
-        return Array(self, self._cast(self._as_node(x), str(dtype)) if dtype else self._as_node(x))
+    def asarray(self, x: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = None) -> Array:
+        """Return an array: the given one, unless its type changes or a copy is asked for."""
+        return self.astype(x, dtype or self._as_node(x).dtype, copy=copy)
 
-    def full(self, shape: Any, value: Any, *, dtype: str | None = None, device: Any = None) -> Array:
+    def full(self, shape: Any, value: Any, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of one value."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        node = self._constant(value, dtype or ("bool" if isinstance(value, bool) else self._dtype))
+        node = self._constant(value, _name(dtype or ("bool" if isinstance(value, bool) else self._dtype)))
         return Array(self, self._node("broadcast", (node,), (), shape, node.dtype) if shape else node)
 
-    def zeros(self, shape: Any, *, dtype: str | None = None, device: Any = None) -> Array:
+    def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of zeros."""
         return self.full(shape, 0.0, dtype=dtype or self._dtype)
 
-    def ones(self, shape: Any, *, dtype: str | None = None, device: Any = None) -> Array:
+    def ones(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of ones."""
         return self.full(shape, 1.0, dtype=dtype or self._dtype)
 
-    def full_like(self, x: Any, value: Any, /, *, dtype: str | None = None, device: Any = None) -> Array:
+    def full_like(self, x: Any, value: Any, /, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of one value with the shape of another."""
         node = self._as_node(x)
         return self.full(node.shape, value, dtype=dtype or node.dtype)
 
-    def zeros_like(self, x: Any, /, *, dtype: str | None = None, device: Any = None) -> Array:
+    def zeros_like(self, x: Any, /, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of zeros with the shape of another."""
         return self.full_like(x, 0.0, dtype=dtype)
 
-    def ones_like(self, x: Any, /, *, dtype: str | None = None, device: Any = None) -> Array:
+    def ones_like(self, x: Any, /, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of ones with the shape of another."""
         return self.full_like(x, 1.0, dtype=dtype)
 
@@ -529,13 +543,11 @@ class Recorder:
 
     def finfo(self, dtype: Any, /) -> Any:
         """Return what is known of a type of floating-point numbers."""
-        return numpy.finfo(dtype.dtype if isinstance(dtype, Array) else str(dtype))
+        return numpy.finfo(dtype.dtype if isinstance(dtype, Array) else dtype)
 
-    def isdtype(self, dtype: str, kind: str) -> Any:
+    def isdtype(self, dtype: Any, kind: Any) -> Any:
         """Return whether a type is of a kind."""
-        return (
-            (dtype == "bool") if kind == "bool" else (dtype != "bool" and kind in (dtype, "real floating", "numeric"))
-        )
+        return numpy.isdtype(numpy.dtype(dtype), kind)
 
     def positive(self, x: Any, /) -> Array:
         """Return the array as it is."""
@@ -550,6 +562,14 @@ class Recorder:
             raise AttributeError(name)
         msg = f"{name}"
         raise CannotCompile(msg)
+
+
+def _name(dtype: Any) -> str:
+    name = str(numpy.dtype(dtype))
+    if name not in ("float64", "float32", "bool"):
+        msg = f"an array of {name}"
+        raise CannotCompile(msg)
+    return name
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:

@@ -73,7 +73,8 @@ def _update(
 def _norm(xp: Namespace, dtheta: Array) -> Array:
     """Return ‖dθ‖ of shape (..., 1), computed relative to the largest entry so that no square overflows."""
     largest = xp.max(xp.abs(dtheta), axis=-1, keepdims=True)
-    unit = xp.where(largest > 0.0, largest, 1.0)
+    # Of a smaller number the reciprocal, by which compiled code multiplies, would be infinite.
+    unit = xp.where(largest >= xp.finfo(dtheta.dtype).smallest_normal, largest, 1.0)
     relative = dtheta / unit
     return unit * xp.sqrt(xp.sum(relative * relative, axis=-1, keepdims=True))
 

@@ -1,0 +1,86 @@
+"""The kernels that the compiler prints, run as plain Python: slow, but without Numba, which takes seconds for each."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from xpnet.backends.compiled import compiler
+from xpnet.backends.compiled.fuse import fuse
+from xpnet.backends.compiled.loops import Buffer
+from xpnet.backends.compiled.lower import lower
+from xpnet.backends.compiled.printer import Layout, source
+from xpnet.backends.compiled.recorder import Recorder
+
+
+def interpreted(text, nothing=None):
+    """Return the kernel of a text, as `xpnet.backends.compiled.cache.load` does, but not compiled."""
+    names = {f"{name}_{dtype}": getattr(np, name) for name in FUNCTIONS for dtype in ("float64", "float32")}
+    names["np"] = np
+    exec(re.sub(r"^(from|import|@njit).*$", "", text, flags=re.MULTILINE), names)
+    return np.errstate(all="ignore")(names["kernel"])  # as compiled code, in other threads too
+
+
+FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh")
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    """Let `Compiler` interpret its kernels, and return the list of those that it has asked for."""
+    texts, kernels = [], {}
+
+    def load(text, nothing):
+        texts.append(text)
+        if text not in kernels:
+            kernels[text] = interpreted(text)
+        return kernels[text]
+
+    monkeypatch.setattr(compiler, "load", load)
+    return texts
+
+
+def recorded(function, *arrays, in_place=False, fused=True, product_from=math.inf):
+    """Return the program that applies a function to arrays, and its results as they should be.
+
+    The results are arrays of their own, or if `in_place` they replace the first arrays.
+    """
+    dtype = str(next(array.dtype for array in arrays if array.dtype != bool))
+    xp = Recorder(dtype)
+    results = function(xp, *(xp.input(f"x{i}", array.shape, str(array.dtype)) for i, array in enumerate(arrays)))
+    with np.errstate(all="ignore"):
+        expected = [np.asarray(each) for each in function(np, *(array.copy() for array in arrays))]
+    buffers = {f"x{i}": Buffer(f"x{i}", array.size, str(array.dtype), "state") for i, array in enumerate(arrays)}
+    outputs = {"loss": xp.zeros(()).node}
+    for i, each in enumerate(results):
+        name = f"{'x' if in_place else 'y'}{i}"
+        buffers.setdefault(name, Buffer(name, each.size, each.node.dtype, "state"))
+        outputs[name] = each.node
+    buffers["loss"] = Buffer("loss", 1, dtype, "scratch")
+    program = lower(buffers, outputs, xp.constants, product_from=product_from)
+    return fuse(program) if fused else program, expected
+
+
+def run(program, arrays, expected, *, in_place=False, lanes=False):
+    """Return the results of an interpreted program."""
+    kernel = interpreted(source(program, Layout(1, lanes, False, frozenset())))
+    constants = [np.asarray(each.values, each.dtype) for each in program.buffers.values() if each.kind == "constant"]
+    given = [np.array(array.reshape(1, -1)) for array in arrays]
+    outputs = given if in_place else [np.zeros((1, array.size), array.dtype) for array in expected]
+    states = given if in_place else [*given, *outputs]
+    kernel(0, 1, 0, 1, np.zeros((1, 1), "int64"), *states, *constants, np.zeros(1), 1.0)
+    return [output.reshape(array.shape) for output, array in zip(outputs, expected, strict=False)]
+
+
+def assert_computed(function, *arrays, in_place=False):
+    """Assert that a function gives the same in loops, side by side or not, fused or not, as with NumPy."""
+    for fused in (True, False):
+        program, expected = recorded(function, *arrays, in_place=in_place, fused=fused)
+        for lanes in (False, True):
+            results = run(program, arrays, expected, in_place=in_place, lanes=lanes)
+            for result, right in zip(results, expected, strict=True):
+                tolerance = 1e-12 if arrays[0].dtype == np.float64 else 1e-5
+                scale = np.max(np.abs(right[np.isfinite(right)]), initial=1.0) if right.dtype != bool else 1.0
+                np.testing.assert_allclose(result, right, rtol=tolerance, atol=tolerance * scale, err_msg=str(program))
