@@ -32,7 +32,7 @@ def without_numba(monkeypatch):
     """Let `Compiler` interpret its kernels, and return the list of those that it has asked for."""
     texts, kernels = [], {}
 
-    def load(text, nothing):
+    def load(text, nothing, announce=None):
         texts.append(text)
         if text not in kernels:
             kernels[text] = interpreted(text)

@@ -201,8 +201,8 @@ def test_ctrl_c_in_a_callback_leaves_a_whole_epoch(without_numba):
 def test_ctrl_c_within_an_epoch_leaves_the_epoch_before(ensemble, without_numba, monkeypatch):
     count, load = itertools.count(1), compiler_module.load
 
-    def loaded(text, nothing):
-        kernel = load(text, nothing)
+    def loaded(text, nothing, announce):
+        kernel = load(text, nothing, announce)
 
         def interrupted(*arguments):
             kernel(*arguments)
@@ -213,7 +213,7 @@ def test_ctrl_c_within_an_epoch_leaves_the_epoch_before(ensemble, without_numba,
 
     monkeypatch.setattr(compiler_module, "load", loaded)
     monkeypatch.setattr(compiler_module, "SECONDS_AT_ONCE", 1e-9)  # a step at a time
-    monkeypatch.setattr(NumpyBackend, "compiler", lambda self: Compiler(n_threads=3))
+    monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce: Compiler(announce, n_threads=3))
     network = NeuralNetwork([2, 4, 2], activations=["tanh", "sigmoid"], seed=3, ensemble=ensemble)
     epochs = []
     with pytest.raises(KeyboardInterrupt):
@@ -401,10 +401,8 @@ def test_auto_compiles_what_takes_long_alone(without_numba, always_pays, monkeyp
 def test_whether_it_pays_depends_on_the_work():
     def pays(sizes, epochs, networks=None, N=500, batch_size=1):
         network = NeuralNetwork(sizes, seed=0, ensemble=networks)
-        samples = Samples(network.backend, "float64", np.zeros((N, sizes[0])), np.zeros((N, sizes[-1])))
         step = network._members.step(network.backend)
-        batches = Batches(samples, np.asarray(0.1), batch_size)
-        return Compiler(1).pays(step, network._snapshot.state, batches, epochs)
+        return Compiler().pays(step, network._snapshot.state, batch_size, -(-N // batch_size), epochs)
 
     assert not pays([1, 10, 10, 1], 20)
     assert pays([1, 10, 10, 1], 1000)
@@ -427,7 +425,7 @@ def test_other_values_are_refused(value):
 
 
 def test_without_a_package_training_is_not_compiled(monkeypatch, always_pays):
-    monkeypatch.setattr("xpnet.backends.numpy_backend.find_spec", lambda name: None if name != "scipy" else name)
+    monkeypatch.setattr("xpnet.backends.numpy_backend.missing_for_compiling", lambda: ["numba", "platformdirs"])
     says = r'compile=True: numba and platformdirs must be installed; use pip install "xpnet\[jit\]"'
     with pytest.raises(CannotCompile, match=says):
         trained(True)
@@ -513,7 +511,7 @@ def test_members_that_diverge_freeze_in_compiled_code_too():
 def test_the_number_of_threads_does_not_matter(monkeypatch):
     networks = []
     for n_threads in (1, 3):
-        monkeypatch.setattr(NumpyBackend, "compiler", lambda self, n=n_threads: Compiler(n_threads=n))
+        monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce, n=n_threads: Compiler(announce, n))
         networks.append(trained(True, *SIDE_BY_SIDE))
     np.testing.assert_array_equal(networks[0].theta, networks[1].theta)
     np.testing.assert_array_equal(networks[0].history["loss"], networks[1].history["loss"])
@@ -559,7 +557,7 @@ def test_arrays_that_cannot_be_written_are_no_reason_to_compile_again(own_cache)
 
 def made(network):
     """Return what a compiler keeps for the first epoch of a network."""
-    compiler = Compiler(1)
+    compiler = Compiler(n_threads=1)
     step, backend = network._members.step(network.backend), network.backend
     batches = Batches(Samples(backend, "float64", X, Y), np.asarray(0.1), 1)
     compiler.compile(step, network._snapshot.state, batches)

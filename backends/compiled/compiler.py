@@ -234,7 +234,7 @@ class Compiler:
         edges = [networks * k // count for k in range(count + 1)]
         return numpy.concatenate(list(self._pool.map(draw, starmap(slice, pairwise(edges)))))
 
-    def pays(self, step: Any, state: Any, batches: Any, epochs: int) -> bool:
+    def pays(self, step: Any, state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether training through compiled steps takes clearly less time than without, compiling included.
 
         Compiling saves what NumPy takes to begin each operation, some 10 µs a layer and step, and to pass small arrays
@@ -243,10 +243,10 @@ class Compiler:
         goes on in the same way.
         """
         networks = state.theta.size // state.theta.shape[-1]
-        of_one = batches.batch_size * state.theta.shape[-1]
+        of_one = batch_size * state.theta.shape[-1]
         if of_one > PAYS_UP_TO:
             return False
-        saved = epochs * batches.steps * (10e-6 * len(step.activations) + 2e-9 * of_one * networks)
+        saved = epochs * steps * (10e-6 * len(step.activations) + 2e-9 * of_one * networks)
         return bool(
             saved > (SECONDS_FOR_LANES if networks >= SIDE_BY_SIDE[str(state.theta.dtype)] else SECONDS_FOR_ONE)
         )

@@ -173,7 +173,9 @@ class _Printer:
 
     def index(self, index: Index, at: Mapping[str, str] | None = None) -> str:
         """Return an index, with some of its variables replaced by numbers or expressions."""
-        constant, added, subtracted = index.constant, [], []
+        constant = index.constant
+        added: list[str] = []
+        subtracted: list[str] = []
         for variable, factor in index.terms:
             place = (at or {}).get(variable, variable)
             if place.isdigit():

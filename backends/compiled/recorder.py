@@ -499,11 +499,9 @@ class Recorder:
     def astype(self, x: Any, dtype: Any, /, *, copy: Any = True, device: Any = None) -> Array:
         """Return an array of another type."""
         node = self._as_node(x)
-        return (
-            x
-            if x.__class__ is Array and node.dtype == dtype and not copy
-            else Array(self, self._cast(node, _name(dtype)))
-        )
+        if isinstance(x, Array) and node.dtype == dtype and not copy:
+            return x
+        return Array(self, self._cast(node, _name_of_type(dtype)))
 
     def asarray(self, x: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = None) -> Array:
         """Return an array: the given one, unless its type changes or a copy is asked for."""
@@ -512,7 +510,7 @@ class Recorder:
     def full(self, shape: Any, value: Any, *, dtype: Any = None, device: Any = None) -> Array:
         """Return an array of one value."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        node = self._constant(value, _name(dtype or ("bool" if isinstance(value, bool) else self._dtype)))
+        node = self._constant(value, _name_of_type(dtype or ("bool" if isinstance(value, bool) else self._dtype)))
         return Array(self, self._node("broadcast", (node,), (), shape, node.dtype) if shape else node)
 
     def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
@@ -564,7 +562,7 @@ class Recorder:
         raise CannotCompile(msg)
 
 
-def _name(dtype: Any) -> str:
+def _name_of_type(dtype: Any) -> str:
     name = str(numpy.dtype(dtype))
     if name not in ("float64", "float32", "bool"):
         msg = f"an array of {name}"

@@ -86,8 +86,9 @@ def train(
                 )
 
             chunks = network_chunks()
-            if compile and (compiler := _compiler(chunks, run.epochs, announce, required=compile is True)):
-                chunks = network_chunks(compiler)
+            if compile:
+                compiler = _compiler(chunks, size, steps, run.epochs, announce, required=compile is True)
+                chunks = network_chunks(compiler) if compiler else chunks
             for epoch in run.epochs:
                 with backend.on_device():
                     for chunk in chunks:  # all networks together, or in chunks that fit into memory
@@ -216,14 +217,21 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     )
 
 
-def _compiler(chunks: Sequence[NetworkChunk], epochs: range, announce: Callable[[], None], *, required: bool) -> Any:
+def _compiler(
+    chunks: Sequence[NetworkChunk],
+    batch_size: int,
+    steps: int,
+    epochs: range,
+    announce: Callable[[], None],
+    *,
+    required: bool,
+) -> Any:
     """Return what compiles the training step of networks, or None where it is not required and does not pay."""
     first = chunks[0]
     try:
         compiler = first.backend.compiler(announce)
-        batches = first.batches(epochs[0])
-        if required or compiler.pays(first.step, first.state, batches, epochs.stop * len(chunks)):
-            compiler.compile(first.step, first.state, batches)
+        if required or compiler.pays(first.step, first.state, batch_size, steps, epochs.stop * len(chunks)):
+            compiler.compile(first.step, first.state, first.batches(epochs[0]))
             return compiler
     except CannotCompile as error:
         if required:
