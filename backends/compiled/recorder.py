@@ -382,11 +382,10 @@ class Recorder:
         """Return a view of another shape."""
         shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         given = self._as_node(x)
+        may_be_copied = given.op in ("permute", "broadcast") or (given.op == "slice" and len(given.shape) > 1)
 
         def reshaped(node: Node) -> Node:
-            if node is not given and (
-                given.op in ("permute", "broadcast") or (given.op == "slice" and given.shape[1:])
-            ):
+            if node is not given and may_be_copied:
                 msg = "a use of a reshaped view of an array that has changed since, which may be a view or a copy"
                 raise CannotCompile(msg)
             return self._reshaped(node, _without_unknown(shape, node.shape))
@@ -499,7 +498,7 @@ class Recorder:
     def astype(self, x: Any, dtype: Any, /, *, copy: Any = True, device: Any = None) -> Array:
         """Return an array of another type."""
         node = self._as_node(x)
-        if isinstance(x, Array) and node.dtype == dtype and not copy:
+        if isinstance(x, Array) and node.dtype == _name_of_type(dtype) and not copy:
             return x
         return Array(self, self._cast(node, _name_of_type(dtype)))
 
