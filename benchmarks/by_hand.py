@@ -7,6 +7,7 @@ with matrix products by BLAS and everything else in fused loops.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ _jit = njit(fastmath={"arcp", "contract", "afn", "reassoc", "nsz"}, error_model=
 def _exponential(number: Any) -> Any:
     """Return exp as arithmetic on scalars of one type, for LLVM to vectorise."""
     double = number is np.float64
-    integer, shift, bias = (np.int64, np.int64(52), np.int64(1023)) if double else (np.int32, np.int32(23), np.int32(127))
+    integer, shift, bias = (
+        (np.int64, np.int64(52), np.int64(1023)) if double else (np.int32, np.int32(23), np.int32(127))
+    )
     terms = tuple(number(1.0 / math.factorial(k)) for k in range(13 if double else 7, -1, -1))
     log2e, half, least = number(1.0 / math.log(2.0)), number(0.5), number(-700.0 if double else -87.0)
     # ln 2 in two parts, the first with so few digits that its multiples are exact.
@@ -215,7 +218,7 @@ def batches(layers: tuple[int, ...]) -> Any:
     zero, one = number(0), number(1)
     mass, rest, mass2, rest2, eps = number(0.9), number(0.1), number(0.999), number(0.001), number(1e-8)
     widths = np.array(layers)
-    starts = np.array([0, *np.cumsum([(n_in + 1) * n_out for n_in, n_out in zip(layers, layers[1:], strict=False)])])
+    starts = np.array([0, *np.cumsum([(n_in + 1) * n_out for n_in, n_out in pairwise(layers)])])
 
     @_jit
     def adam(theta, gradient, m, v, rate, first, second):

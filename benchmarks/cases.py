@@ -100,7 +100,8 @@ class Variant:
     peer : str
         A name in `benchmarks.peers.PEERS`; for ``"import"`` a statement.
     measure : str
-        ``"step"``: one step of one network, in a process that has trained before. ``"process"``: a whole process that
+        ``"step"``: one step of one network, in a process that has trained before. ``"call"``: there, a call that
+        trains for one epoch. ``"process"``: a whole process that
         trains `epochs` epochs. ``"first call"``: the first call of a process, less a second one. ``"import"``: a
         process that runs a statement.
     cold : bool
@@ -115,6 +116,11 @@ class Variant:
     epochs: int = 1
     cold: bool = False
 
+    @property
+    def fresh(self) -> bool:
+        """Whether each measurement takes a new process."""
+        return self.measure not in ("step", "call")
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -127,7 +133,9 @@ class Benchmark:
     @property
     def unit(self) -> str:
         """What the seconds are of."""
-        return "a step of one network" if self.variants[0].measure == "step" else self.variants[0].measure
+        measure = self.variants[0].measure
+        names = {"step": "a step of one network", "call": "a call", "process": "a process", "import": "a process"}
+        return names.get(measure, measure)
 
 
 def beside_each_other(name: str, title: str, case: Case, peers: tuple[str, ...] = ALL) -> Benchmark:
@@ -168,6 +176,12 @@ def _first_loss() -> Benchmark:
     return Benchmark("first_loss", "A process until the first loss, after one epoch of the sine", tuple(variants))
 
 
+def _call() -> Benchmark:
+    peers = (COMPILED, EAGER, SKLEARN, JAX, NUMBA)
+    variants = tuple(Variant(peer, peer, Case(samples=20), COMPILED, "call") for peer in peers)
+    return Benchmark("call", "A call that trains one epoch of 20 samples, compiled before", variants)
+
+
 def _compiling() -> Benchmark:
     variants = []
     sizes = {f"width {width}": (1, width, width, 1) for width in (10, 30, 100)}
@@ -177,7 +191,9 @@ def _compiling() -> Benchmark:
         for size, layers in sizes.items():
             case = Case(layers=layers, samples=20, networks=networks)
             variants.append(Variant(f"{who}, {size}", peer, case, f"{who}, width 10", "first call", cold=True))
-    return Benchmark("compiling", "The time to compile, by width (2 hidden layers) and depth (width 10)", tuple(variants))
+    return Benchmark(
+        "compiling", "The time to compile, by width (2 hidden layers) and depth (width 10)", tuple(variants)
+    )
 
 
 def _growth() -> Benchmark:
@@ -237,6 +253,7 @@ def _all_benchmarks() -> dict[str, Benchmark]:
         _whole_process(),
         _start(),
         _first_loss(),
+        _call(),
         _compiling(),
         _growth(),
     ]

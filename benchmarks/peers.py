@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,15 +29,12 @@ class Peer:
 
     Attributes
     ----------
-    modules : tuple of str
-        The packages it needs.
     networks : int
         How many networks it trains at a time.
     other : str
         How its mathematics differ, if they do.
     """
 
-    modules: ClassVar[tuple[str, ...]] = ()
     networks = 1
     other = ""
 
@@ -67,7 +64,7 @@ class XpNet(Peer):
         self._states = [network.state_dict() for network in self._nets]
         self.networks = count * (ensemble or 1)
         if compiled:
-            self.modules = ("numba",)
+            import numba  # noqa: F401 (its import is no part of the time to compile)
 
     @staticmethod
     def does(case: Case) -> bool:
@@ -102,8 +99,6 @@ class DocumentsAlgorithm(Peer):
 class ScikitLearn(Peer):
     """`MLPClassifier.fit`, or `MLPRegressor.fit`, with a warm start from the initial parameters."""
 
-    modules = ("sklearn",)
-
     def __init__(self, case: Case) -> None:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -130,6 +125,8 @@ class ScikitLearn(Peer):
         self._model.fit(self.X, self._y)
         if not case.classifies:
             self.other = "no sigmoid in the output layer"
+        elif case.optimizer == "adam":
+            self.other = "Adam adds its ε before the correction of the bias"
 
     def train(self, epochs: int, orders: Any) -> np.ndarray:
         model, layers = self._model, self.case.views(self.initial[0])
@@ -142,8 +139,6 @@ class ScikitLearn(Peer):
 
 class PyTorch(Peer):
     """`torch.nn` and `torch.optim`; many networks with `torch.func.vmap` over stacked parameters."""
-
-    modules = ("torch",)
 
     def __init__(self, case: Case, *, compiled: bool) -> None:
         import torch
@@ -224,8 +219,6 @@ class PyTorch(Peer):
 class Jax(Peer):
     """`jax.jit` of `jax.lax.scan`; many networks with `jax.vmap`."""
 
-    modules = ("jax",)
-
     def __init__(self, case: Case) -> None:
         import jax
         from jax import lax
@@ -295,8 +288,6 @@ class Jax(Peer):
 class NumbaSmall(Peer):
     """Loops written by hand for networks with two hidden layers, on two threads if there are many networks."""
 
-    modules = ("numba", "scipy")
-
     def __init__(self, case: Case) -> None:
         from benchmarks.by_hand import small_networks
 
@@ -305,9 +296,7 @@ class NumbaSmall(Peer):
         lanes = 1 if E < 16 else min(64, E // THREADS)
         # In blocks of networks, with the networks along the last axis.
         self._theta = np.ascontiguousarray(self.initial.reshape(E // lanes, lanes, -1).swapaxes(1, 2))
-        self._kernel = small_networks(
-            case.layers, case.dtype, case.optimizer, lanes, whole=case.batch_size > 1
-        )
+        self._kernel = small_networks(case.layers, case.dtype, case.optimizer, lanes, whole=case.batch_size > 1)
         blocks = E // lanes
         parts = min(THREADS, blocks)
         self._edges = [blocks * part // parts for part in range(parts + 1)]
@@ -320,7 +309,9 @@ class NumbaSmall(Peer):
     def train(self, epochs: int, orders: Any) -> np.ndarray:
         case, theta = self.case, self._theta.copy()
         blocks, P, lanes = theta.shape
-        state = np.zeros((blocks, 2 if case.optimizer != "sgd" else 1, P if case.optimizer != "sgd" else 1, lanes), theta.dtype)
+        state = np.zeros(
+            (blocks, 2 if case.optimizer != "sgd" else 1, P if case.optimizer != "sgd" else 1, lanes), theta.dtype
+        )
         losses, rate = np.zeros((blocks, lanes), theta.dtype), theta.dtype.type(case.learning_rate)
 
         def part(first: int, last: int, order: Any, t: int, count: int) -> None:
@@ -345,8 +336,6 @@ class NumbaSmall(Peer):
 class NumbaBatches(Peer):
     """Loops written by hand for one network, with matrix products by BLAS."""
 
-    modules = ("numba", "scipy")
-
     def __init__(self, case: Case) -> None:
         from benchmarks.by_hand import batches
 
@@ -367,8 +356,6 @@ class NumbaBatches(Peer):
 
 class NumbaByHand:
     """The one of the two that does the work."""
-
-    modules = ("numba", "scipy")
 
     @staticmethod
     def does(case: Case) -> bool:

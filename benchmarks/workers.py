@@ -1,13 +1,13 @@
 """Processes that do the work: one for each peer, because their libraries' pools of threads fight within one process.
 
-    python -m benchmarks.workers PEER CASE EPOCHS
+    python -m benchmarks.workers PEER CASE EPOCHS [twice]
 
-trains once in a fresh process, where CASE is a `Case` as JSON, and prints the losses, the seconds of that call and of
-a second one.
+trains once or twice in a fresh process, where CASE is a `Case` as JSON, and prints the losses and the seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.cases import Case, Variant
 
 ROOT = Path(__file__).parent.parent
+CHECKED_EPOCHS = 2  # after which the losses are compared
 PREPARED_WITHIN = 600  # seconds, compiling included
 
 
@@ -38,6 +39,8 @@ def environment_of_workers(threads: int, caches: str) -> dict[str, str]:
         **{f"{pool}_NUM_THREADS": str(threads) for pool in pools},
         "XPNET_CACHE_DIR": f"{caches}/xpnet",
         "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor",
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
     }
 
 
@@ -61,18 +64,22 @@ def _timed(function: Any, *args: Any) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def _serve(connection: Any, name: str, case: Case, seconds: float, checked_epochs: int) -> None:
+def _serve(connection: Any, name: str, case: Case, seconds: float) -> None:
     """Train once to compile and to know the losses, then each time that the controller says so."""
     try:
         from benchmarks.peers import PEERS
 
         peer = PEERS[name](case)
-        first, losses = _timed(peer.train, checked_epochs, seeded_orders(case))
+        first, losses = _timed(peer.train, CHECKED_EPOCHS, seeded_orders(case))
         epochs, orders = 1, drawn_orders(case)
-        for _ in range(3):  # the first call has costs of its own, so that the second tells more
+        for _ in range(3 if seconds else 0):  # the start of a call takes time of its own, so that more epochs tell more
             taken, _ = _timed(peer.train, epochs, orders)
-            epochs = min(max(round(epochs * seconds / taken), 1), 20 * epochs)
-        connection.send({"losses": losses, "networks": peer.networks, "other": peer.other, "epochs": epochs, "first": first})
+            before, epochs = epochs, min(max(round(epochs * seconds / taken), 1), 20 * epochs)
+            if epochs == before:
+                break
+        connection.send(
+            {"losses": losses, "networks": peer.networks, "other": peer.other, "epochs": epochs, "first": first}
+        )
         while connection.recv() == "run":
             connection.send(_timed(peer.train, epochs, orders)[0])
     except Exception as error:
@@ -88,14 +95,12 @@ class Worker:
         What it does.
     seconds : float
         About how long to train at a time.
-    checked_epochs : int
-        After how many epochs to compare the losses.
     """
 
-    def __init__(self, variant: Variant, seconds: float, checked_epochs: int) -> None:
+    def __init__(self, variant: Variant, seconds: float) -> None:
         context = get_context("spawn")
         self._connection, other = context.Pipe()
-        arguments = (other, variant.peer, variant.case, seconds, checked_epochs)
+        arguments = (other, variant.peer, variant.case, 0.0 if variant.measure == "call" else seconds)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         other.close()
@@ -104,12 +109,13 @@ class Worker:
         except Failed:
             self.close()
             raise
-        self._steps = self.facts["epochs"] * variant.case.steps * self.facts["networks"]
+        steps = self.facts["epochs"] * variant.case.steps * self.facts["networks"]
+        self._parts = 1 if variant.measure == "call" else steps
 
     def run(self) -> float:
-        """Return the seconds of a step of one network."""
+        """Return the seconds of a step of one network, or of a call."""
         self._connection.send("run")
-        return self._answer() / self._steps
+        return self._answer() / self._parts
 
     def _answer(self) -> Any:
         if not self._connection.poll(PREPARED_WITHIN):
@@ -125,6 +131,10 @@ class Worker:
         return answer
 
     def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):
+            self._connection.send("stop")
+        self._process.join(10)
         self._process.kill()
         self._process.join()
         self._connection.close()
@@ -160,9 +170,7 @@ class Fresh:
             if self._variant.cold:
                 environment |= environment_of_workers(int(os.environ["OMP_NUM_THREADS"]), empty)
             seconds, done = _timed(
-                lambda: subprocess.run(
-                    command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-                )
+                lambda: subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             )
         if done.returncode:
             msg = (done.stderr.strip().splitlines() or ["it failed"])[-1]
@@ -178,13 +186,9 @@ def _once(name: str, case: str, epochs: str, *twice: str) -> None:
 
     values = json.loads(case)
     work = replace(Case(**values), layers=tuple(values["layers"]))
-    start = time.perf_counter()
-    peer = PEERS[name](work)  # some compile when they are made
-    losses = peer.train(int(epochs), seeded_orders(work))
-    seconds = [time.perf_counter() - start]
-    if twice:
-        seconds.append(_timed(peer.train, int(epochs), seeded_orders(work))[0])
-    print(json.dumps({"losses": losses.tolist(), "seconds": seconds}))
+    peer, orders = PEERS[name](work), seeded_orders(work)
+    calls = [_timed(peer.train, int(epochs), orders) for _ in range(1 + len(twice))]
+    print(json.dumps({"losses": calls[0][1].tolist(), "seconds": [seconds for seconds, _ in calls]}))
 
 
 if __name__ == "__main__":
