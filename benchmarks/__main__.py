@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import BENCHMARKS, COMPILED, EAGER, QUICK, Benchmark, Variant
+from benchmarks.cases import BENCHMARKS, COMPILED, EAGER, QUICK, TORCH_COMPILE, Benchmark, Variant
 from benchmarks.common import processor, write_report
 from benchmarks.peers import THREADS, does
 from benchmarks.workers import Failed, Fresh, Worker, environment_of_workers
@@ -60,15 +60,18 @@ def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--case", nargs="+", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--peer", nargs="+", metavar="TEXT", help="only peers whose name contains one of these")
+    parser.add_argument("--without", nargs="+", metavar="TEXT", help="no peers whose name contains one of these")
     parser.add_argument("--rounds", type=int, help="in each process; default: 7")
     parser.add_argument("--processes", type=int, help="of each peer, one after the other; default: 3")
     parser.add_argument("--seconds", type=float, help="about how long a peer trains in a round; default: 0.5")
     parser.add_argument("--output", type=Path, help="folder for the report, the table and the plot")
-    parser.add_argument("--quick", action="store_true", help="some cases with few rounds, in about three minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="some cases and peers with few rounds, in about three minutes"
+    )
     arguments = parser.parse_args()
-    defaults = {"case": list(BENCHMARKS), "rounds": 7, "processes": 3, "seconds": 0.5}
+    defaults = {"case": list(BENCHMARKS), "rounds": 7, "processes": 3, "seconds": 0.5, "without": []}
     if arguments.quick:
-        defaults = {"case": list(QUICK), "rounds": 3, "processes": 1, "seconds": 0.1}
+        defaults = {"case": list(QUICK), "rounds": 3, "processes": 1, "seconds": 0.1, "without": [TORCH_COMPILE]}
     for name, default in defaults.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
@@ -100,8 +103,9 @@ def measured(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, A
         for variant in benchmark.variants
         if (variant.measure == "import" or does(variant.peer, variant.case))
         and (not arguments.peer or any(text in variant.label for text in arguments.peer))
+        and not any(text in variant.label for text in arguments.without)
     ]
-    for _ in range(arguments.processes):
+    for _ in range(1 if benchmark.fresh else arguments.processes):
         with contextlib.ExitStack() as stack:
             workers = {}
             for variant in variants:
@@ -116,7 +120,7 @@ def measured(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, A
                 stack.callback(worker.close)
                 workers[variant.label] = worker
                 facts[variant.label] = worker.facts
-            for _ in range(arguments.rounds):
+            for _ in range(min(arguments.rounds, benchmark.most_rounds)):
                 for label, worker in workers.items():
                     time.sleep(REST)
                     try:
@@ -128,6 +132,7 @@ def measured(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, A
     return {
         "title": benchmark.title,
         "seconds_of": benchmark.unit,
+        "times": max(map(len, seconds.values()), default=0),
         "variants": {variant.label: summary(variant, kept, seconds, facts) for variant in kept},
         "skipped": skipped,
     }
@@ -201,7 +206,7 @@ def document(report: dict[str, Any]) -> str:
     text = (
         f"# xpnet and its peers\n\nMeasured on {report['date']} on {report['threads']} cores of {report['machine']}, "
         f"with Python {report['python']}, {versions}. Medians and quartiles over {report['rounds']} rounds in each of "
-        f"{report['processes']} processes; ratios are taken within a round.\n"
+        f"{report['processes']} processes, or over new processes; ratios are taken within a round.\n"
     )
     return "\n".join([text, *(f"{table(result)}\n" for result in report["benchmarks"].values())])
 

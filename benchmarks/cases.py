@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -124,11 +124,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Variants that are measured in turn, in the same rounds."""
+    """Variants that are measured in turn, in the same rounds: at most so many."""
 
     name: str
     title: str
-    variants: tuple[Variant, ...] = field(repr=False)
+    variants: tuple[Variant, ...]
+    most_rounds: int = 100
+
+    @property
+    def fresh(self) -> bool:
+        """Whether each measurement takes a new process."""
+        return self.variants[0].fresh
 
     @property
     def unit(self) -> str:
@@ -157,7 +163,7 @@ def _whole_process() -> Benchmark:
     compiled = replace(compiled, beside=compiled.label)
     variants = [compiled, replace(compiled, label=f"{COMPILED}, cold", cold=True)]
     variants += [replace(compiled, label=peer, peer=peer) for peer in (EAGER, DOCUMENT, FANN, JAX, NUMBA)]
-    return Benchmark("process", "A process that trains 1,000 epochs on the sine", tuple(variants))
+    return Benchmark("process", "A process that trains 1,000 epochs on the sine", tuple(variants), most_rounds=3)
 
 
 def _start() -> Benchmark:
@@ -191,9 +197,8 @@ def _compiling() -> Benchmark:
         for size, layers in sizes.items():
             case = Case(layers=layers, samples=20, networks=networks)
             variants.append(Variant(f"{who}, {size}", peer, case, f"{who}, width 10", "first call", cold=True))
-    return Benchmark(
-        "compiling", "The time to compile, by width (2 hidden layers) and depth (width 10)", tuple(variants)
-    )
+    title = "The time to compile, by width (2 hidden layers) and depth (width 10)"
+    return Benchmark("compiling", title, tuple(variants), most_rounds=3)
 
 
 def _growth() -> Benchmark:

@@ -8,6 +8,7 @@ the last epoch. A peer that trains one network after the other trains only the f
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -145,6 +146,7 @@ class PyTorch(Peer):
 
         super().__init__(case)
         torch.set_num_threads(THREADS)
+        logging.getLogger("torch").setLevel(logging.ERROR)
         self._torch = torch
         self.networks = case.networks or 1
         self._x, self._y = torch.from_numpy(self.X), torch.from_numpy(self.Y)

@@ -25,6 +25,7 @@ from benchmarks.cases import Case, Variant
 
 ROOT = Path(__file__).parent.parent
 CHECKED_EPOCHS = 2  # after which the losses are compared
+ENDED = "its process ended"
 PREPARED_WITHIN = 600  # seconds, compiling included
 
 
@@ -64,6 +65,15 @@ def _timed(function: Any, *args: Any) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
+def _epochs_within(seconds: float, train: Any) -> int:
+    """Return how many epochs take so many seconds, without what the start of a call takes."""
+    start, epochs, spent = train(1), 1, 0.0
+    while start < 2 * seconds and spent < seconds / 2:
+        epochs *= 4
+        spent = train(epochs) - start
+    return max(round((epochs - 1) * seconds / spent), 1) if epochs > 1 else 1
+
+
 def _serve(connection: Any, name: str, case: Case, seconds: float) -> None:
     """Train once to compile and to know the losses, then each time that the controller says so."""
     try:
@@ -71,12 +81,8 @@ def _serve(connection: Any, name: str, case: Case, seconds: float) -> None:
 
         peer = PEERS[name](case)
         first, losses = _timed(peer.train, CHECKED_EPOCHS, seeded_orders(case))
-        epochs, orders = 1, drawn_orders(case)
-        for _ in range(3 if seconds else 0):  # the start of a call takes time of its own, so that more epochs tell more
-            taken, _ = _timed(peer.train, epochs, orders)
-            before, epochs = epochs, min(max(round(epochs * seconds / taken), 1), 20 * epochs)
-            if epochs == before:
-                break
+        orders = drawn_orders(case)
+        epochs = _epochs_within(seconds, lambda epochs: _timed(peer.train, epochs, orders)[0]) if seconds else 1
         connection.send(
             {"losses": losses, "networks": peer.networks, "other": peer.other, "epochs": epochs, "first": first}
         )
@@ -114,7 +120,10 @@ class Worker:
 
     def run(self) -> float:
         """Return the seconds of a step of one network, or of a call."""
-        self._connection.send("run")
+        try:
+            self._connection.send("run")
+        except OSError:
+            raise Failed(ENDED) from None
         return self._answer() / self._parts
 
     def _answer(self) -> Any:
@@ -123,9 +132,8 @@ class Worker:
             raise Failed(msg)
         try:
             answer = self._connection.recv()
-        except EOFError:
-            msg = "the process ended"
-            raise Failed(msg) from None
+        except (EOFError, OSError):
+            raise Failed(ENDED) from None
         if isinstance(answer, Failed):
             raise answer
         return answer
@@ -146,7 +154,8 @@ class Fresh:
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
         self.facts: dict[str, Any] = {"networks": 1, "other": "", "epochs": variant.epochs}
-        self.run()  # fills the caches
+        if not variant.cold:
+            self.run()  # fills the caches
 
     def run(self) -> float:
         """Return the seconds of what the variant measures."""
