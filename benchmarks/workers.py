@@ -68,7 +68,7 @@ def _timed(function: Any, *args: Any) -> tuple[float, Any]:
 def _epochs_within(seconds: float, train: Any) -> int:
     """Return how many epochs take so many seconds, without what the start of a call takes."""
     start, epochs, spent = train(1), 1, 0.0
-    while start < 2 * seconds and spent < seconds / 2:
+    while start < max(2 * seconds, 0.5) and spent < seconds / 2:
         epochs *= 4
         spent = train(epochs) - start
     return max(round((epochs - 1) * seconds / spent), 1) if epochs > 1 else 1
