@@ -5,7 +5,8 @@
 The document is the notebook *Neural Network From Scratch* (see README). Every variant trains the document's network
 on its sine. The variants alternate, round by round, in several processes one after the other, because the memory
 layout of a process changes its speed by a tenth. Prints as JSON the median times, and the median ratios to the
-document's algorithm in the same round; --output also writes it. Nothing is compiled: `python -m benchmarks` measures that.
+document's algorithm in the same round; --output also writes it. Nothing is
+compiled: `python -m benchmarks` measures that.
 """
 
 from __future__ import annotations
