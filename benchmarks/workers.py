@@ -170,7 +170,7 @@ class Fresh:
         answer = json.loads(output.splitlines()[-1])
         if variant.measure == "first call":
             return float(answer["seconds"][0] - answer["seconds"][1])
-        self.facts["losses"] = np.array(answer["losses"])
+        self.facts |= {"losses": np.array(answer["losses"]), "other": answer["other"]}
         return seconds
 
     def _process(self, command: list[str]) -> tuple[float, str]:
@@ -197,7 +197,9 @@ def _once(name: str, case: str, epochs: str, *twice: str) -> None:
     work = replace(Case(**values), layers=tuple(values["layers"]))
     peer, orders = PEERS[name](work), seeded_orders(work)
     calls = [_timed(peer.train, int(epochs), orders) for _ in range(1 + len(twice))]
-    print(json.dumps({"losses": calls[0][1].tolist(), "seconds": [seconds for seconds, _ in calls]}))
+    print(
+        json.dumps({"losses": calls[0][1].tolist(), "other": peer.other, "seconds": [seconds for seconds, _ in calls]})
+    )
 
 
 if __name__ == "__main__":
