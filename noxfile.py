@@ -125,10 +125,15 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure how fast xpnet is beside the document's code, and in ensembles; arguments after -- go to each."""
-    session.install(".")
-    for benchmark in ("per_sample", "ensembles"):
-        session.run("python", f"benchmarks/{benchmark}.py", *session.posargs)
+    """Measure how fast xpnet is beside its peers; arguments after -- go to benchmarks, as in -- --quick.
+
+    Without arguments also measure it beside the document's code, and in ensembles.
+    """
+    session.install(".[plot,jit]", *group("benchmarks"))
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["--output", session.create_tmp()]))
+    if not session.posargs:
+        for benchmark in ("per_sample", "ensembles"):
+            session.run("python", f"benchmarks/{benchmark}.py")
 
 
 @nox.session

@@ -33,6 +33,7 @@ __all__ = [
     "interleaved",
     "median_ratio",
     "parse_arguments",
+    "processor",
     "sine",
     "write_report",
 ]
@@ -48,7 +49,7 @@ def environment(backend: Any) -> dict[str, str]:
     """Return the date, the machine and the versions that a result depends on."""
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{_processor()}, {backend.describe()}",
+        "machine": f"{processor()}, {backend.describe()}",
         "python": platform.python_version(),
         "xpnet": xpnet.__version__,
         "backend": f"{backend.name} {import_module(backend.name).__version__}",
@@ -64,7 +65,7 @@ def write_report(report: dict[str, Any], output: Path | None) -> None:
         output.write_text(text + "\n", encoding="utf-8")
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

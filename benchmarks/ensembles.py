@@ -5,6 +5,7 @@
 The document is the notebook *Neural Network From Scratch* (see README). Every variant trains the document's network
 on its sine, with shuffled samples. The variants alternate, round by round, in several processes. Prints as JSON the
 median time of one epoch of one network, and the median ratio of the times in the same round; --output also writes it.
+Nothing is compiled: `python -m benchmarks` measures that.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def measure(device: str, networks: int, rounds: int) -> dict[str, list[float]]:
     def run(trained: list[NeuralNetwork], batches: str) -> None:
         batch_size, epochs = BATCHES[batches]
         for network in trained:
-            network.train(X, y, 0.01, epochs=epochs, verbose=False, batch_size=batch_size, shuffle=True)
+            network.train(X, y, 0.01, epochs, verbose=False, batch_size=batch_size, shuffle=True, compile=False)
             network.backend.synchronize()
 
     variants, counts = {}, {}

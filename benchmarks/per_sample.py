@@ -5,7 +5,8 @@
 The document is the notebook *Neural Network From Scratch* (see README). Every variant trains the document's network
 on its sine. The variants alternate, round by round, in several processes one after the other, because the memory
 layout of a process changes its speed by a tenth. Prints as JSON the median times, and the median ratios to the
-document's algorithm in the same round; --output also writes it.
+document's algorithm in the same round; --output also writes it. Nothing is
+compiled: `python -m benchmarks` measures that.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def measure(device: str, dtype: str, rounds: int) -> dict[str, list[float]]:
         if name == DOCUMENT:
             Document(dict(initial)).train(X[:, :, None], y[:, :, None], 0.01, epochs)
         else:
-            network.train(X, y, 0.01, epochs, verbose=False, batch_size=batch_size)
+            network.train(X, y, 0.01, epochs, verbose=False, batch_size=batch_size, compile=False)
             network.backend.synchronize()
 
     seconds = interleaved({name: partial(run, name) for name in VARIANTS}, rounds)
