@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -178,6 +179,7 @@ class Compiler:
         self.n_threads = n_threads or available_threads()
         self._kernels: dict[Any, Any] = {}
         self._converted: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
+        self._unchanging: dict[int, tuple[Any, list[Any]]] = {}
         self._rows_a_second = 1e6
 
     def train_epoch(self, step: Any, state: Any, batches: Any) -> tuple[Any, Any]:
@@ -206,14 +208,26 @@ class Compiler:
             for array in (state.theta, *state.optimizer_state)
         ]
         losses = numpy.zeros(states[0].shape[0])
-        for feed in self._feeds(batches):
-            layout, kernel, constants = self._kernel(step, state, feed)
+        for feed, layout, kernel, constants in self._work(step, state, batches):
             share = feed.batch_size / batches.samples.size
             self._run(kernel, layout, feed.steps, [*feed.arrays, *states, *constants, losses, share])
         arrays = [
             new.reshape(old.shape) for new, old in zip(states, (state.theta, *state.optimizer_state), strict=True)
         ]
         return type(state)(arrays[0], tuple(arrays[1:])), losses.astype(state.theta.dtype).reshape(shape)[()]
+
+    def _work(self, step: Any, state: Any, batches: Any) -> Iterable[tuple[Feed, Layout, Any, list[Any]]]:
+        """Return the feeds of an epoch with their kernels; those of batches that never change are made once."""
+        known = self._unchanging.get(id(batches))
+        if known is not None:
+            return known[1]
+        work = ((feed, *self._kernel(step, state, feed)) for feed in self._feeds(batches))
+        changes = any(each is not None for each in (batches.order, batches.factors, batches.masks))
+        if changes or self._rows_of_all(batches.samples, batches.networks) is None:
+            return work
+        # The batches are kept, so that no others get their number.
+        self._unchanging[id(batches)] = (batches, list(work))
+        return self._unchanging[id(batches)][1]
 
     def permutations(self, keys: Any, N: int) -> Any:
         """Return orders of samples, as `xpnet.backends.permutations` does."""
@@ -331,13 +345,19 @@ class Compiler:
     def _text(self, step: Any, state: Any, feed: Feed) -> tuple[str, list[Any]]:
         """Return the text of a kernel, and the values of its constants."""
         layout = _layout(state, feed)
+        key = _description(step, state, feed, layout)
+        if key in _TEXTS:
+            return _TEXTS[key]
         program = record(step, state, feed, math.inf if layout.lanes else PRODUCT_FROM)
         constants = [
             numpy.asarray(buffer.values, buffer.dtype)
             for buffer in program.buffers.values()
             if buffer.kind == "constant"
         ]
-        return source(program, layout), constants
+        text = source(program, layout)
+        if key is not None:
+            _TEXTS[key] = text, constants
+        return text, constants
 
     def _run(self, kernel: Any, layout: Layout, steps: int, arguments: list[Any]) -> None:
         """Take steps, for not too long at a time, on as many threads as there are networks for."""
@@ -362,6 +382,25 @@ class Compiler:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.n_threads, thread_name_prefix="xpnet")
+
+
+_TEXTS: dict[Any, tuple[str, list[Any]]] = {}
+"""The texts of steps made of xpnet's own functions: to record and to print one takes longer than many small epochs."""
+
+
+def _description(step: Any, state: Any, feed: Feed, layout: Layout) -> Any:
+    """Return all that the text of a step depends on, or None if it contains custom functions, which may change."""
+    parts = (*step.activations, step.loss, step.optimizer)
+    functions = [getattr(each, "func", each) for part in parts for each in part if callable(each)]
+    if not all(str(getattr(each, "__module__", "")).startswith("xpnet.") for each in functions):
+        return None
+    arrays = (state.theta, *state.optimizer_state)
+    shapes = [(str(array.dtype), array.shape[state.theta.ndim - 1 :]) for array in arrays]
+    names = [*feed.samples, *feed.masks, *feed.rates]
+    described = (step.layout.layer_list, parts, step.dropout_rates, shapes, names, sorted(layout.own), layout[:3])
+    return pickle.dumps(described)
+        (step.layout.layer_list, parts, step.dropout_rates, shapes, names, sorted(layout.own), layout[:3])
+    )
 
 
 def _layout(state: Any, feed: Feed) -> Layout:
