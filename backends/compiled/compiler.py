@@ -399,8 +399,6 @@ def _description(step: Any, state: Any, feed: Feed, layout: Layout) -> Any:
     names = [*feed.samples, *feed.masks, *feed.rates]
     described = (step.layout.layer_list, parts, step.dropout_rates, shapes, names, sorted(layout.own), layout[:3])
     return pickle.dumps(described)
-        (step.layout.layer_list, parts, step.dropout_rates, shapes, names, sorted(layout.own), layout[:3])
-    )
 
 
 def _layout(state: Any, feed: Feed) -> Layout:
