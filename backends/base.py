@@ -60,7 +60,7 @@ class CannotCompile(RuntimeError):  # noqa: N818 - the name says what happened
 
 
 class NoCompiler(CannotCompile):
-    """There is no compiler for a backend, or what it needs is not installed."""
+    """A backend has no compiler, or packages that the compiler needs are not installed."""
 
 
 def first_line(error: Exception) -> str:
@@ -325,22 +325,22 @@ class Backend(ABC):
         return nullcontext()
 
     def compiler(self, announce: Callable[[], None] = lambda: None) -> Any:
-        """Return an object that takes training steps through compiled code.
+        """Return a compiler of training steps.
 
         Parameters
         ----------
         announce : callable, optional
-            Called before something is compiled that was not before, which takes seconds.
+            Called before a kernel is compiled that is not in the cache, which takes seconds.
 
         Returns
         -------
         compiler : Compiler
-            With a method `train_epoch` as of `xpnet.backends.compiled.compiler.Compiler`.
+            An object with the methods of `xpnet.backends.compiled.compiler.Compiler`.
 
         Raises
         ------
         NoCompiler
-            If there is none for this backend, or what it needs is not installed.
+            If the backend has no compiler, or if packages that the compiler needs are not installed.
 
         Examples
         --------

@@ -1,9 +1,9 @@
-"""Random numbers, drawn on the host: the same seed gives the same numbers on every backend.
+"""Random numbers, generated on the host: the same seed gives the same numbers on every backend.
 
-What is drawn once, such as initial weights, comes from NumPy's generators (`random_stream`). What every epoch needs,
-orders of samples and dropout masks, are functions of the seed and of what they are for: words of Threefry-2x32 with 13
-rounds, the fewest with which it passes the tests of TestU01 [1]_. Any of them can be computed without those before it,
-and compiled code computes the same (`xpnet.backends.compiled.random`).
+NumPy's generators (`random_stream`) provide numbers that are needed once, such as initial weights. Those of each epoch,
+permutations of the samples and dropout masks, are computed from the seed, their purpose and the epoch, with
+Threefry-2x32 of 13 rounds, the fewest that pass TestU01 [1]_. Any of them can be computed without the preceding ones,
+and compiled code computes the same numbers (`xpnet.backends.compiled.random`).
 
 References
 ----------
@@ -87,24 +87,24 @@ def random_stream(seed: int, *key: int) -> numpy.random.Generator:
     return numpy.random.default_rng(numpy.random.SeedSequence(seed, spawn_key=key))
 
 
-# All numbers are unsigned and all sums masked: NumPy's arrays wrap around, but Numba computes with 64 bits.
+# All numbers are unsigned and all sums are masked, because Numba computes with 64 bits.
 _R = tuple(map(numpy.uint32, (13, 15, 26, 6, 17, 29, 16, 24)))
 _N = tuple(map(numpy.uint32, range(4)))
 _WIDTH, _PARITY, _MASK = numpy.uint32(32), numpy.uint32(0x1BD11BDA), numpy.uint32(0xFFFFFFFF)
 
 
 def threefry(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, Any]:
-    """Return two random words of 32 bits for a key and a counter of two words each.
+    """Return two random 32-bit words for a key and a counter of two words each (Threefry-2x32, 13 rounds).
 
     Parameters
     ----------
     key0, key1, counter0, counter1 : arrays of uint32
-        They are broadcast.
+        The key and the counter, of shapes that can be broadcast.
 
     Returns
     -------
     word0, word1 : arrays of uint32
-        The words.
+        The words, of the broadcast shape.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def epoch_keys(seeds: Any, stream: int, epoch: int) -> Any:
     seeds : sequence of int
         The seeds of E networks.
     stream : Stream
-        What the words are for.
+        The purpose of the words.
     epoch : int
         The epoch, from 0 since the weights were initialized.
 
@@ -187,16 +187,16 @@ def epoch_keys(seeds: Any, stream: int, epoch: int) -> Any:
 
 
 def random_words(keys: Any, first: int, last: int, count: int) -> Any:
-    """Return `count` random words for each of some rows.
+    """Return `count` random words for each row of a range.
 
     Parameters
     ----------
     keys : array of uint32 of shape (E, 2)
         A key for each network.
     first, last : int
-        The rows: any two ranges have the same words for the rows that both contain.
+        The range of rows. The words of a row do not depend on the range.
     count : int
-        How many words a row has.
+        The number of words of a row.
 
     Returns
     -------
@@ -218,19 +218,19 @@ def random_words(keys: Any, first: int, last: int, count: int) -> Any:
 
 
 def permutations(keys: Any, N: int) -> Any:
-    """Return a random order of N samples for each key, by the inside-out shuffle of Fisher and Yates.
+    """Return a random permutation of N samples for each key, by the inside-out Fisher-Yates shuffle.
 
     Parameters
     ----------
     keys : array of uint32 of shape (E, 2)
         A key for each network.
     N : int
-        How many samples there are, below 2³².
+        The number of samples, below 2³².
 
     Returns
     -------
     orders : array of int64 of shape (E, N)
-        Permutations of 0 to N − 1. Each is as likely as any other but for N / 2³² of its probability.
+        Permutations of 0 to N − 1. Each draw of the shuffle is uniform up to a relative error of N / 2³².
 
     Examples
     --------
@@ -255,14 +255,14 @@ def permutations(keys: Any, N: int) -> Any:
 
 
 def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
-    """Return which units are kept by dropout, for some samples of an epoch.
+    """Return the dropout masks for a range of samples of an epoch.
 
     Parameters
     ----------
     keys : array of uint32 of shape (E, 2)
         A key for each network.
     first, last : int
-        The places of the samples in the epoch.
+        The range of positions in the epoch.
     rates : array of shape (units,)
         The dropout rate of each unit.
 
@@ -283,5 +283,5 @@ def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
 
 
 def limits(rates: Any) -> Any:
-    """Return for each dropout rate the least word of a unit that is kept."""
+    """Return the smallest random word that keeps a unit, for each dropout rate: array of uint64 of shape (units,)."""
     return numpy.round(numpy.asarray(rates) * 2.0**32).astype("uint64")

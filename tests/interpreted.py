@@ -16,7 +16,7 @@ from xpnet.backends.compiled.printer import Layout, source
 from xpnet.backends.compiled.recorder import Recorder
 
 
-def interpreted(text, nothing=None):
+def interpreted(text, empty_arguments=None):
     """Return the kernel of a text, as `xpnet.backends.compiled.cache.load` does, but not compiled."""
     names = {f"{name}_{dtype}": getattr(np, name) for name in FUNCTIONS for dtype in ("float64", "float32")}
     names["np"] = np
@@ -32,7 +32,7 @@ def without_numba(monkeypatch):
     """Let `Compiler` interpret its kernels, and return the list of those that it has asked for."""
     texts, kernels = [], {}
 
-    def load(text, nothing, announce=None):
+    def load(text, empty_arguments, announce=None):
         texts.append(text)
         if text not in kernels:
             kernels[text] = interpreted(text)
@@ -42,7 +42,7 @@ def without_numba(monkeypatch):
     return texts
 
 
-def recorded(function, *arrays, in_place=False, fused=True, product_from=math.inf):
+def recorded(function, *arrays, in_place=False, fused=True, blas_threshold=math.inf):
     """Return the program that applies a function to arrays, and its results as they should be.
 
     The results are arrays of their own, or if `in_place` they replace the first arrays.
@@ -59,7 +59,7 @@ def recorded(function, *arrays, in_place=False, fused=True, product_from=math.in
         buffers.setdefault(name, Buffer(name, each.size, each.node.dtype, "state"))
         outputs[name] = each.node
     buffers["loss"] = Buffer("loss", 1, dtype, "scratch")
-    program = lower(buffers, outputs, xp.constants, product_from=product_from)
+    program = lower(buffers, outputs, xp.constants, blas_threshold=blas_threshold)
     return fuse(program) if fused else program, expected
 
 
@@ -75,7 +75,7 @@ def run(program, arrays, expected, *, in_place=False, lanes=False):
 
 
 def assert_computed(function, *arrays, in_place=False):
-    """Assert that a function gives the same in loops, side by side or not, fused or not, as with NumPy."""
+    """Assert that a function gives the same in loops, with lanes or not, fused or not, as with NumPy."""
     for fused in (True, False):
         program, expected = recorded(function, *arrays, in_place=in_place, fused=fused)
         for lanes in (False, True):

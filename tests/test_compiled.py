@@ -41,7 +41,7 @@ __all__ = ["without_numba"]
 
 RNG = np.random.default_rng(0)
 X, Y, LABELS = RNG.standard_normal((7, 2)), RNG.random((7, 2)), np.array([0, 1, 1, 0, 1, 0, 0])
-WEIGHTS, MANY = RNG.uniform(0.5, 1.5, 7), 17  # so many networks run side by side
+WEIGHTS, MANY = RNG.uniform(0.5, 1.5, 7), 17  # with so many networks, the kernel uses lanes
 
 
 def trained(compile, settings=None, training=None, *, data=(X, Y), sizes=(2, 4, 2)):
@@ -201,8 +201,8 @@ def test_ctrl_c_in_a_callback_leaves_a_whole_epoch(without_numba):
 def test_ctrl_c_within_an_epoch_leaves_the_epoch_before(ensemble, without_numba, monkeypatch):
     count, load = itertools.count(1), compiler_module.load
 
-    def loaded(text, nothing, announce):
-        kernel = load(text, nothing, announce)
+    def loaded(text, empty_arguments, announce):
+        kernel = load(text, empty_arguments, announce)
 
         def interrupted(*arguments):
             kernel(*arguments)
@@ -212,7 +212,7 @@ def test_ctrl_c_within_an_epoch_leaves_the_epoch_before(ensemble, without_numba,
         return interrupted
 
     monkeypatch.setattr(compiler_module, "load", loaded)
-    monkeypatch.setattr(compiler_module, "SECONDS_AT_ONCE", 1e-9)  # a step at a time
+    monkeypatch.setattr(compiler_module, "MAX_KERNEL_SECONDS", 1e-9)  # a step at a time
     monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce: Compiler(announce, n_threads=3))
     network = NeuralNetwork([2, 4, 2], activations=["tanh", "sigmoid"], seed=3, ensemble=ensemble)
     epochs = []
@@ -368,7 +368,7 @@ def test_what_cannot_be_compiled_is_named_before_anything_changes(settings, says
 
 @pytest.fixture
 def always_pays(monkeypatch):
-    for name in ("SECONDS_FOR_ONE", "SECONDS_FOR_LANES"):
+    for name in ("MIN_SECONDS_SAVED", "MIN_SECONDS_SAVED_WITH_LANES"):
         monkeypatch.setattr(compiler_module, name, 0.0)
 
 
@@ -402,7 +402,7 @@ def test_whether_it_pays_depends_on_the_work():
     def pays(sizes, epochs, networks=None, N=500, batch_size=1):
         network = NeuralNetwork(sizes, seed=0, ensemble=networks)
         step = network._members.step(network.backend)
-        return Compiler().pays(step, network._snapshot.state, batch_size, -(-N // batch_size), epochs)
+        return Compiler().is_worthwhile(step, network._snapshot.state, batch_size, -(-N // batch_size), epochs)
 
     assert not pays([1, 10, 10, 1], 20)
     assert pays([1, 10, 10, 1], 1000)
@@ -479,15 +479,15 @@ FULL = (
     {"optimizer": "momentum", "dropout": 0.3, "l2": 0.1, "clip_norm": 1.0},
     {"shuffle": True, "sample_weight": WEIGHTS, "batch_size": 7, "schedule": cosine(4)},
 )
-SIDE_BY_SIDE = ({"ensemble": 130}, {"learning_rate": np.linspace(0.01, 0.5, 130)})
+IN_LANES = ({"ensemble": 130}, {"learning_rate": np.linspace(0.01, 0.5, 130)})
 
 
 def test_one_network_compiled_by_numba_is_the_same():
     assert_close(*(trained(compile) for compile in (True, False)))
 
 
-def test_networks_side_by_side_compiled_by_numba_are_the_same():
-    assert_close(*(trained(compile, *SIDE_BY_SIDE) for compile in (True, False)))
+def test_networks_in_lanes_compiled_by_numba_are_the_same():
+    assert_close(*(trained(compile, *IN_LANES) for compile in (True, False)))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -505,23 +505,23 @@ def test_members_that_diverge_freeze_in_compiled_code_too():
     finite = np.isfinite(eager.history["loss"][-1])
     np.testing.assert_array_equal(np.isfinite(compiled.history["loss"][-1]), finite)
     np.testing.assert_allclose(compiled.theta[finite], eager.theta[finite], rtol=1e-10)
-    np.testing.assert_array_equal(compiled.theta[rates < 1.0], trained(True, *SIDE_BY_SIDE).theta[rates < 1.0])
+    np.testing.assert_array_equal(compiled.theta[rates < 1.0], trained(True, *IN_LANES).theta[rates < 1.0])
 
 
 def test_the_number_of_threads_does_not_matter(monkeypatch):
     networks = []
     for n_threads in (1, 3):
         monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce, n=n_threads: Compiler(announce, n))
-        networks.append(trained(True, *SIDE_BY_SIDE))
+        networks.append(trained(True, *IN_LANES))
     np.testing.assert_array_equal(networks[0].theta, networks[1].theta)
     np.testing.assert_array_equal(networks[0].history["loss"], networks[1].history["loss"])
 
 
 @pytest.mark.parametrize("members", [slice(0, 16), slice(50, 90), slice(99, 130)], ids=str)
 def test_neither_the_place_of_a_network_nor_the_number_of_the_others_matters(members):
-    whole, seeds = trained(True, *SIDE_BY_SIDE), NeuralNetwork([2, 4, 2], seed=3, ensemble=130).seed[members]
+    whole, seeds = trained(True, *IN_LANES), NeuralNetwork([2, 4, 2], seed=3, ensemble=130).seed[members]
     settings = {"ensemble": len(seeds), "seed": seeds}
-    part = trained(True, settings, {"learning_rate": SIDE_BY_SIDE[1]["learning_rate"][members]})
+    part = trained(True, settings, {"learning_rate": IN_LANES[1]["learning_rate"][members]})
     np.testing.assert_array_equal(part.theta, whole.theta[members])
     np.testing.assert_array_equal(part.history["loss"], whole.history["loss"][:, members])
 
@@ -582,7 +582,7 @@ ALL = [*ACTIVATIONS]
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(5))
 def test_activations_losses_and_optimizers_compiled_by_numba_are_the_same(number):
-    """Side by side, two activations each time."""
+    """In lanes, two activations each time."""
     settings = {
         "activations": [*ALL[2 * number : 2 * number + 2], "sigmoid"],
         "loss": [*LOSSES][number + 1],

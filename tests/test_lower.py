@@ -26,7 +26,7 @@ from xpnet.optimizers import OPTIMIZERS
 __all__ = ["without_numba"]
 SEED = 1  # with 0 all units of one relu network are off
 BACKEND = get_backend("cpu")
-MANY = {"float64": 16, "float32": 8}  # networks that run side by side
+MANY = {"float64": 16, "float32": 8}  # networks from which kernels use lanes
 
 
 # ---- Steps
@@ -105,7 +105,7 @@ def close(actual, expected, tolerance):
 
 
 pytestmark = pytest.mark.usefixtures("without_numba")
-one_or_many = pytest.mark.parametrize("lanes", [False, True], ids=["one network", "side by side"])
+one_or_many = pytest.mark.parametrize("lanes", [False, True], ids=["one network", "lanes"])
 precision = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
@@ -171,9 +171,9 @@ def test_the_factors_of_a_schedule_belong_to_their_steps(each):
     assert_same_epoch(N=7, m=2, networks=3, factors=factors if each else factors[:, 0])
 
 
-@pytest.mark.parametrize("product_from", [0, 10])
-def test_a_step_with_matrix_products_equals_numpys(product_from, monkeypatch):
-    monkeypatch.setattr("xpnet.backends.compiled.compiler.PRODUCT_FROM", product_from)
+@pytest.mark.parametrize("blas_threshold", [0, 10])
+def test_a_step_with_matrix_products_equals_numpys(blas_threshold, monkeypatch):
+    monkeypatch.setattr("xpnet.backends.compiled.compiler.BLAS_THRESHOLD", blas_threshold)
     assert_same_epoch(sizes=(3, 4, 5, 2), N=6, m=6, networks=2, optimizer="adam")
 
 
@@ -291,16 +291,16 @@ def test_what_is_not_used_is_not_computed(rng):
     assert "exp" not in str(recorded(function, rng.standard_normal((3, 4)))[0])
 
 
-@pytest.mark.parametrize(("product_from", "expected"), [(60, True), (61, False)])
-def test_large_products_of_matrices_are_left_to_a_library(product_from, expected, rng):
+@pytest.mark.parametrize(("blas_threshold", "expected"), [(60, True), (61, False)])
+def test_large_products_of_matrices_are_left_to_a_library(blas_threshold, expected, rng):
     a, b = rng.standard_normal((3, 4)), rng.standard_normal((5, 4))
-    program, right = recorded(lambda xp, a, b: [a @ b.mT], a, b, product_from=product_from)
+    program, right = recorded(lambda xp, a, b: [a @ b.mT], a, b, blas_threshold=blas_threshold)
     assert any(isinstance(nest, Product) for nest in program.nests) == expected
     close(run(program, [a, b], right)[0], right[0], 1e-12)
 
 
 def test_a_product_with_a_column_is_never_left_to_a_library(rng):
-    program, _ = recorded(lambda xp, a, b: [a @ b], rng.random((30, 40)), rng.random((40, 1)), product_from=0)
+    program, _ = recorded(lambda xp, a, b: [a @ b], rng.random((30, 40)), rng.random((40, 1)), blas_threshold=0)
     assert not any(isinstance(nest, Product) for nest in program.nests)
 
 
@@ -321,7 +321,7 @@ def test_loops_do_not_join_if_one_reads_elsewhere_what_the_other_writes(rng):
 
 def test_a_program_can_be_read(rng):
     a, b = rng.standard_normal((2, 3, 3))
-    program, _ = recorded(lambda xp, a, b: [xp.sum((a @ b) * 2.0, axis=0)], a, b, product_from=8)
+    program, _ = recorded(lambda xp, a, b: [xp.sum((a @ b) * 2.0, axis=0)], a, b, blas_threshold=8)
     text = str(program)
     assert "state    x0[9] float64" in text
     assert ".reshape(3, 3) @ x1[0:].reshape(3, 3)" in text

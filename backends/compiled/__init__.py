@@ -1,6 +1,6 @@
-"""The training step, recorded once and compiled: an epoch of one network, or of thousands, is one call.
+"""The compiler of training steps: a step is recorded once, and one call of the kernel computes many steps.
 
-To be read in this order: `recorder` (operations are remembered), `loops` (the language of loops), `lower` (from
-operations to loops), `fuse` (fewer loops), `printer` (from loops to text for Numba), `functions` (exp and its kin),
-`cache` (compiled text on disk), `compiler` (an epoch through a kernel).
+Read the modules in this order: `recorder` (records the operations), `loops` (represents loops), `lower` (converts
+operations to loops), `fuse` (merges loops), `printer` (prints loops as Python for Numba), `functions` (exp, log, tanh),
+`cache` (stores kernels on disk), `compiler` (runs an epoch with the kernels).
 """

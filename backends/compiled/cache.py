@@ -1,8 +1,8 @@
-"""Compiled kernels on disk: what was compiled once is there for every later process.
+"""Cache of compiled kernels on disk: a kernel is compiled once for all processes.
 
-A kernel's text is stored as ``<sha256>.py`` in a private folder, where Numba puts the machine code beside it: compiled
-code that anybody else could write would be code that anybody else could run. Whatever is wrong with the folder or with
-a file in it, the kernel is compiled anew or in memory alone.
+A kernel's source is stored as ``_xpnet_kernel_<sha256>.py`` in a private directory, and Numba stores the machine code
+next to it. The directory must be private because xpnet executes what it contains. If the directory or a file in it
+cannot be used, the kernel is compiled again, or only in memory.
 """
 
 from __future__ import annotations
@@ -26,31 +26,41 @@ from xpnet.backends.base import CannotCompile, first_line
 
 PREFIX = "_xpnet_kernel_"
 
-_one_at_a_time = threading.Lock()
+_lock = threading.Lock()
 
 
 def cache_folder() -> Path:
-    """Return where kernels are kept: ``XPNET_CACHE_DIR``, or xpnet's folder among the user's caches."""
+    """Return the directory of kernels: ``XPNET_CACHE_DIR``, or xpnet's directory in the user's cache directory."""
     return Path(os.environ.get("XPNET_CACHE_DIR") or platformdirs.user_cache_dir("xpnet", appauthor=False))
 
 
-def load(text: str, nothing: tuple[Any, ...], announce: Callable[[], None] = lambda: None) -> Any:
-    """Return the function ``kernel`` of a text, compiled.
+def load(text: str, empty_arguments: tuple[Any, ...], announce: Callable[[], None] = lambda: None) -> Any:
+    """Return the compiled function ``kernel`` of a module.
 
     Parameters
     ----------
     text : str
-        A Python module.
-    nothing : tuple
-        Arguments of the types that the kernel will get, with which it has nothing to do: to compile it.
+        The source of a Python module.
+    empty_arguments : tuple
+        Arguments of the types of later calls, for which the kernel computes nothing: this call compiles it.
     announce : callable
-        Called before a text is compiled for the first time.
+        Called before a kernel is compiled that is not in the cache.
+
+    Returns
+    -------
+    kernel : callable
+        The compiled function.
+
+    Raises
+    ------
+    CannotCompile
+        If Numba cannot compile the kernel.
     """
-    with _one_at_a_time:
-        return _loaded(_name_of(text), text, nothing, announce)
+    with _lock:
+        return _load(_name_of(text), text, empty_arguments, announce)
 
 
-def _loaded(name: str, text: str, nothing: tuple[Any, ...], announce: Callable[[], None]) -> Any:
+def _load(name: str, text: str, empty_arguments: tuple[Any, ...], announce: Callable[[], None]) -> Any:
     if name in sys.modules:
         return sys.modules[name].kernel
     folder = _private_folder()
@@ -59,9 +69,9 @@ def _loaded(name: str, text: str, nothing: tuple[Any, ...], announce: Callable[[
     if folder is not None:
         for attempt in range(2):
             try:
-                kernel = _imported(name, _written(folder, name, text)).kernel
-                kernel(*nothing)
-            # Numba passes on whatever a broken file makes pickle raise.
+                kernel = _import(name, _write(folder, name, text)).kernel
+                kernel(*empty_arguments)
+            # A damaged file makes pickle raise any exception, and Numba does not catch it.
             except Exception:
                 sys.modules.pop(name, None)
                 if attempt == 0:
@@ -70,7 +80,7 @@ def _loaded(name: str, text: str, nothing: tuple[Any, ...], announce: Callable[[
                 return kernel
     try:
         kernel = _in_memory(name, text)
-        kernel(*nothing)
+        kernel(*empty_arguments)
     except Exception as error:
         sys.modules.pop(name, None)
         msg = f"Numba does not compile the step: {first_line(error)}"
@@ -79,13 +89,14 @@ def _loaded(name: str, text: str, nothing: tuple[Any, ...], announce: Callable[[
 
 
 def _name_of(text: str) -> str:
+    """Return the module name of a kernel: a hash of everything that its machine code depends on."""
     functions = Path(__file__).with_name("functions.py").read_text(encoding="utf-8")
     depends_on = [text, functions, version("numba"), sys.version]
     return PREFIX + hashlib.sha256("\0".join(depends_on).encode()).hexdigest()
 
 
 def _private_folder() -> Path | None:
-    """Return the folder, made if it is not there, or None if it is not this user's alone or cannot be written to."""
+    """Return the directory, created if necessary, or None if it is not private to the user or not writable."""
     folder = cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,8 +109,8 @@ def _private_folder() -> Path | None:
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
-def _written(folder: Path, name: str, text: str) -> Path:
-    """Return the file with the text; several processes may write it at once."""
+def _write(folder: Path, name: str, text: str) -> Path:
+    """Write the source to a file and return its path; several processes may do so at once."""
     path = folder / f"{name}.py"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         descriptor, temporary = tempfile.mkstemp(dir=folder)
@@ -109,7 +120,7 @@ def _written(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _imported(name: str, path: Path) -> Any:
+def _import(name: str, path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -121,7 +132,7 @@ def _imported(name: str, path: Path) -> Any:
 
 @contextlib.contextmanager
 def _registered(name: str, module: Any) -> Iterator[None]:
-    """Put a module where Numba looks for it when it reads its cache, unless Ctrl-C comes before it is complete."""
+    """Register a module, because Numba's cache requires it; remove it if its code raises an exception."""
     sys.modules[name] = module
     try:
         yield

@@ -1,12 +1,12 @@
-"""exp, log, tanh and their kin as polynomials that a compiler can vectorise, within 3 units in the last place.
+"""exp, expm1, log, log1p and tanh as polynomials that a compiler can vectorize, within 3 units in the last place.
 
-LLVM turns a loop over one of NumPy's functions into a call for every number. These are arithmetic throughout: their
-arguments are reduced by powers of two, and selections take the place of branches. They hold for all arguments, ±0, ±∞,
-NaN and subnormal numbers included. Rounding errors are what they are about, so that no flag here lets the compiler
-reassociate.
+LLVM compiles a loop over one of NumPy's functions to a call for every number. These functions contain only arithmetic
+and selections: powers of two reduce the argument to the range of the polynomial. They are valid for all arguments,
+including ±0, ±∞, NaN and subnormal numbers. They compensate rounding errors, so that the compiler must not reassociate
+their operations: `_FLAGS` does not permit it.
 
-The reductions are those of Cody and Waite, *Software Manual for the Elementary Functions*, 1980; log is 2 artanh(f / (2
-+ f)) of the mantissa 1 + f, as in W. J. Cody's and in FreeBSD's libraries.
+The argument reductions are those of Cody and Waite, *Software Manual for the Elementary Functions*, 1980; log is
+2 artanh(f / (2 + f)) of the mantissa 1 + f, as in FreeBSD's libm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _jit = njit(fastmath=_FLAGS, error_model="numpy", inline="never")
 
 
 class _Format:
-    """What depends on the type of the numbers."""
+    """The constants for one floating-point type."""
 
     def __init__(self, number: Any, integer: Any, terms: int, log_terms: int, ln2: tuple[float, float]) -> None:
         info = np.finfo(number)
@@ -33,31 +33,33 @@ class _Format:
         self.log_terms = tuple(number(2.0 / (2 * k + 1)) for k in range(log_terms, 0, -1))
         self.ln2_high, self.ln2_low = map(number, ln2)
         self.log2e = number(1.0 / math.log(2.0))
-        self.most = number(float(info.maxexp) * math.log(2.0) + 1.0)
-        self.least = number(float(info.minexp - info.nmant) * math.log(2.0) - 2.0)
+        self.highest = number(float(info.maxexp) * math.log(2.0) + 1.0)
+        self.lowest = number(float(info.minexp - info.nmant) * math.log(2.0) - 2.0)
         self.tiny = info.smallest_normal
         self.scale = number(2.0**info.nmant * 4.0)
         self.mantissa = integer((1 << info.nmant) - 1)
 
 
-def _made(name: str, number: Any, integer: Any, terms: int, log_terms: int, ln2: tuple[float, float]) -> dict[str, Any]:
-    """Return the functions for one type of numbers."""
+def _make_functions(
+    name: str, number: Any, integer: Any, terms: int, log_terms: int, ln2: tuple[float, float]
+) -> dict[str, Any]:
+    """Return the functions for one floating-point type, by name."""
     f = _Format(number, integer, terms, log_terms, ln2)
     zero, half, one, two = number(0.0), number(0.5), number(1.0), number(2.0)
     inf, ln2_high, ln2_low, log2e = number(np.inf), f.ln2_high, f.ln2_low, f.log2e
-    most, least, tiny, scale, log2_scale = f.most, f.least, f.tiny, f.scale, number(math.log2(float(f.scale)))
+    highest, lowest, tiny, scale, log2_scale = f.highest, f.lowest, f.tiny, f.scale, number(math.log2(float(f.scale)))
     shift, bias, mantissa, ones = f.shift, f.bias, f.mantissa, f.bias << f.shift
     root_half = number(math.sqrt(0.5))
     view = number
 
     @_jit
     def power(n: Any) -> Any:
-        """2ⁿ of a whole number within the range of the exponent."""
+        """Return 2ⁿ of an integer n within the range of the exponent."""
         return integer((integer(n) + bias) << shift).view(view)
 
     @_jit
     def scaled(x: Any, n: Any) -> Any:
-        """x 2ⁿ, in two steps since 2ⁿ may lie outside the range."""
+        """Return x 2ⁿ, in two steps because 2ⁿ may be out of range."""
         first = np.floor(n * half)
         return x * power(first) * power(n - first)
 
@@ -65,8 +67,8 @@ def _made(name: str, number: Any, integer: Any, terms: int, log_terms: int, ln2:
 
     @_jit
     def exp(x: Any) -> Any:
-        y = x if x > least else least
-        y = y if y < most else most
+        y = x if x > lowest else lowest
+        y = y if y < highest else highest
         n = np.floor(y * log2e + half)
         r = (y - n * ln2_high) - n * ln2_low
         result = scaled(one + (r + r * r * expm1_terms(r)), n)
@@ -74,8 +76,8 @@ def _made(name: str, number: Any, integer: Any, terms: int, log_terms: int, ln2:
 
     @_jit
     def expm1(x: Any) -> Any:
-        y = x if x > -most else -most
-        y = y if y < most else most
+        y = x if x > -highest else -highest
+        y = y if y < highest else highest
         n = np.floor(y * log2e + half)
         r = (y - n * ln2_high) - n * ln2_low
         first = np.floor(n * half)
@@ -134,7 +136,7 @@ def _made(name: str, number: Any, integer: Any, terms: int, log_terms: int, ln2:
 
 
 def _horner(terms: tuple[Any, ...], number: Any) -> Any:
-    """Return the polynomial with these coefficients, the highest power first, as a compiled function."""
+    """Return a compiled polynomial with the given coefficients, the highest power first."""
     lines = ["def polynomial(x):", f"    y = K{0}"]
     lines += [f"    y = y * x + K{k}" for k in range(1, len(terms))]
     names: dict[str, Any] = {"__name__": __name__, **{f"K{k}": term for k, term in enumerate(terms)}}
@@ -142,9 +144,11 @@ def _horner(terms: tuple[Any, ...], number: Any) -> Any:
     return _jit(names["polynomial"])
 
 
-# log 2 in two parts, of which the first has so few bits that its multiples are exact; FreeBSD's e_log.c and e_logf.c.
+# log 2 in two parts, the first with so few bits that its multiples are exact; from FreeBSD's e_log.c and e_logf.c.
 FUNCTIONS = {
-    **_made("float64", np.float64, np.int64, 13, 11, (6.93147180369123816490e-01, 1.90821492927058770002e-10)),
-    **_made("float32", np.float32, np.int32, 7, 5, (6.9313812256e-01, 9.0580006145e-06)),
+    **_make_functions(
+        "float64", np.float64, np.int64, 13, 11, (6.93147180369123816490e-01, 1.90821492927058770002e-10)
+    ),
+    **_make_functions("float32", np.float32, np.int32, 7, 5, (6.9313812256e-01, 9.0580006145e-06)),
 }
 globals().update(FUNCTIONS)

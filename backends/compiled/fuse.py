@@ -1,4 +1,4 @@
-"""Fewer and shorter loops: nests are joined, numbers kept instead of stored and read again, and the rest left out."""
+"""Optimization of loops: merges nests, reuses stored numbers instead of reading them again, removes unused results."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ def fuse(program: Program) -> Program:
     """Return a program that computes the same with fewer loops and fewer buffers."""
     nests: list[Nest | Product] = []
     for nest in program.nests:
-        if isinstance(nest, Product) or (place := _partner(nests, nest)) is None:
+        if isinstance(nest, Product) or (position := _fusable(nests, nest)) is None:
             nests.append(nest)
         else:
-            nests[place] = _joined(nests[place], nest)  # type: ignore[arg-type]
-    nests = [nest if isinstance(nest, Product) else _forwarded(nest) for nest in nests]
+            nests[position] = _merge(nests[position], nest)  # type: ignore[arg-type]
+    nests = [nest if isinstance(nest, Product) else _forward(nest) for nest in nests]
     while True:
         read = {access.buffer for nest in nests for access, _ in nest.accesses() if isinstance(access, Load)}
         scratch = {name for name, buffer in program.buffers.items() if buffer.kind == "scratch"}
         unread = scratch - read - {"loss"}
-        kept = [nest if isinstance(nest, Product) else _without(nest, unread) for nest in nests]
-        kept = [nest for nest in kept if any(isinstance(each, Store) for each, _ in nest.accesses())]
-        if kept == nests:
+        remaining = [nest if isinstance(nest, Product) else _remove_unread(nest, unread) for nest in nests]
+        remaining = [nest for nest in remaining if any(isinstance(each, Store) for each, _ in nest.accesses())]
+        if remaining == nests:
             break
-        nests = kept
+        nests = remaining
     used = {access.buffer for nest in nests for access, _ in nest.accesses()}
     buffers = {name: each for name, each in program.buffers.items() if each.kind != "scratch" or name in used}
     return Program(buffers, nests, program.types)
 
 
-def _partner(nests: list[Nest | Product], nest: Nest) -> int | None:
-    """Return the place of the nearest earlier nest that can do this one's work too, if there is one."""
-    for place in range(len(nests) - 1, -1, -1):
-        other = nests[place]
+def _fusable(nests: list[Nest | Product], nest: Nest) -> int | None:
+    """Return the position of the last earlier nest that can be merged with a nest, or None."""
+    for position in range(len(nests) - 1, -1, -1):
+        other = nests[position]
         if not isinstance(other, Product) and _extents(other) == _extents(nest) and _pointwise(other, nest):
-            return place
+            return position
         if _conflict(other, nest):
             return None
     return None
@@ -47,15 +47,15 @@ def _extents(nest: Nest) -> list[int]:
 
 
 def _pointwise(first: Nest, second: Nest) -> bool:
-    """Return whether one pass can do the work of both: what one writes the other touches at the same place alone."""
+    """Return whether two nests can be merged: what one writes, the other accesses only in the same iteration."""
     names = {new: old for (old, _), (new, _) in zip(first.variables, second.variables, strict=True)}
-    own = {name for name, _ in first.variables}
-    for one, of_one in first.accesses():
-        for two, of_two in second.accesses():
-            if _interfere(one, of_one, two, of_two):
-                index = one.place
-                # Each pass has a place of its own: else one would find what another has left.
-                if index != two.place.renamed(names) or {variable for variable, _ in index.terms} != own:
+    variables = {name for name, _ in first.variables}
+    for one, extents_one in first.accesses():
+        for two, extents_two in second.accesses():
+            if _interfere(one, extents_one, two, extents_two):
+                index = one.position
+                # Every iteration must have a different position, or it would read what another iteration wrote.
+                if index != two.position.renamed(names) or {variable for variable, _ in index.terms} != variables:
                     return False
     return True
 
@@ -65,15 +65,15 @@ def _conflict(first: Nest | Product, second: Nest) -> bool:
     return any(_interfere(*one, *two) for one in first.accesses() for two in second.accesses())
 
 
-def _interfere(one: Load | Store, of_one: dict[str, int], two: Load | Store, of_two: dict[str, int]) -> bool:
-    """Return whether one of two accesses, with the extents of their variables, may write what the other touches."""
+def _interfere(one: Load | Store, extents_one: dict[str, int], two: Load | Store, extents_two: dict[str, int]) -> bool:
+    """Return whether one of two accesses, with the extents of their variables, may write what the other accesses."""
     if one.buffer != two.buffer or not (isinstance(one, Store) or isinstance(two, Store)):
         return False
-    (a, b), (c, d) = one.place.bounds(of_one), two.place.bounds(of_two)
+    (a, b), (c, d) = one.position.bounds(extents_one), two.position.bounds(extents_two)
     return a <= d and c <= b
 
 
-def _joined(first: Nest, second: Nest) -> Nest:
+def _merge(first: Nest, second: Nest) -> Nest:
     names = {new: old for (old, _), (new, _) in zip(first.variables, second.variables, strict=True)}
     at = [
         [*earlier, *(_renamed(each, names) for each in later)]
@@ -86,57 +86,58 @@ def _renamed(statement: Statement, names: Mapping[str, str]) -> Statement:
     if isinstance(statement, Reduce):
         return statement._replace(body=tuple(_renamed(each, names) for each in statement.body))  # type: ignore[misc]
     if isinstance(statement, (Load, Store)):
-        return statement._replace(place=statement.place.renamed(names))
+        return statement._replace(position=statement.position.renamed(names))
     return statement
 
 
-def _forwarded(nest: Nest) -> Nest:
-    """Compute and read everything once, and use numbers that were stored instead of reading them again."""
-    same: dict[str, Value] = {}
+def _forward(nest: Nest) -> Nest:
+    """Return a nest that computes and reads each number once, and reuses numbers after storing them."""
+    replaced: dict[str, Value] = {}
     lets: dict[object, str] = {}
-    held: dict[tuple[str, Index], Value] = {}
+    stored: dict[tuple[str, Index], Value] = {}
 
-    def of(value: Value) -> Value:
-        return same.get(value, value) if isinstance(value, str) else value
+    def resolve(value: Value) -> Value:
+        return replaced.get(value, value) if isinstance(value, str) else value
 
     at: list[list[Statement]] = []
     for statements in nest.at:
-        kept: list[Statement] = []
+        remaining: list[Statement] = []
         for each in statements:
             match each:
                 case Load(name, buffer, index):
-                    if (buffer, index) in held:
-                        same[name] = held[buffer, index]
+                    if (buffer, index) in stored:
+                        replaced[name] = stored[buffer, index]
                     else:
-                        held[buffer, index] = name
-                        kept.append(each)
+                        stored[buffer, index] = name
+                        remaining.append(each)
                 case Let(name, op, args):
-                    args = tuple(map(of, args))
+                    args = tuple(map(resolve, args))
                     key = (op, tuple((type(arg), arg) for arg in args))
                     if key in lets:
-                        same[name] = lets[key]
+                        replaced[name] = lets[key]
                     else:
                         lets[key] = name
-                        kept.append(Let(name, op, args))
+                        remaining.append(Let(name, op, args))
                 case Store(buffer, index, value):
-                    held = {place: value for place, value in held.items() if place[0] != buffer}
-                    held[buffer, index] = of(value)
-                    kept.append(Store(buffer, index, of(value)))
+                    stored = {position: value for position, value in stored.items() if position[0] != buffer}
+                    stored[buffer, index] = resolve(value)
+                    remaining.append(Store(buffer, index, resolve(value)))
                 case Reduce(name, op, variables, body, value):
                     inside = tuple(
-                        Let(one.name, one.op, tuple(map(of, one.args))) if isinstance(one, Let) else one for one in body
+                        Let(one.name, one.op, tuple(map(resolve, one.args))) if isinstance(one, Let) else one
+                        for one in body
                     )
-                    kept.append(Reduce(name, op, variables, inside, of(value)))
-        at.append(kept)
+                    remaining.append(Reduce(name, op, variables, inside, resolve(value)))
+        at.append(remaining)
     return replace(nest, at=at)
 
 
-def _without(nest: Nest, unread: set[str]) -> Nest:
-    """Leave out stores that nobody reads, and numbers that nothing needs."""
+def _remove_unread(nest: Nest, unread: set[str]) -> Nest:
+    """Return a nest without stores to unread buffers, and without numbers that are not used."""
     needed: set[Value] = set()
     at: list[list[Statement]] = []
     for statements in reversed(nest.at):
-        kept: list[Statement] = []
+        remaining: list[Statement] = []
         for each in reversed(statements):
             match each:
                 case Store(buffer, _, value):
@@ -154,6 +155,6 @@ def _without(nest: Nest, unread: set[str]) -> Nest:
                 case Load(name, _, _):
                     if name not in needed:
                         continue
-            kept.append(each)
-        at.append(kept[::-1])
+            remaining.append(each)
+        at.append(remaining[::-1])
     return replace(nest, at=at[::-1])

@@ -1,9 +1,9 @@
-"""A small language of loops: what a recorded step becomes, whatever prints it.
+"""The intermediate representation of a step: loops that are independent of the language they are printed in.
 
-A `Program` is a list of `Nest`, run one after the other for each step. A nest is a set of loops, one inside the other,
-with statements before each of them and in the innermost. Statements compute single numbers, load them from a `Buffer`,
-store them there, or reduce them. Every buffer is flat; its places are affine functions of the loop variables (`Index`).
-Networks do not occur: a program is that of one network, and who prints it decides how many run side by side.
+A `Program` is a list of `Nest`, executed in order for each step. A nest consists of nested loops, with statements
+before each loop and in the innermost. Statements compute single numbers, load them from a `Buffer`, store them there,
+or reduce them. Every buffer is flat; its positions are affine functions of the loop variables (`Index`). A program
+describes one network; the printer decides how many networks are computed in parallel.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class Index(NamedTuple):
         return Index(tuple((v, f * factor) for v, f in self.terms if f * factor), self.constant * factor)
 
     def bounds(self, extents: Mapping[str, int]) -> tuple[int, int]:
-        """Return the least and the greatest value."""
+        """Return the minimum and the maximum."""
         ends = [(factor * (extents[v] - 1), 0) for v, factor in self.terms]
         return self.constant + sum(map(min, ends)), self.constant + sum(map(max, ends))
 
     def divmod(self, divisor: int, extents: Mapping[str, int]) -> tuple[Index, Index] | None:
-        """Return quotient and remainder, or None where they are not affine functions."""
+        """Return quotient and remainder, or None if they are not affine functions."""
         whole = Index(tuple((v, f // divisor) for v, f in self.terms if f % divisor == 0), self.constant // divisor)
         rest = Index(tuple((v, f) for v, f in self.terms if f % divisor), self.constant % divisor)
-        least, greatest = rest.bounds(extents)
-        return (whole, rest) if least >= 0 and greatest < divisor else None
+        low, high = rest.bounds(extents)
+        return (whole, rest) if low >= 0 and high < divisor else None
 
     def renamed(self, names: Mapping[str, str]) -> Index:
         """Return the same function of variables with other names."""
@@ -58,17 +58,16 @@ class Buffer:
     Attributes
     ----------
     name : str
-        Its name.
+        The name.
     size : int
-        How many numbers it holds for one network; for one sample if it is of that kind.
+        The number of elements for one network; of ``"sample"`` and ``"mask"`` buffers, for one sample.
     dtype : str
         ``"float64"``, ``"float32"`` or ``"bool"``.
     kind : str
-        ``"state"`` from step to step, ``"sample"`` for what belongs to the samples of a batch, ``"mask"`` for what
-        belongs to their places in the epoch, ``"rate"`` for what belongs to a network or a step, ``"constant"``, or
-        ``"scratch"``.
+        ``"state"`` (carried from step to step), ``"sample"`` (indexed by sample), ``"mask"`` (indexed by position in
+        the epoch), ``"rate"`` (one number for a network or a step), ``"constant"`` or ``"scratch"``.
     values : tuple
-        Those of a constant.
+        The values of a constant.
     """
 
     name: str
@@ -79,15 +78,15 @@ class Buffer:
 
 
 Value: TypeAlias = "str | float | bool"
-"""The name of a number that was computed before, or a number."""
+"""The name of a number that was computed before, or a literal number."""
 
 
 class Load(NamedTuple):
-    """``name = buffer[place]``."""
+    """``name = buffer[position]``."""
 
     name: str
     buffer: str
-    place: Index
+    position: Index
 
 
 class Let(NamedTuple):
@@ -99,15 +98,15 @@ class Let(NamedTuple):
 
 
 class Store(NamedTuple):
-    """``buffer[place] = value``."""
+    """``buffer[position] = value``."""
 
     buffer: str
-    place: Index
+    position: Index
     value: Value
 
 
 class Reduce(NamedTuple):
-    """``name`` is the sum, product, maximum or minimum of ``value`` over loops of its own."""
+    """``name = op(value)`` over the loops of `variables`, where op is one of `recorder.REDUCTIONS`."""
 
     name: str
     op: str
@@ -117,7 +116,7 @@ class Reduce(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """A matrix within a buffer, in C order, or the transpose of one."""
+    """A matrix in a buffer, in C order, or its transpose."""
 
     buffer: str
     start: int
@@ -130,14 +129,14 @@ class Matrix(NamedTuple):
 
 
 class Product(NamedTuple):
-    """``out = a @ b``, left to a library for linear algebra."""
+    """``out = a @ b``, computed by BLAS."""
 
     out: Matrix
     a: Matrix
     b: Matrix
 
     def accesses(self) -> Iterator[tuple[Load | Store, dict[str, int]]]:
-        """Yield what is read and written, as a nest does."""
+        """Yield every load and store, as `Nest.accesses` does."""
         for matrix, access in ((self.a, Load), (self.b, Load), (self.out, Store)):
             index = Index((("i", 1),), matrix.start)
             extents = {"i": matrix.shape[0] * matrix.shape[1]}
@@ -152,26 +151,26 @@ Statement: TypeAlias = Load | Let | Store | Reduce
 
 @dataclass
 class Nest:
-    """Loops, one inside the other.
+    """Nested loops.
 
     Attributes
     ----------
     variables : tuple of (name, extent)
-        The loops, the outermost first.
+        The loops, outermost first.
     at : list of lists of Statement
-        ``at[l]`` are the statements before loop l, inside the loops before it; the last list is inside all of them.
+        ``at[l]`` are the statements before loop l, inside the loops 0 to l − 1; the last list is inside all loops.
     """
 
     variables: tuple[tuple[str, int], ...]
     at: list[list[Statement]] = field(default_factory=list)
 
     def statements(self) -> Iterator[Statement]:
-        """Yield all statements, without those inside reductions."""
+        """Yield all statements, except those inside reductions."""
         for statements in self.at:
             yield from statements
 
     def accesses(self) -> Iterator[tuple[Load | Store, dict[str, int]]]:
-        """Yield every load and store, with the extents of the variables around it."""
+        """Yield every load and store, with the extents of the loops around it."""
         extents = dict(self.variables)
         for statement in self.statements():
             if isinstance(statement, Reduce):
@@ -183,14 +182,14 @@ class Nest:
 
 @dataclass
 class Program:
-    """What one step of one network does.
+    """The computations of one step of one network.
 
     Attributes
     ----------
     buffers : dict of str to Buffer
         All arrays, by name.
     nests : list of Nest or Product
-        What is done with them, in this order.
+        The computations, in execution order.
     types : dict of str to str
         The type of every number that a statement names.
     """

@@ -1,9 +1,9 @@
-"""From a recorded graph to loops: what gets a buffer, and which loops fill it.
+"""Conversion of a recorded graph to loops: which nodes get a buffer, and which loops fill it.
 
-Most nodes get none: an element of a result is computed by asking its operands for theirs, through all views, down to
-what does have a buffer (`_Builder.element`). A buffer is for what would be computed several times over: reductions and
-products of matrices, what such a product reads, and whatever is read more than once and takes more than a few
-additions.
+Most nodes get none: an element of a result is computed recursively from the elements of its operands, through all
+views, down to nodes that have a buffer (`_Builder.element`). A node gets a buffer if it would be computed several
+times: reductions and matrix products, the operands of matrix products, and nodes that are read more than once and cost
+more than a few additions.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ CHEAP = {
     ),
     *("isnan", "isfinite", "isinf"),
 }
-"""What takes no longer than to read a number from a buffer."""
+"""Operations that take no longer than reading a number from a buffer."""
 
 
 class _NeedsBuffer(Exception):  # noqa: N818
-    """An element of this node cannot be computed where it is asked for."""
+    """An element of this node cannot be computed where it is read, so that the node must have a buffer."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(node.op)
@@ -60,25 +60,30 @@ def lower(
     outputs: Mapping[str, Node],
     constants: Mapping[tuple[str, bytes], Any],
     *,
-    product_from: float = math.inf,
+    blas_threshold: float = math.inf,
 ) -> Program:
-    """Return the loops that compute nodes.
+    """Return the loops that compute the output nodes.
 
     Parameters
     ----------
     inputs : dict of str to Buffer
-        Where the inputs are, each with its samples as rows if it is of that kind, and else in C order.
+        The buffers of the inputs, in C order; buffers of samples and masks have one row for each sample.
     outputs : dict of str to Node
-        What to compute, by the name of the buffer where it goes; a buffer of an input is overwritten at the end.
+        The nodes to compute, by the name of their buffer; the buffer of an input is overwritten at the end.
     constants : dict to array
         The values of constant nodes.
-    product_from : float
-        A product of matrices of at least so many multiplications is a `Product`, a smaller one is loops.
+    blas_threshold : float
+        Matrix products of at least this number of multiplications become a `Product`, smaller ones become loops.
+
+    Returns
+    -------
+    program : Program
+        The loops of one step of one network.
     """
     forced: set[Node] = set()
     while True:
         try:
-            return _Lowering(inputs, outputs, constants, forced, product_from).program()
+            return _Lowering(inputs, outputs, constants, forced, blas_threshold).program()
         except _NeedsBuffer as needed:
             if needed.node in forced:
                 raise
@@ -86,15 +91,17 @@ def lower(
 
 
 class _Lowering:
+    """One attempt at lowering, with buffers for the nodes in `forced`."""
+
     def __init__(
         self,
         inputs: Mapping[str, Buffer],
         outputs: Mapping[str, Node],
         constants: Mapping[tuple[str, bytes], Any],
         forced: set[Node],
-        product_from: float,
+        blas_threshold: float,
     ) -> None:
-        self.product_from = product_from
+        self.blas_threshold = blas_threshold
         self.buffers = dict(inputs)
         self.constants = constants
         self.types: dict[str, str] = {}
@@ -103,14 +110,16 @@ class _Lowering:
             name: node for name, node in outputs.items() if not (node.op == "input" and node.attributes == (name,))
         }
         self.order = _reachable(self.outputs.values())
-        self.place: dict[Node, str] = {}
+        self.buffer_of: dict[Node, str] = {}
         for node in self._with_buffers(forced):
-            self.place[node] = f"t{node.number}"
-            self.buffers[self.place[node]] = Buffer(f"t{node.number}", math.prod(node.shape), node.dtype, "scratch")
+            self.buffer_of[node] = f"t{node.number}"
+            self.buffers[self.buffer_of[node]] = Buffer(f"t{node.number}", math.prod(node.shape), node.dtype, "scratch")
         self.count = 0
 
     def program(self) -> Program:
-        nests = [nest for node in self.order if node in self.place for nest in self._fill({self.place[node]: node})]
+        nests = [
+            nest for node in self.order if node in self.buffer_of for nest in self._fill({self.buffer_of[node]: node})
+        ]
         groups: dict[Shape, dict[str, Node]] = {}
         for name, node in self.outputs.items():
             groups.setdefault(node.shape, {})[name] = node
@@ -126,7 +135,7 @@ class _Lowering:
             self.types[name] = dtype
         return name
 
-    # ---- What gets a buffer
+    # ---- Buffers
 
     def _with_buffers(self, forced: set[Node]) -> list[Node]:
         """Return the nodes that get a buffer, in the order of recording."""
@@ -144,7 +153,7 @@ class _Lowering:
             or any(use.op == "matmul" for use in uses[node])
             or (node.op == "concat" and not all(_is_pointwise(use, node) for use in uses[node]))
         }
-        # Which nests compute a node for themselves: a node with a buffer is one, the outputs of one shape are another.
+        # The nests that compute each node: one for each node with a buffer, and one for the outputs of each shape.
         nests: dict[Node, set[Any]] = {}
         for node in reversed(self.order):
             nests[node] = {each for use in uses[node] for each in ({use} if use in chosen else nests[use])}
@@ -161,31 +170,32 @@ class _Lowering:
     # ---- Loops
 
     def _fill(self, group: Mapping[str, Node]) -> list[Nest | Product]:
-        """Return the nests that compute nodes of one shape, each into its own buffer."""
+        """Return the nests that compute nodes of one shape, each into a separate buffer."""
         (first, *_) = group.values()
-        if first.op == "concat" and self.place.get(first) in group:
+        if first.op == "concat" and self.buffer_of.get(first) in group:
             return self._fill_parts(first)
-        if first.op == "matmul" and self.place.get(first) in group and (whole := self._whole_product(first)):
+        if first.op == "matmul" and self.buffer_of.get(first) in group and (whole := self._whole_product(first)):
             return [whole]
         return [self._nest(group, piece) for piece in self._pieces(group.values())]
 
     def _whole_product(self, node: Node) -> Product | None:
-        """Return a product as one operation, if it is large and its operands lie in buffers as matrices."""
+        """Return a `Product` if the matrix product is large and its operands are matrices in buffers, else None."""
         a, b = node.args
         rows, inner, columns = *a.shape, b.shape[1]
-        if min(rows, inner, columns) < 2 or rows * inner * columns < self.product_from:
+        if min(rows, inner, columns) < 2 or rows * inner * columns < self.blas_threshold:
             return None
-        out = Matrix(self.place[node], 0, node.shape, False)  # type: ignore[arg-type]
+        out = Matrix(self.buffer_of[node], 0, node.shape, False)  # type: ignore[arg-type]
         first, second = self._matrix(a), self._matrix(b)
         return Product(out, first, second) if first and second else None
 
     def _matrix(self, node: Node) -> Matrix | None:
+        """Return a node as a matrix in a buffer, or None if it is not one."""
         builder, (rows, columns) = _Builder(self, node.shape), node.shape
         builder.element(node, builder.index)
         (row, _), (column, _) = builder.variables
         if [type(each) for each in builder.nest().statements()] != [Load]:
             return None
-        buffer, index = builder.loads[0].buffer, builder.loads[0].place
+        buffer, index = builder.loads[0].buffer, builder.loads[0].position
         factors = dict(index.terms)
         if factors == {row: columns, column: 1}:
             return Matrix(buffer, index.constant, (rows, columns), False)
@@ -201,7 +211,7 @@ class _Lowering:
             index = [Index() + i for i in builder.index]
             value = builder.element(part, builder.index)
             index[axis] = index[axis] + start
-            builder.store(self.place[node], _flat(index, node.shape), value)
+            builder.store(self.buffer_of[node], _flat(index, node.shape), value)
             nests.append(builder.nest())
             start += part.shape[axis]
         return nests
@@ -215,19 +225,19 @@ class _Lowering:
             start, shape = piece
             builder = _Builder(self, shape)
             index = [_flat(builder.index, shape) + start]
-        place, values = _flat(index, first.shape), {}
+        position, values = _flat(index, first.shape), {}
         for name, node in group.items():
-            values[name] = builder.element(node, index, own=self.place.get(node) == name)
+            values[name] = builder.element(node, index, ignore_buffer=self.buffer_of.get(node) == name)
         for load in builder.loads:
-            # What an output overwrites must not be read again, but in its own place before.
-            if load.buffer in self.written or (load.buffer in group and load.place != place):
-                raise _NeedsBuffer(next(node for node in group.values() if node not in self.place))
+            # A nest must not read what an output overwrites, except the same element before it is overwritten.
+            if load.buffer in self.written or (load.buffer in group and load.position != position):
+                raise _NeedsBuffer(next(node for node in group.values() if node not in self.buffer_of))
         for name, value in values.items():
-            builder.store(name, place, value)
+            builder.store(name, position, value)
         return builder.nest()
 
     def _pieces(self, nodes: Any) -> list[tuple[int, Shape] | None]:
-        """Return where vectors are joined of, as a start and the shape that a part was flattened from."""
+        """Return the parts of concatenated vectors, as the start and the shape before flattening, or [None]."""
         found: dict[int, Shape] = {}
         todo, size, seen = [node for node in nodes if len(node.shape) == 1], 0, set()
         while todo:
@@ -235,13 +245,15 @@ class _Lowering:
             if node in seen:
                 continue
             seen.add(node)
-            if node.op == "concat" and self.place.get(node) is None:
+            if node.op == "concat" and self.buffer_of.get(node) is None:
                 start, size = 0, node.shape[0]
                 for part in node.args:
                     shape = part.args[0].shape if part.op == "reshape" else part.shape
                     found.setdefault(start, tuple(n for n in shape if n > 1))
                     start += part.shape[0]
-            elif (node.op in ELEMENTWISE or node.op in ("where", "cast")) and (node not in self.place or node in nodes):
+            elif (node.op in ELEMENTWISE or node.op in ("where", "cast")) and (
+                node not in self.buffer_of or node in nodes
+            ):
                 todo += [arg for arg in node.args if arg.shape == node.shape]
         if not found:
             return [None]
@@ -253,7 +265,7 @@ class _Lowering:
 
 
 class _Builder:
-    """Builds one nest, and puts every statement before the outermost loop that it does not depend on."""
+    """Builds one nest, and places each statement outside all loops that it does not depend on."""
 
     def __init__(self, lowering: _Lowering, shape: Shape) -> None:
         self.lowering = lowering
@@ -311,7 +323,7 @@ class _Builder:
         if op == "multiply":
             factors = [each for arg in args for each in self.factors.get(arg, (arg,))]
             if len(factors) > 2:
-                # The outermost first, so that what a loop does not change is multiplied before it.
+                # Outermost first, so that factors that a loop does not change are multiplied before it.
                 factors.sort(key=self._level)
                 left: Value = factors[0]
                 for right in factors[1:]:
@@ -325,15 +337,15 @@ class _Builder:
 
     def _let(self, op: str, args: tuple[Value, ...], dtype: str) -> Value:
         level = max(map(self._level, args), default=0)
-        # 1.0, 1 and True are one key.
+        # The types are part of the key because 1.0, 1 and True are equal.
         key = (op, tuple((type(arg), arg) for arg in args), dtype)
         return self._emit(key, level, dtype, lambda name: Let(name, op, args))
 
-    def element(self, node: Node, index: Sequence[Index], *, own: bool = False) -> Value:
-        """Return one element of a node; its own nest does not read it from its buffer."""
+    def element(self, node: Node, index: Sequence[Index], *, ignore_buffer: bool = False) -> Value:
+        """Return one element of a node; `ignore_buffer` computes it even if the node has a buffer."""
         lowering = self.lowering
-        if not own and node in lowering.place:
-            return self.load(lowering.place[node], _flat(index, node.shape))
+        if not ignore_buffer and node in lowering.buffer_of:
+            return self.load(lowering.buffer_of[node], _flat(index, node.shape))
         op, args = node.op, node.args
         if op == "input":
             (name,) = node.attributes
@@ -353,10 +365,10 @@ class _Builder:
             return self._product(node, index)
         arg = args[0]
         if op == "reshape":
-            place = _flat(index, node.shape)
-            if arg in lowering.place:
-                return self.load(lowering.place[arg], place)
-            return self.element(arg, self._unflat(place, arg))
+            position = _flat(index, node.shape)
+            if arg in lowering.buffer_of:
+                return self.load(lowering.buffer_of[arg], position)
+            return self.element(arg, self._unflat(position, arg))
         if op == "permute":
             source = [Index()] * len(index)
             for axis, i in zip(node.attributes, index, strict=True):
@@ -369,34 +381,34 @@ class _Builder:
             return self.element(arg, _unbroadcast(index, arg.shape))
         assert op == "concat"
         (axis,), start = node.attributes, 0
-        least, greatest = index[axis].bounds(self.extents)
+        low, high = index[axis].bounds(self.extents)
         for part in args:
             stop = start + part.shape[axis]
-            if start <= least and greatest < stop:
+            if start <= low and high < stop:
                 return self.element(part, [i + -start if k == axis else i for k, i in enumerate(index)])
             start = stop
         raise _NeedsBuffer(node)
 
     def _constant(self, node: Node, index: Index) -> Value:
         values = self.lowering.constants[node.attributes[0]]
-        least, greatest = index.bounds(self.extents)
-        part = values[least : greatest + 1]
+        low, high = index.bounds(self.extents)
+        part = values[low : high + 1]
         if (part == part[0]).all():
             return bool(part[0]) if node.dtype == "bool" else float(part[0])
         name = f"c{node.number}"
         self.lowering.buffers[name] = Buffer(name, values.size, node.dtype, "constant", tuple(values.tolist()))
         return self.load(name, index)
 
-    def _unflat(self, place: Index, node: Node) -> list[Index]:
-        """Return the index of an element from its place in C order."""
+    def _unflat(self, position: Index, node: Node) -> list[Index]:
+        """Return the index of an element from its position in C order."""
         index: list[Index] = []
         for n in node.shape[:0:-1]:
-            both = place.divmod(n, self.extents)
+            both = position.divmod(n, self.extents)
             if both is None:
                 raise _NeedsBuffer(node)
-            place, rest = both
+            position, rest = both
             index.insert(0, rest)
-        return [place, *index][: len(node.shape)]
+        return [position, *index][: len(node.shape)]
 
     def _reduced(self, op: str, arg: Node, axes: list[tuple[int, int]], index: list[Index], dtype: str) -> Value:
         variables = []
@@ -417,7 +429,7 @@ class _Builder:
         return self._reduction("sum", [(variable, a.shape[1])], node.dtype, term)
 
     def _reduction(self, op: str, variables: list[tuple[str, int]], dtype: str, term: Any) -> Value:
-        assert self.inside is None, "reductions have buffers, and so are not inside each other"
+        assert self.inside is None, "reductions must not be nested: each has a buffer"
         self.inside, inner = [], self.depth + 1
         for variable, extent in variables:
             self.level_of[variable], self.extents[variable] = inner, extent
@@ -430,7 +442,7 @@ class _Builder:
 
 
 def _is_costly(node: Node, chosen: set[Node]) -> bool:
-    """Return whether computing an element takes clearly more than reading it from a buffer."""
+    """Return whether computing an element takes clearly longer than reading it from a buffer."""
     seen: set[Node] = set()
     todo, cost = [node], 0
     while todo:
@@ -456,7 +468,7 @@ def _reachable(nodes: Any) -> list[Node]:
 
 
 def _uses(node: Node, readers: Mapping[Node, list[Node]]) -> list[Node]:
-    """Return the nodes that read an array, also through views."""
+    """Return the nodes that read an array, directly or through views."""
     found = []
     for reader in readers[node]:
         found += _uses(reader, readers) if reader.op in VIEWS else [reader]
@@ -472,10 +484,10 @@ def _is_pointwise(reader: Node, node: Node) -> bool:
 
 
 def _flat(index: Sequence[Index], shape: Shape) -> Index:
-    place = Index()
+    position = Index()
     for i, n in zip(index, shape, strict=True):
-        place = place * n + i
-    return place
+        position = position * n + i
+    return position
 
 
 def _unbroadcast(index: Sequence[Index], shape: Shape) -> list[Index]:
@@ -483,7 +495,7 @@ def _unbroadcast(index: Sequence[Index], shape: Shape) -> list[Index]:
 
 
 def _simplified(op: str, args: tuple[Value, ...]) -> Value | None:
-    """Return what an operation on known numbers comes to, if that is simple."""
+    """Return the result of an operation if it needs no statement, else None."""
     match op, args:
         case "where", (bool(condition), x1, x2):
             return x1 if condition else x2

@@ -1,9 +1,9 @@
-"""From loops to Python text that Numba compiles: a whole epoch, of one network after the other or of 64 side by side.
+"""Printing of loops as Python source for Numba: several steps, of one network after the other or of 64 in lanes.
 
-`source` prints a module with one function ``kernel``. In it every buffer is a local array. With lanes, a buffer that
-differs between networks has a second axis of 64 lanes, a constant, and whatever depends on such a buffer is computed in
-an innermost loop over them, which vectorises. A number that is needed after its lane loop has ended is kept in an array
-of its own.
+`source` prints a module with one function ``kernel``, in which every buffer is a local array. With lanes, a buffer that
+differs between networks has a second axis of 64 lanes, and what depends on such a buffer is computed in an innermost
+loop over the lanes, which LLVM vectorizes because its length is a constant. A number that is used after its lane loop
+is stored in a separate array.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ from xpnet.backends.compiled.loops import (
 )
 
 LANES = 64
-"""Networks side by side in a block."""
+"""The number of networks in a block, one for each lane."""
 
 UNROLLED = 16
-"""A reduction of at most so many terms is written out; a longer one is a loop over chunks of `CHUNK` terms."""
+"""Reductions of up to this number of terms are unrolled; longer ones are loops over chunks of `CHUNK` terms."""
 CHUNK = 8
 
 
 class Layout(NamedTuple):
-    """How the arrays that a kernel gets are shared among the networks.
+    """How a kernel maps its arguments to networks.
 
     Attributes
     ----------
     batch_size : int
         The samples of a step.
     lanes : bool
-        Whether networks run side by side.
+        Whether networks are computed in lanes.
     ordered : bool
-        Whether the samples are taken in an order.
-    own : frozenset of str
-        The arrays that have something for each network; the others have an axis of length 1.
+        Whether the argument `order` gives the order of the samples.
+    per_network : frozenset of str
+        The arrays with a separate entry for each network; in the others, the axis of networks has length 1.
     """
 
     batch_size: int
     lanes: bool
     ordered: bool
-    own: frozenset[str]
+    per_network: frozenset[str]
 
 
 def arguments(program: Program) -> list[str]:
-    """Return the names of a kernel's arguments: the first and the last network and step, and the arrays."""
+    """Return the names of a kernel's arguments: the ranges of networks and steps, then the arrays."""
     kinds = ("sample", "mask", "rate", "state", "constant")
     arrays = [buffer.name for kind in kinds for buffer in program.buffers.values() if buffer.kind == kind]
-    return ["first", "last", "begin", "end", "order", *arrays, "loss", "share"]
+    return ["first", "last", "begin", "end", "order", *arrays, "loss", "loss_weight"]
 
 
 def source(program: Program, layout: Layout) -> str:
-    """Return the text of a Python module with the kernel of a program."""
+    """Return the source of a Python module with the kernel of a program."""
     return _Printer(program, layout).module()
 
 
@@ -82,21 +82,22 @@ class _Printer:
 
     def __post_init__(self) -> None:
         layout = self.layout
-        self.wide = {
+        self.varying = {
             name
             for name, buffer in self.program.buffers.items()
             if layout.lanes
             and (
                 buffer.kind in ("state", "scratch")
-                or name in layout.own
-                or (buffer.kind == "sample" and "order" in layout.own)
+                or name in layout.per_network
+                or (buffer.kind == "sample" and "order" in layout.per_network)
             )
         }
-        self.kept: dict[str, int] = {}
+        self.stored: dict[str, int] = {}
 
     # ---- The module
 
     def module(self) -> str:
+        """Return the source of the module."""
         program, layout = self.program, self.layout
         self.indent = 1
         for name, buffer in program.buffers.items():
@@ -129,9 +130,9 @@ class _Printer:
                 self._nest(nest)
         if lanes:
             self._line(self.loop("e", LANES))
-            self._line("    total[e] = total[e] + np.float64(loss_[0, e]) * share")
+            self._line("    total[e] = total[e] + np.float64(loss_[0, e]) * loss_weight")
         else:
-            self._line("total = total + np.float64(loss_[0]) * share")
+            self._line("total = total + np.float64(loss_[0]) * loss_weight")
         self.indent -= 1
         self._states(load=False)
         if lanes:
@@ -139,55 +140,55 @@ class _Printer:
             self._line("    loss[block + e] = loss[block + e] + total[e]")
         else:
             self._line("loss[network] = loss[network] + total")
-        kept = [
+        stored = [
             f"    {name} = np.empty({size}, np.{_numpy(program.types[name])})"
-            for name, size in sorted(self.kept.items())
+            for name, size in sorted(self.stored.items())
         ]
         views = [
             f"    {name} = {matrix.buffer}_[{matrix.start}:{matrix.start + math.prod(matrix.shape)}]"
             f".reshape({matrix.shape}){'.T' * matrix.transposed}"
             for matrix, name in self.matrices.items()
         ]
-        head = ["import numpy as np", "from numba import njit", ""]
+        header = ["import numpy as np", "from numba import njit", ""]
         if self.functions:
-            head[2:2] = [f"from xpnet.backends.compiled.functions import {', '.join(sorted(self.functions))}"]
-        head += [f"{name} = {text}" for (text, _), name in self.constants.items()]
-        # Unsigned, since of a signed index the compiler would ask whether it counts from the end.
-        head += [f"U{number} = np.uint64({number})" for number in sorted(self.integers)]
+            header[2:2] = [f"from xpnet.backends.compiled.functions import {', '.join(sorted(self.functions))}"]
+        header += [f"{name} = {text}" for (text, _), name in self.constants.items()]
+        # Indices are unsigned: for a signed index, Numba would add a check for negative values.
+        header += [f"U{number} = np.uint64({number})" for number in sorted(self.integers)]
         flags = '{"arcp", "contract", "afn", "reassoc", "nsz"}'
-        head += ["", f'@njit(fastmath={flags}, nogil=True, error_model="numpy", cache=True)']
-        head += [f"def kernel({', '.join(arguments(program))}):"]
-        return "\n".join([*head, *body_of_allocation, *kept, *views, *self.lines, ""])
+        header += ["", f'@njit(fastmath={flags}, nogil=True, error_model="numpy", cache=True)']
+        header += [f"def kernel({', '.join(arguments(program))}):"]
+        return "\n".join([*header, *body_of_allocation, *stored, *views, *self.lines, ""])
 
     def _matrix(self, matrix: Matrix) -> str:
         return self.matrices.setdefault(matrix, f"m{len(self.matrices)}")
 
     def loop(self, variable: str, extent: int) -> str:
-        """Return the head of a loop."""
+        """Return the first line of a loop."""
         return f"for {variable} in range({self.whole(extent)}):"
 
     def whole(self, number: int) -> str:
-        """Return a constant for a whole number."""
+        """Return the name of the constant for an integer."""
         self.integers.add(number)
         return f"U{number}"
 
     def index(self, index: Index, at: Mapping[str, str] | None = None) -> str:
-        """Return an index, with some of its variables replaced by numbers or expressions."""
+        """Return an index expression, in which `at` replaces variables by numbers or expressions."""
         constant = index.constant
         added: list[str] = []
         subtracted: list[str] = []
         for variable, factor in index.terms:
-            place = (at or {}).get(variable, variable)
-            if place.isdigit():
-                constant += factor * int(place)
+            position = (at or {}).get(variable, variable)
+            if position.isdigit():
+                constant += factor * int(position)
             else:
                 parts = added if factor > 0 else subtracted
-                parts.append(place if abs(factor) == 1 else f"{self.whole(abs(factor))}*{place}")
+                parts.append(position if abs(factor) == 1 else f"{self.whole(abs(factor))}*{position}")
         added += [self.whole(constant)] * bool(constant or not added)
         return " - ".join([" + ".join(added), *subtracted])
 
     def _shape(self, name: str, size: int) -> str:
-        return f"({size}, {LANES})" if name in self.wide else f"{size}"
+        return f"({size}, {LANES})" if name in self.varying else f"{size}"
 
     def _line(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
@@ -197,7 +198,7 @@ class _Printer:
             if buffer.kind != "state":
                 continue
             if self.layout.lanes:
-                # A block that is not full computes its last network several times.
+                # The last network fills the unused lanes of the last block.
                 self._line(f"for e in range({LANES if load else f'min({LANES}, last - block)'}):")
                 self._line(f"    {self.loop('i', buffer.size)}")
                 if load:
@@ -209,19 +210,19 @@ class _Printer:
                 self._line(f"    {name}_[i] = {name}[network, i]" if load else f"    {name}[network, i] = {name}_[i]")
 
     def _network(self, name: str) -> str:
-        if name not in self.layout.own:
+        if name not in self.layout.per_network:
             return "0"
         return "min(block + e, last - 1)" if self.layout.lanes else "network"
 
     def _rates(self) -> None:
         for name, buffer in self.program.buffers.items():
             if buffer.kind == "rate":
-                place = f"{name}[min(step, {name}.shape[0] - 1), {self._network(name)}]"
-                if name in self.wide:
+                position = f"{name}[min(step, {name}.shape[0] - 1), {self._network(name)}]"
+                if name in self.varying:
                     self._line(self.loop("e", LANES))
-                    self._line(f"    {name}_[0, e] = {place}")
+                    self._line(f"    {name}_[0, e] = {position}")
                 else:
-                    self._line(f"{name}_[0] = {place}")
+                    self._line(f"{name}_[0] = {position}")
 
     def _samples(self) -> None:
         m = self.layout.batch_size
@@ -233,15 +234,15 @@ class _Printer:
             row = f"step * {m} + np.int64(s)"
             if self.layout.ordered and buffer.kind == "sample":
                 row = f"order[{self._network('order')}, {row}]"
-            if name in self.wide:
+            if name in self.varying:
                 self._line(self.loop("e", LANES))
                 self.indent += 1
             self._line(f"row = {row}")
             self._line(self.loop("i", buffer.size))
-            lane = ", e" if name in self.wide else ""
-            place = f"{self.whole(buffer.size)}*s + i{lane}"
-            self._line(f"    {name}_[{place}] = {name}[{self._network(name)}, row, i]")
-            self.indent -= 2 if name in self.wide else 1
+            lane = ", e" if name in self.varying else ""
+            position = f"{self.whole(buffer.size)}*s + i{lane}"
+            self._line(f"    {name}_[{position}] = {name}[{self._network(name)}, row, i]")
+            self.indent -= 2 if name in self.varying else 1
 
     # ---- Statements
 
@@ -277,18 +278,17 @@ class _Printer:
     def text(
         self, statement: Load | Let | Store, names: Mapping[str, str] | None = None, at: Mapping[str, str] | None = None
     ) -> str:
-        """Return a line for a statement, with some names replaced, and some variables by numbers."""
+        """Return a statement as a line, in which `names` replaces names and `at` replaces loop variables."""
 
         def named(value: Value) -> Value:
             return (names or {}).get(value, value) if isinstance(value, str) else value
 
         match statement:
             case Load(name, buffer, index):
-                return f"{named(name)} = {self.place(buffer, index, at)}"
+                return f"{named(name)} = {self.position(buffer, index, at)}"
             case Store(buffer, index, value):
-                return (
-                    f"{self.place(buffer, index, at)} = {self.value(named(value), self.program.buffers[buffer].dtype)}"
-                )
+                dtype = self.program.buffers[buffer].dtype
+                return f"{self.position(buffer, index, at)} = {self.value(named(value), dtype)}"
             case Let(name, op, args):
                 dtype = self._operand_type(op, args, self.program.types[name])
                 values = [
@@ -301,14 +301,14 @@ class _Printer:
         known = [self.program.types[arg] for arg in (args[1:] if op == "where" else args) if isinstance(arg, str)]
         return known[0] if known else dtype
 
-    def place(self, buffer: str, index: Index, at: Mapping[str, str] | None = None) -> str:
-        """Return an element of a local array."""
+    def position(self, buffer: str, index: Index, at: Mapping[str, str] | None = None) -> str:
+        """Return the expression for an element of a local array."""
         text = self.index(index, at)
         array = buffer if self.program.buffers[buffer].kind == "constant" else f"{buffer}_"
-        return f"{array}[{text}, e]" if buffer in self.wide else f"{array}[{text}]"
+        return f"{array}[{text}, e]" if buffer in self.varying else f"{array}[{text}]"
 
     def value(self, value: Value, dtype: str) -> str:
-        """Return a name, or a number as a constant of its type."""
+        """Return a name, or the name of the constant for a number of a type."""
         if isinstance(value, str):
             return value
         if dtype == "bool":
@@ -318,19 +318,19 @@ class _Printer:
         return self.constants.setdefault((text, dtype), f"K{len(self.constants)}")
 
     def start(self, op: str, dtype: str) -> str:
-        """Return what a reduction starts with."""
+        """Return the initial value of a reduction."""
         if op in ("any", "all"):
             return str(op == "all")
         return self.value({"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}[op], dtype)
 
     def combined(self, op: str, x: str, y: str) -> str:
-        """Return what a reduction makes of two numbers."""
+        """Return the expression with which a reduction combines two numbers."""
         if op in ("max", "min"):
             return self.operation("maximum" if op == "max" else "minimum", [x, y], "")
         return f"{x} {{}} {y}".format({"sum": "+", "prod": "*", "any": "|", "all": "&"}[op])
 
     def operation(self, op: str, args: Sequence[str], dtype: str) -> str:
-        """Return an expression for an elementwise function."""
+        """Return the expression for an elementwise function."""
         x, *others = args
         y = others[0] if others else ""
         if op in ("logical_and", "logical_or"):
@@ -342,7 +342,7 @@ class _Printer:
             return f"{op}_{dtype}({x})"
         if op in ("maximum", "minimum"):
             sign = ">" if op == "maximum" else "<"
-            if y.startswith("K"):  # a number is not NaN
+            if y.startswith("K"):  # constants are not NaN
                 return f"{y} if {y} {sign} {x} else {x}"
             return f"{y} if ({y} {sign} {x}) | ({y} != {y}) else {x}"
         zero, one = self.value(0.0, dtype), self.value(1.0, dtype)
@@ -372,23 +372,25 @@ class _Printer:
 
 
 def _runs_along_rows(nest: Nest) -> bool:
-    """Return whether the last loop of a nest goes along rows of what is reduced inside it, and so vectorises."""
+    """Return whether the last loop of a nest reads what it reduces with stride 1 or 0, so that it can be vectorized."""
     reductions = [each for each in nest.at[-1] if isinstance(each, Reduce)]
     if not reductions or nest.variables[-1:] == () or nest.variables[-1][1] < 4:
         return False
     last = nest.variables[-1][0]
-    factors = [dict(each.place.terms).get(last, 0) for one in reductions for each in one.body if isinstance(each, Load)]
+    factors = [
+        dict(each.position.terms).get(last, 0) for one in reductions for each in one.body if isinstance(each, Load)
+    ]
     return set(factors) <= {0, 1} and 1 in factors
 
 
 class _VectorNest:
-    """Prints one nest with its innermost loop inside all reductions: over the lanes, or else over its last variable."""
+    """Prints a nest whose loop over the lanes, or else over its last variable, is inside all reductions."""
 
     def __init__(self, printer: _Printer, nest: Nest) -> None:
         self.printer, self.nest = printer, nest
         self.variable, self.extent = ("e", LANES) if printer.layout.lanes else nest.variables[-1]
         self.outer = nest.variables if printer.layout.lanes else nest.variables[:-1]
-        # Every level is cut at its long reductions: each run of statements between them has a lane loop of its own.
+        # Long reductions divide a level into runs of statements; each run has a separate innermost loop.
         self.runs: list[tuple[int, list[Statement]]] = []
         for level, statements in enumerate(nest.at):
             run: list[Statement] = []
@@ -399,46 +401,51 @@ class _VectorNest:
                 else:
                     run.append(statement)
             self.runs.append((level, run))
-        self.wide: set[str] = set()
-        made: dict[str, int] = {}
-        self.kept: set[str] = set()
+        self.varying: set[str] = set()
+        defined_in: dict[str, int] = {}
+        self.stored: set[str] = set()
         for number, (_, run) in enumerate(self.runs):
             for statement in run:
                 read = _names_in(statement)
-                wide = self._is_wide(statement)
-                if wide and not isinstance(statement, Store):
-                    self.wide.add(statement.name)
-                    made[statement.name] = number
-                self.kept |= {name for name in read & self.wide if made[name] != number}
+                varying = self._varies(statement)
+                if varying and not isinstance(statement, Store):
+                    self.varying.add(statement.name)
+                    defined_in[statement.name] = number
+                self.stored |= {name for name in read & self.varying if defined_in[name] != number}
             if len(run) == 1 and isinstance(run[0], Reduce) and self._terms(run[0]) > UNROLLED:
-                self.kept.add(run[0].name)
-        printer.kept |= {f"h{name}": self.extent for name in self.kept}
-        printer.program.types.update({f"h{name}": printer.program.types[name] for name in self.kept})
+                self.stored.add(run[0].name)
+        printer.stored |= {f"h{name}": self.extent for name in self.stored}
+        printer.program.types.update({f"h{name}": printer.program.types[name] for name in self.stored})
 
     @staticmethod
     def _terms(statement: Reduce) -> int:
         return math.prod(extent for _, extent in statement.variables)
 
-    def _is_wide(self, statement: Statement) -> bool:
+    def _varies(self, statement: Statement) -> bool:
+        """Return whether a statement depends on the variable of the innermost loop."""
         if isinstance(statement, Reduce):
             inside: set[str] = set()
             for each in statement.body:
-                if self._touches(each) or (isinstance(each, Let) and set(each.args) & (self.wide | inside)):
+                if self._touches(each) or (isinstance(each, Let) and set(each.args) & (self.varying | inside)):
                     inside.add(each.name)
-            return bool(inside) or statement.value in self.wide
-        return self._touches(statement) or bool(_names_in(statement) & self.wide)
+            return bool(inside) or statement.value in self.varying
+        return self._touches(statement) or bool(_names_in(statement) & self.varying)
 
     def _touches(self, statement: Statement) -> bool:
-        """Return whether a statement loads or stores what differs along the innermost loop."""
+        """Return whether a statement accesses a buffer at positions that differ along the innermost loop."""
         if not isinstance(statement, (Load, Store)):
             return False
-        return statement.buffer in self.printer.wide or any(name == self.variable for name, _ in statement.place.terms)
+        return statement.buffer in self.printer.varying or any(
+            name == self.variable for name, _ in statement.position.terms
+        )
 
     @property
     def loop(self) -> str:
+        """The first line of the innermost loop."""
         return self.printer.loop(self.variable, self.extent)
 
     def print(self) -> None:
+        """Print the loops."""
         printer, start, level = self.printer, self.printer.indent, 0
         for number, (at, run) in enumerate(self.runs):
             while level < min(at, len(self.outer)):
@@ -454,44 +461,44 @@ class _VectorNest:
 
     def _run(self, run: list[Statement], number: int) -> None:
         printer = self.printer
-        same = [each for each in run if not isinstance(each, Store) and not self._is_wide(each)]
-        for each in same:
+        invariant = [each for each in run if not isinstance(each, Store) and not self._varies(each)]
+        for each in invariant:
             printer._scalar(each)
-        wide = [each for each in run if each not in same]
-        if not wide:
+        varying = [each for each in run if each not in invariant]
+        if not varying:
             return
         printer._line(self.loop)
         printer.indent += 1
-        here: set[str] = set()
-        for statement in wide:
-            for name in sorted(_names_in(statement) & self.kept - here):
+        defined: set[str] = set()
+        for statement in varying:
+            for name in sorted(_names_in(statement) & self.stored - defined):
                 printer._line(f"{name} = h{name}[{self.variable}]")
-                here.add(name)
+                defined.add(name)
             if isinstance(statement, Reduce):
                 self._short(statement)
             else:
                 printer._line(printer.text(statement))
             if not isinstance(statement, Store):
-                here.add(statement.name)
-                if statement.name in self.kept:
+                defined.add(statement.name)
+                if statement.name in self.stored:
                     printer._line(f"h{statement.name}[{self.variable}] = {statement.name}")
         printer.indent -= 1
 
-    def _term(self, statement: Reduce, places: Mapping[str, str], number: str) -> str:
+    def _term(self, statement: Reduce, positions: Mapping[str, str], number: str) -> str:
         """Print one term, and return its name."""
         names: dict[str, str] = {}
         for each in statement.body:
             names[each.name] = f"{each.name}_{number}"
-            self.printer._line(self.printer.text(each, names, places))
+            self.printer._line(self.printer.text(each, names, positions))
         value = statement.value
         dtype = self.printer.program.types[statement.name]
         return self.printer.value(names.get(value, value) if isinstance(value, str) else value, dtype)
 
     def _all_terms(self, statement: Reduce) -> list[str]:
-        places: list[dict[str, str]] = [{}]
+        positions: list[dict[str, str]] = [{}]
         for variable, extent in statement.variables:
-            places = [{**place, variable: str(k)} for place in places for k in range(extent)]
-        return [self._term(statement, place, str(number)) for number, place in enumerate(places)]
+            positions = [{**position, variable: str(k)} for position in positions for k in range(extent)]
+        return [self._term(statement, position, str(number)) for number, position in enumerate(positions)]
 
     def _short(self, statement: Reduce) -> None:
         printer, name = self.printer, statement.name
@@ -520,12 +527,12 @@ class _VectorNest:
                 printer.indent += 1
             printer._line(self.loop)
             printer.indent += 1
-            for outside in sorted({arg for each in statement.body for arg in _names_in(each)} & self.kept):
+            for outside in sorted({arg for each in statement.body for arg in _names_in(each)} & self.stored):
                 printer._line(f"{outside} = h{outside}[{self.variable}]")
             printer._line(f"{name} = h{name}[{self.variable}]")
             for k in range(count):
-                place = f"({base}*{printer.whole(CHUNK)} + {printer.whole(k)})" if loop else str(int(base) + k)
-                term = self._term(statement, {variable: place}, str(k))
+                position = f"({base}*{printer.whole(CHUNK)} + {printer.whole(k)})" if loop else str(int(base) + k)
+                term = self._term(statement, {variable: position}, str(k))
                 printer._line(f"{name} = {printer.combined(statement.op, name, term)}")
             printer._line(f"h{name}[{self.variable}] = {name}")
             printer.indent = inside
@@ -533,7 +540,7 @@ class _VectorNest:
 
 
 def _names_in(statement: Statement) -> set[str]:
-    """Return the numbers that a statement reads."""
+    """Return the names of the numbers that a statement reads."""
     match statement:
         case Store(_, _, value):
             return {value} if isinstance(value, str) else set()

@@ -1,4 +1,4 @@
-"""Orders of samples and dropout masks as compiled loops, the same to the bit as in `xpnet.backends.streams`."""
+"""Compiled permutations of samples and dropout masks, bit-identical to those of `xpnet.backends.streams`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _threefry = njit(inline="always")(streams.threefry)
 
 @_jit
 def _words(key0: Any, key1: Any, row: Any, words: Any) -> None:
-    """Fill pairs of random words of a row; a loop without branches, which the compiler vectorizes."""
+    """Compute the random words of a row in pairs, of shape (2, pairs), in a loop that the compiler can vectorize."""
     for pair in range(words.shape[1]):
         words[0, pair], words[1, pair] = _threefry(key0, key1, row, numpy.uint64(pair))
 
@@ -44,14 +44,14 @@ def _keep_masks(keys: Any, first: int, limits: Any, kept: Any) -> None:
 
 
 def permutations(keys: Any, N: int) -> Any:
-    """Return a random order of N samples for each key, an array of shape (E, N); see `streams.permutations`."""
+    """Return a random permutation of N samples for each key, of shape (E, N); see `streams.permutations`."""
     orders = numpy.zeros((len(keys), N), "int64")
     _permutations(keys, orders)
     return orders
 
 
 def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
-    """Return which units dropout keeps, an array of shape (E, last - first, units); see `streams.keep_masks`."""
+    """Return the dropout masks, of shape (E, last - first, units), True for kept units; see `streams.keep_masks`."""
     limits = streams.limits(rates)
     kept = numpy.empty((len(keys), last - first, len(limits)), "bool")
     _keep_masks(keys, first, limits, kept)

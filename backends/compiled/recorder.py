@@ -1,8 +1,8 @@
-"""A namespace whose arrays remember the operations that made them, instead of computing.
+"""An array API namespace that records operations instead of computing them.
 
-`Recorder` offers the functions of the array API standard that pure elementwise and matrix code needs. A function that
-is called with it, and with arrays from `Recorder.input`, runs unchanged and leaves a graph of `Node` behind. Shapes are
-static, equal operations are one node, and an in-place operator gives an array another node.
+`Recorder` provides the functions of the array API standard that elementwise and matrix code needs. A function that is
+called with it, and with arrays from `Recorder.input`, creates a graph of `Node` objects. Shapes are static, equal
+operations share one node, and an in-place operator replaces the node of an array.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Node(NamedTuple):
     ----------
     op : str
         ``"input"``, ``"constant"``, ``"matmul"``, ``"concat"``, the name of an elementwise function (of `ELEMENTWISE`),
-        of a reduction (of `REDUCTIONS`; it keeps its axes), or of a view (``"reshape"``, ``"permute"``, ``"slice"``,
-        ``"broadcast"``).
+        of a reduction (of `REDUCTIONS`; the reduced axes have length 1), or of a view (``"reshape"``, ``"permute"``,
+        ``"slice"``, ``"broadcast"``).
     args : tuple of Node
         The operands.
     attributes : tuple
-        What else describes it: the name of an input, the key of a constant, the axes of a reduction, …
+        The other parameters: the name of an input, the key of a constant, the axes of a reduction, …
     shape : tuple of int
         The shape of the result.
     dtype : str
         ``"float64"``, ``"float32"`` or ``"bool"``.
     number : int
-        Its place in the order of recording.
+        The position in the order of recording.
     """
 
     op: str
@@ -54,7 +54,7 @@ class Node(NamedTuple):
         return self is other
 
 
-# How many operands, and whether the result is of bool ("b") or of the operands' type ("t").
+# The number of operands, and whether the result has the type bool ("b") or that of the operands ("t").
 ELEMENTWISE = {
     **dict.fromkeys(
         [
@@ -117,19 +117,19 @@ VIEWS = ("reshape", "permute", "slice", "broadcast")
 class Array:
     """An array of a `Recorder`.
 
-    An in-place operator replaces its node. A view keeps the array that it is a view of, so that it shows what that has
-    become; writing to a view is refused.
+    An in-place operator replaces its node. A view refers to its base array, so that it shows later changes of it;
+    writing to a view raises `CannotCompile`.
     """
 
-    __array_ufunc__ = None  # NumPy's operators give way to those below
+    __array_ufunc__ = None  # so that NumPy's operators call those below
 
-    def __init__(self, xp: Recorder, node: Node | None, of: Array | None = None, how: Any = None) -> None:
-        self._xp, self._node, self._of, self._how = xp, node, of, how
+    def __init__(self, xp: Recorder, node: Node | None, base: Array | None = None, view: Any = None) -> None:
+        self._xp, self._node, self._base, self._apply = xp, node, base, view
 
     @property
     def node(self) -> Node:
-        """The operation that makes the array as it is now."""
-        return self._node if self._of is None else self._how(self._of.node)  # type: ignore[return-value]
+        """The operation that computes the current value of the array."""
+        return self._node if self._base is None else self._apply(self._base.node)  # type: ignore[return-value]
 
     @property
     def shape(self) -> Shape:
@@ -153,18 +153,18 @@ class Array:
 
     @property
     def device(self) -> str:
-        """Nowhere: nothing is computed."""
+        """The name of the recorder, because no device computes anything."""
         return "recorder"
 
     @property
     def mT(self) -> Array:  # noqa: N802 - the standard's name
-        """The array with its last two axes exchanged."""
+        """The array with its last two axes swapped."""
         axes = (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
         return self._xp.permute_dims(self, axes)
 
     @property
     def T(self) -> Array:  # noqa: N802 - the standard's name
-        """The transpose of an array of two axes."""
+        """The transpose of a matrix."""
         return self.mT
 
     def __array_namespace__(self, api_version: str | None = None) -> Recorder:
@@ -184,7 +184,7 @@ class Array:
     __bool__ = __float__ = __int__ = __index__ = __complex__ = __iter__ = __len__ = __array__ = _refuse
 
     def _replace(self, other: Array) -> Array:
-        if self._of is not None:
+        if self._base is not None:
             msg = "an in-place operator on a view of another array"
             raise CannotCompile(msg)
         if other.shape != self.shape or other.dtype != self.dtype:
@@ -237,12 +237,12 @@ Array.__pos__ = lambda self: self._xp.positive(self)  # type: ignore[operator]
 
 
 class Recorder:
-    """A namespace of the array API standard that records.
+    """An array API namespace that records operations.
 
     Parameters
     ----------
     dtype : str
-        The type of floating-point numbers that Python's numbers take: ``"float64"`` or ``"float32"``.
+        The default floating-point type: ``"float64"`` or ``"float32"``.
     """
 
     float32, float64, bool = map(numpy.dtype, ("float32", "float64", "bool"))
@@ -257,7 +257,7 @@ class Recorder:
     # ---- Nodes
 
     def input(self, name: str, shape: Shape, dtype: str | None = None) -> Array:
-        """Return an array that a caller of the recorded function provides."""
+        """Return an array that stands for an argument of the recorded function."""
         return Array(self, self._node("input", (), (name,), shape, dtype or self._dtype))
 
     def _node(self, op: str, args: tuple[Node, ...], attributes: tuple[Any, ...], shape: Shape, dtype: str) -> Node:
@@ -294,9 +294,9 @@ class Recorder:
         msg = f"an operand of type {type(x).__name__}"
         raise CannotCompile(msg)
 
-    def _view(self, x: Any, how: Callable[[Node], Node]) -> Array:
-        node = how(self._as_node(x))  # also of a view, so that an error arises where it is made
-        return Array(self, None, x, how) if isinstance(x, Array) else Array(self, node)
+    def _view(self, x: Any, view: Callable[[Node], Node]) -> Array:
+        node = view(self._as_node(x))  # now, so that an invalid view raises its error here
+        return Array(self, None, x, view) if isinstance(x, Array) else Array(self, node)
 
     def _elementwise(self, name: str, *operands: Any) -> Array:
         known = [x.node.dtype for x in operands if isinstance(x, Array)]
@@ -330,7 +330,7 @@ class Recorder:
     # ---- Functions of the standard
 
     def where(self, condition: Any, x1: Any, x2: Any, /) -> Array:
-        """Choose elements of x1 where the condition holds, else of x2."""
+        """Return the elements of x1 where the condition is true, else those of x2."""
         chosen = self._as_node(condition)
         known = next((x.node.dtype for x in (x1, x2) if isinstance(x, Array)), None)
         nodes = [self._as_node(x, known) for x in (x1, x2)]
@@ -372,23 +372,25 @@ class Recorder:
         if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0] or "bool" in (a.dtype, b.dtype):
             msg = f"a product of arrays of the shapes {a.shape} and {b.shape}"
             raise CannotCompile(msg)
-        if a.shape[1] == 1:  # an outer product is a multiplication
+        if a.shape[1] == 1:  # an outer product is an elementwise multiplication
             return self._elementwise("multiply", x1, x2)
         dtype = self._wider((a, b))
         nodes = self._cast(a, dtype), self._cast(b, dtype)
         return Array(self, self._node("matmul", nodes, (), (a.shape[0], b.shape[1]), dtype))
 
     def reshape(self, x: Any, /, shape: Any, *, copy: Any = None) -> Array:
-        """Return a view of another shape."""
+        """Return a view with another shape."""
         shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-        given = self._as_node(x)
-        may_be_copied = given.op in ("permute", "broadcast") or (given.op == "slice" and len(given.shape) > 1)
+        original = self._as_node(x)
+        may_be_copied = original.op in ("permute", "broadcast") or (original.op == "slice" and len(original.shape) > 1)
 
         def reshaped(node: Node) -> Node:
-            if node is not given and may_be_copied:
-                msg = "a use of a reshaped view of an array that has changed since, which may be a view or a copy"
+            if node is not original and may_be_copied:
+                msg = (
+                    "the use of a reshaped view of an array that has changed since, because it may be a view or a copy"
+                )
                 raise CannotCompile(msg)
-            return self._reshaped(node, _without_unknown(shape, node.shape))
+            return self._reshaped(node, _complete_shape(shape, node.shape))
 
         return self._view(x, reshaped)
 
@@ -402,7 +404,7 @@ class Recorder:
         return self._node("reshape", (node,), (), shape, node.dtype)
 
     def permute_dims(self, x: Any, /, axes: Sequence[int]) -> Array:
-        """Return a view with its axes in another order."""
+        """Return a view with permuted axes."""
 
         def permuted(node: Node) -> Node:
             if tuple(axes) == tuple(range(len(node.shape))):
@@ -412,11 +414,11 @@ class Recorder:
         return self._view(x, permuted)
 
     def matrix_transpose(self, x: Any, /) -> Array:
-        """Return a view with the last two axes exchanged."""
+        """Return a view with the last two axes swapped."""
         return (x if isinstance(x, Array) else self.asarray(x)).mT
 
     def moveaxis(self, x: Any, source: int, destination: int, /) -> Array:
-        """Return a view with one axis in another place."""
+        """Return a view with one axis moved to another position."""
         axes = list(range(self._as_node(x).shape.__len__()))
         axes.insert(destination % len(axes), axes.pop(source))
         return self.permute_dims(x, axes)
@@ -444,7 +446,7 @@ class Recorder:
         return self._view(x, broadcast)
 
     def _sliced(self, node: Node, key: Any) -> Node:
-        """Return what basic indexing gives: whole numbers, slices, an ellipsis and new axes."""
+        """Return the result of basic indexing with integers, slices, an ellipsis and new axes."""
         keys = list(key) if isinstance(key, tuple) else [key]
         for part in keys:
             if not (part is None or part is Ellipsis or isinstance(part, (int, slice))):
@@ -452,9 +454,9 @@ class Recorder:
                 raise CannotCompile(msg)
         if Ellipsis not in keys:
             keys.append(Ellipsis)
-        place, given = keys.index(Ellipsis), sum(part is not None for part in keys) - 1
-        keys[place : place + 1] = [slice(None)] * (len(node.shape) - given)
-        starts, steps, kept, shape, axis = [], [], [], [], 0
+        position, indexed = keys.index(Ellipsis), sum(part is not None for part in keys) - 1
+        keys[position : position + 1] = [slice(None)] * (len(node.shape) - indexed)
+        starts, steps, counts, shape, axis = [], [], [], [], 0
         for part in keys:
             if part is None:
                 shape.append(1)
@@ -472,9 +474,9 @@ class Recorder:
                     raise IndexError(msg)
             starts.append(start)
             steps.append(step)
-            kept.append(count)
-        if tuple(kept) != node.shape or any(step != 1 for step in steps):
-            node = self._node("slice", (node,), (tuple(starts), tuple(steps)), tuple(kept), node.dtype)
+            counts.append(count)
+        if tuple(counts) != node.shape or any(step != 1 for step in steps):
+            node = self._node("slice", (node,), (tuple(starts), tuple(steps)), tuple(counts), node.dtype)
         return self._reshaped(node, tuple(shape))
 
     def concat(self, arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
@@ -503,7 +505,7 @@ class Recorder:
         return Array(self, self._cast(node, _name_of_type(dtype)))
 
     def asarray(self, x: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = None) -> Array:
-        """Return an array: the given one, unless its type changes or a copy is asked for."""
+        """Return an array: the same one, unless its type changes or `copy` is true."""
         return self.astype(x, dtype or self._as_node(x).dtype, copy=copy)
 
     def full(self, shape: Any, value: Any, *, dtype: Any = None, device: Any = None) -> Array:
@@ -534,12 +536,12 @@ class Recorder:
         return self.full_like(x, 1.0, dtype=dtype)
 
     def clip(self, x: Any, /, min: Any = None, max: Any = None) -> Array:
-        """Return the elements kept between two bounds."""
+        """Return the elements limited to two bounds."""
         x = x if min is None else self._elementwise("maximum", x, min)
         return x if max is None else self._elementwise("minimum", x, max)
 
     def finfo(self, dtype: Any, /) -> Any:
-        """Return what is known of a type of floating-point numbers."""
+        """Return the limits of a floating-point type."""
         return numpy.finfo(dtype.dtype if isinstance(dtype, Array) else dtype)
 
     def isdtype(self, dtype: Any, kind: Any) -> Any:
@@ -547,7 +549,7 @@ class Recorder:
         return numpy.isdtype(numpy.dtype(dtype), kind)
 
     def positive(self, x: Any, /) -> Array:
-        """Return the array as it is."""
+        """Return a copy of the array."""
         return Array(self, self._as_node(x))
 
     def __getattr__(self, name: str) -> Any:
@@ -557,7 +559,7 @@ class Recorder:
             return lambda x, /, *, axis=None, keepdims=False: self._reduce(name, x, axis, keepdims)
         if name.startswith("__"):
             raise AttributeError(name)
-        msg = f"{name}"
+        msg = f"the function {name}, which the compiler does not support"
         raise CannotCompile(msg)
 
 
@@ -582,10 +584,11 @@ def _broadcast(*shapes: Shape) -> Shape:
         raise CannotCompile(str(error)) from None
 
 
-def _without_unknown(shape: Shape, of: Shape) -> Shape:
+def _complete_shape(shape: Shape, old: Shape) -> Shape:
+    """Return a shape in which the length of an axis of -1 follows from the old shape."""
     known = math.prod(n for n in shape if n >= 0)
-    shape = tuple(math.prod(of) // known if n == -1 else int(n) for n in shape)
-    if math.prod(shape) != math.prod(of):
-        msg = f"a reshape of {of} to {shape}"
+    shape = tuple(math.prod(old) // known if n == -1 else int(n) for n in shape)
+    if math.prod(shape) != math.prod(old):
+        msg = f"a reshape of {old} to {shape}"
         raise CannotCompile(msg)
     return shape

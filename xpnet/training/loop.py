@@ -102,8 +102,8 @@ def train(
 
 
 def explain_step(network: Any, batch_size: int) -> str:
-    """Return the loops of a compiled step as text: see `NeuralNetwork.explain_step`."""
-    settings, now, backend = network._settings, network._snapshot, network._snapshot.backend
+    """Return the loops of a compiled step as text; see `NeuralNetwork.explain_step`."""
+    settings, snapshot, backend = network._settings, network._snapshot, network._snapshot.backend
     with backend.on_device():
         rows = [
             backend.asarray(host.zeros((positive_integer("batch_size", batch_size), n)), settings.dtype)
@@ -111,7 +111,7 @@ def explain_step(network: Any, batch_size: int) -> str:
         ]
         rates = backend.asarray(host.ones((*settings.ensemble_shape, 1) if settings.ensemble else ()), settings.dtype)
     options = {"batch_size": batch_size, "shuffle": False, "factors": None, "at_once": None}
-    state = now.state._replace(optimizer_state=new_optimizer_state(settings, backend, now.theta))
+    state = snapshot.state._replace(optimizer_state=new_optimizer_state(settings, backend, snapshot.theta))
     samples = Samples(backend, settings.dtype, *rows)
     (chunk, *_) = network._members.network_chunks(
         backend, state, samples, rates, **options, compiler=backend.compiler()
@@ -226,11 +226,15 @@ def _compiler(
     *,
     required: bool,
 ) -> Any:
-    """Return what compiles the training step of networks, or None where it is not required and does not pay."""
+    """Return a compiler of the training step, or None.
+
+    Without `required`, return None if compiling does not save time, or with a warning if it is not possible; with it,
+    raise `CannotCompile` instead.
+    """
     first = chunks[0]
     try:
         compiler = first.backend.compiler(announce)
-        if required or compiler.pays(first.step, first.state, batch_size, steps, epochs.stop * len(chunks)):
+        if required or compiler.is_worthwhile(first.step, first.state, batch_size, steps, epochs.stop * len(chunks)):
             compiler.compile(first.step, first.state, first.batches(epochs[0]))
             return compiler
     except CannotCompile as error:
