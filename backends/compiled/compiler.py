@@ -179,7 +179,7 @@ class Compiler:
         self._kernels: dict[Any, Any] = {}
         self._rows_cache: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
         self._constant_batches: dict[int, tuple[Any, list[Any]]] = {}
-        self._rows_per_second = 1e6
+        self._rows_per_second = 0.0  # not yet measured: the first call takes one step
 
     def train_epoch(self, step: Any, state: Any, batches: Any) -> tuple[Any, Any]:
         """Take a training step for every batch of an epoch.
