@@ -117,7 +117,7 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
     """
     theta, networks_axis = state.theta, state.theta.ndim - 1
     dtype, m = str(theta.dtype), segment.batch_size
-    xp, buffers = Recorder(dtype), {}
+    recorder, buffers = Recorder(dtype), {}
 
     def add_input(name: str, shape: tuple[int, ...], array: Any, kind: str, size: int) -> Any:
         number_type = str(array.dtype)
@@ -126,7 +126,7 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
             msg = f"{what} of {number_type}"
             raise CannotCompile(msg)
         buffers[name] = Buffer(name, size, number_type, kind)
-        return xp.input(name, shape, number_type)
+        return recorder.input(name, shape, number_type)
 
     rows = {
         name: add_input(name, (array.shape[-1], m), array, kind, array.shape[-1])
@@ -142,7 +142,7 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
     inputs = (rows["X"], rows["Y"], rates.pop("learning_rate"), rows.get("weight"), masks, rates)
     before = type(state)(states["theta"], tuple(array for name, array in states.items() if name != "theta"))
     try:
-        after, loss = replace(step, xp=xp)(before, inputs)
+        after, loss = replace(step, xp=recorder)(before, inputs)
     except CannotCompile:
         raise
     except Exception as error:  # a custom function may be written for one array library
@@ -158,7 +158,7 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
     buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "scratch")
     outputs = {"loss": loss.node, "theta": after.theta.node}
     outputs |= {f"s{i}": array.node for i, array in enumerate(after.optimizer_state)}
-    return fuse(lower(buffers, outputs, xp.constants, blas_threshold=blas_threshold))
+    return fuse(lower(buffers, outputs, recorder.constants, blas_threshold=blas_threshold))
 
 
 class Compiler:
