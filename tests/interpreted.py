@@ -20,7 +20,9 @@ def interpreted(text, empty_arguments=None):
     """Return the kernel of a text, as `xpnet.backends.compiled.cache.load` does, but not compiled."""
     names = {f"{name}_{dtype}": getattr(np, name) for name in FUNCTIONS for dtype in ("float64", "float32")}
     names["np"] = np
-    exec(re.sub(r"^(from|import|@njit).*$", "", text, flags=re.MULTILINE), names)
+    text = re.sub(r"^(from|import|@njit).*$", "", text, flags=re.MULTILINE)
+    # Python's integers: in other threads NumPy 2.1 makes real numbers of unsigned and signed ones.
+    exec(re.sub(r"np\.uint64\((\d+)\)", r"\1", text), names)
     return np.errstate(all="ignore")(names["kernel"])  # as compiled code, in other threads too
 
 
