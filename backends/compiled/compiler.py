@@ -32,6 +32,9 @@ MIN_NETWORKS_FOR_LANES = {"float64": 16, "float32": 8}
 MAX_BLOCK_BYTES = 2**22
 """The maximum size of the states of 64 networks in lanes, in bytes."""
 
+MAX_COPIED_BYTES = 2**24
+"""The maximum size of all samples, in bytes, for them to be converted once for all epochs."""
+
 MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
 
@@ -296,7 +299,7 @@ class Compiler:
         else:
             how = f"one network after the other, matrix products of {BLAS_THRESHOLD:,} multiplications or more by BLAS"
         per_network = ", ".join(sorted(layout.per_network)) or "nothing"
-        program = record(step, state, segment, math.inf if layout.lanes else BLAS_THRESHOLD)
+        program = _program(step, state, segment, layout)
         return (
             f"# {how}\n# for each network separately: {per_network}\n"
             f"# for each step of {segment.batch_size} samples:\n{program}"
@@ -336,7 +339,7 @@ class Compiler:
         """Return all samples as rows, or None if that would copy much data."""
         key = (id(samples), str(networks))
         if key not in self._rows_cache:
-            is_small = samples.size * (samples.X.shape[-1] + samples.outputs) * 8 <= 2**24
+            is_small = samples.size * (samples.X.shape[-1] + samples.outputs) * 8 <= MAX_COPIED_BYTES
             contiguous = all(array is None or array.flags.c_contiguous for array in (samples.X, samples.Y))
             rows = _rows(samples, slice(None), networks) if is_small or (samples.are_ready and contiguous) else None
             # A reference to the samples ensures that no other object gets their id.
@@ -349,30 +352,13 @@ class Compiler:
         key = (layout, *segment.samples, *segment.masks)
         cached = self._kernels.get(key)
         if cached is None or cached[0] is not step:
-            text, constants = self._text(step, state, segment)
+            text, constants = _text(step, state, segment, layout)
             empty_states = [numpy.zeros((1, 1), array.dtype) for array in states]
             kernel = load(
                 text, (0, 0, 0, 0, *segment.arrays, *empty_states, *constants, numpy.zeros(1), 0.0), self.announce
             )
             cached = self._kernels[key] = (step, layout, kernel, constants)
         return cached[1:]
-
-    def _text(self, step: Any, state: Any, segment: Segment) -> tuple[str, list[Any]]:
-        """Return the source of a kernel, and the values of its constants."""
-        layout = _layout(state, segment)
-        key = _description(step, state, segment, layout)
-        if key in _TEXTS:
-            return _TEXTS[key]
-        program = record(step, state, segment, math.inf if layout.lanes else BLAS_THRESHOLD)
-        constants = [
-            numpy.asarray(buffer.values, buffer.dtype)
-            for buffer in program.buffers.values()
-            if buffer.kind == "constant"
-        ]
-        text = source(program, layout)
-        if key is not None:
-            _TEXTS[key] = text, constants
-        return text, constants
 
     def _run(self, kernel: Any, layout: Layout, steps: int, arguments: list[Any]) -> None:
         """Call a kernel for all steps, in calls of limited duration, with blocks of networks on several threads."""
@@ -422,6 +408,26 @@ def _description(step: Any, state: Any, segment: Segment, layout: Layout) -> Any
         layout[:3],
     )
     return pickle.dumps(described)
+
+
+def _program(step: Any, state: Any, segment: Segment, layout: Layout) -> Program:
+    """Return the loops of a step: those in lanes have no matrices for BLAS."""
+    return record(step, state, segment, math.inf if layout.lanes else BLAS_THRESHOLD)
+
+
+def _text(step: Any, state: Any, segment: Segment, layout: Layout) -> tuple[str, list[Any]]:
+    """Return the source of a kernel, and the values of its constants."""
+    key = _description(step, state, segment, layout)
+    if key in _TEXTS:
+        return _TEXTS[key]
+    program = _program(step, state, segment, layout)
+    constants = [
+        numpy.asarray(buffer.values, buffer.dtype) for buffer in program.buffers.values() if buffer.kind == "constant"
+    ]
+    text = source(program, layout)
+    if key is not None:
+        _TEXTS[key] = text, constants
+    return text, constants
 
 
 def _layout(state: Any, segment: Segment) -> Layout:

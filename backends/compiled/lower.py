@@ -46,6 +46,9 @@ CHEAP = {
 }
 """Operations that take no longer than reading a number from a buffer."""
 
+POINTWISE = {*ELEMENTWISE, "where", "cast"}
+"""Operations that compute each element from one element of each operand."""
+
 
 class _NeedsBuffer(Exception):  # noqa: N818
     """An element of this node cannot be computed where it is read, so that the node must have a buffer."""
@@ -251,9 +254,7 @@ class _Lowering:
                     shape = part.args[0].shape if part.op == "reshape" else part.shape
                     found.setdefault(start, tuple(n for n in shape if n > 1))
                     start += part.shape[0]
-            elif (node.op in ELEMENTWISE or node.op in ("where", "cast")) and (
-                node not in self.buffer_of or node in nodes
-            ):
+            elif node.op in POINTWISE and (node not in self.buffer_of or node in nodes):
                 todo += [arg for arg in node.args if arg.shape == node.shape]
         if not found:
             return [None]
@@ -355,7 +356,7 @@ class _Builder:
             return self.load(name, _flat(index, node.shape))
         if op == "constant":
             return self._constant(node, _flat(index, node.shape))
-        if op in ELEMENTWISE or op in ("where", "cast"):
+        if op in POINTWISE:
             values = tuple(self.element(arg, _unbroadcast(index, arg.shape)) for arg in args)
             return self.let(f"cast_{node.dtype}" if op == "cast" else op, values, node.dtype)
         if op in REDUCTIONS:
@@ -449,7 +450,7 @@ def _is_costly(node: Node, chosen: set[Node]) -> bool:
         each = todo.pop()
         if each not in seen and (each is node or each not in chosen):
             seen.add(each)
-            if each.op in ELEMENTWISE or each.op in ("where", "cast"):
+            if each.op in POINTWISE:
                 cost += 1 if each.op in CHEAP else 100
             todo += each.args
     # A single number is computed once for each nest.
@@ -480,7 +481,7 @@ def _is_larger(use: Node, node: Node) -> bool:
 
 
 def _is_pointwise(reader: Node, node: Node) -> bool:
-    return (reader.op in ELEMENTWISE or reader.op in ("where", "cast", "store")) and reader.shape == node.shape
+    return reader.op in POINTWISE and reader.shape == node.shape
 
 
 def _flat(index: Sequence[Index], shape: Shape) -> Index:

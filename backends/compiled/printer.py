@@ -395,7 +395,7 @@ class _VectorNest:
         for level, statements in enumerate(nest.at):
             run: list[Statement] = []
             for statement in statements:
-                if isinstance(statement, Reduce) and self._terms(statement) > UNROLLED:
+                if self._is_long(statement):
                     self.runs += [(level, run), (level, [statement])]
                     run = []
                 else:
@@ -412,14 +412,15 @@ class _VectorNest:
                     self.varying.add(statement.name)
                     defined_in[statement.name] = number
                 self.stored |= {name for name in read & self.varying if defined_in[name] != number}
-            if len(run) == 1 and isinstance(run[0], Reduce) and self._terms(run[0]) > UNROLLED:
-                self.stored.add(run[0].name)
+                if isinstance(statement, Reduce) and self._is_long(statement):
+                    self.stored.add(statement.name)
         printer.stored |= {f"h{name}": self.extent for name in self.stored}
         printer.program.types.update({f"h{name}": printer.program.types[name] for name in self.stored})
 
     @staticmethod
-    def _terms(statement: Reduce) -> int:
-        return math.prod(extent for _, extent in statement.variables)
+    def _is_long(statement: Statement) -> bool:
+        """Return whether a statement is a reduction of too many terms to be unrolled."""
+        return isinstance(statement, Reduce) and math.prod(extent for _, extent in statement.variables) > UNROLLED
 
     def _varies(self, statement: Statement) -> bool:
         """Return whether a statement depends on the variable of the innermost loop."""
@@ -453,7 +454,7 @@ class _VectorNest:
                 printer._line(printer.loop(variable, extent))
                 printer.indent += 1
                 level += 1
-            if len(run) == 1 and isinstance(run[0], Reduce) and self._terms(run[0]) > UNROLLED:
+            if len(run) == 1 and isinstance(run[0], Reduce) and self._is_long(run[0]):
                 self._long(run[0])
             elif run:
                 self._run(run, number)
