@@ -247,11 +247,16 @@ class Compiler:
 
     def _in_chunks(self, draw: Callable[[slice], Any], networks: int) -> Any:
         """Return the concatenated results of a function, called for chunks of the networks in parallel."""
-        count = min(self.n_threads, networks)
-        if count == 1:
+        parts = self._parts(networks)
+        if len(parts) == 1:
             return draw(slice(None))
-        edges = [networks * k // count for k in range(count + 1)]
-        return numpy.concatenate(list(self._pool.map(draw, starmap(slice, pairwise(edges)))))
+        return numpy.concatenate(list(self._pool.map(draw, starmap(slice, parts))))
+
+    def _parts(self, networks: int, unit: int = 1) -> list[tuple[int, int]]:
+        """Return a range of networks for each thread, of whole units except for the last one."""
+        units = -(-networks // unit)
+        count = min(self.n_threads, units)
+        return list(pairwise(min(unit * (units * k // count), networks) for k in range(count + 1)))
 
     def is_worthwhile(self, step: Any, state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether compiling saves clearly more time than it takes.
@@ -363,19 +368,15 @@ class Compiler:
     def _run(self, kernel: Any, layout: Layout, steps: int, arguments: list[Any]) -> None:
         """Call a kernel for all steps, in calls of limited duration, with blocks of networks on several threads."""
         networks = arguments[-2].shape[0]
-        unit = LANES if layout.lanes else 1
-        blocks = -(-networks // unit)
-        count = min(self.n_threads, blocks)
-        edges = [min(unit * (blocks * k // count), networks) for k in range(count + 1)]
+        parts = self._parts(networks, LANES if layout.lanes else 1)
         step = 0
         while step < steps:
             rows = layout.batch_size * networks
             stop = min(step + max(int(MAX_KERNEL_SECONDS * self._rows_per_second / rows), 1), steps)
             started = time.perf_counter()
-            if count == 1:
+            if len(parts) == 1:
                 kernel(0, networks, step, stop, *arguments)
             else:
-                parts = pairwise(edges)
                 list(self._pool.map(lambda part, step=step, stop=stop: kernel(*part, step, stop, *arguments), parts))
             self._rows_per_second = rows * (stop - step) / max(time.perf_counter() - started, 1e-6)
             step = stop
