@@ -3,7 +3,7 @@
 from xpnet.backends.base import Backend, CannotCompile, DeviceUnavailable, NoCompiler
 from xpnet.backends.host import HoldsText
 from xpnet.backends.registry import backend_names, backend_of, get_backend, load_backend
-from xpnet.backends.streams import Stream, epoch_keys, keep_masks, new_seed, permutations, random_stream
+from xpnet.backends.streams import Stream, new_seed, random_stream
 
 HOST = get_backend("cpu")
 """The NumPy backend on the host, which draws the random numbers and stores recorded metrics."""
@@ -18,11 +18,8 @@ __all__ = [
     "Stream",
     "backend_names",
     "backend_of",
-    "epoch_keys",
     "get_backend",
-    "keep_masks",
     "load_backend",
     "new_seed",
-    "permutations",
     "random_stream",
 ]

@@ -362,10 +362,8 @@ class Backend(ABC):
             `layers` is ``step.layers(state.theta)``, views into the parameters.
         state : State
             The first state; its `theta` holds the parameters.
-        batches : Batches
-            An iterable of the batches. Nothing is gathered before the iteration, so that a backend that compiles an
-            epoch can use its attributes instead: the samples as rows in their original types, their order, the
-            learning rates, and the function that draws the dropout masks.
+        batches : iterable
+            The batches of the epoch.
 
         Returns
         -------

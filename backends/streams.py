@@ -158,8 +158,8 @@ def _key(seed: int, stream: int) -> tuple[int, int]:
     return first, second
 
 
-def epoch_keys(seeds: Any, stream: int, epoch: int) -> Any:
-    """Return the keys of the random words of an epoch.
+def seed_keys(seeds: Any, stream: int) -> Any:
+    """Return the keys of a purpose's random words.
 
     Parameters
     ----------
@@ -167,24 +167,46 @@ def epoch_keys(seeds: Any, stream: int, epoch: int) -> Any:
         The seeds of E networks.
     stream : Stream
         The purpose of the words.
+
+    Returns
+    -------
+    keys : array of uint32 of shape (E, 2)
+        A key for each network, that of epoch 0.
+
+    Examples
+    --------
+    >>> from xpnet.backends import Stream
+    >>> from xpnet.backends.streams import seed_keys
+    >>> seed_keys([94, 95], Stream.SHUFFLING).shape
+    (2, 2)
+    """
+    return numpy.asarray([_key(seed, stream) for seed in seeds], "uint32")
+
+
+def epoch_keys(keys: Any, epoch: int) -> Any:
+    """Return the keys of an epoch's random words.
+
+    Parameters
+    ----------
+    keys : array of uint32 of shape (E, 2)
+        The keys of epoch 0, from `seed_keys`.
     epoch : int
         The epoch, from 0 since the weights were initialized.
 
     Returns
     -------
     keys : array of uint32 of shape (E, 2)
-        A key for each network.
+        The keys, whose second word is larger by the number of the epoch, modulo 2³².
 
     Examples
     --------
     >>> from xpnet.backends import Stream
-    >>> from xpnet.backends.streams import epoch_keys
-    >>> epoch_keys([94, 95], Stream.SHUFFLING, 0).shape
-    (2, 2)
+    >>> from xpnet.backends.streams import epoch_keys, seed_keys
+    >>> keys = seed_keys([94], Stream.SHUFFLING)
+    >>> (epoch_keys(keys, 5) - keys).tolist()
+    [[0, 5]]
     """
-    keys = numpy.asarray([_key(seed, stream) for seed in seeds], "uint32")
-    keys[:, 1] += numpy.uint32(epoch % 2**32)
-    return keys
+    return keys + numpy.asarray([0, epoch % 2**32], "uint32")
 
 
 def random_words(keys: Any, first: int, last: int, count: int) -> Any:
@@ -207,8 +229,8 @@ def random_words(keys: Any, first: int, last: int, count: int) -> Any:
     Examples
     --------
     >>> from xpnet.backends import Stream
-    >>> from xpnet.backends.streams import epoch_keys, random_words
-    >>> keys = epoch_keys([94], Stream.DROPOUT, 0)
+    >>> from xpnet.backends.streams import random_words, seed_keys
+    >>> keys = seed_keys([94], Stream.DROPOUT)
     >>> bool((random_words(keys, 3, 5, 7) == random_words(keys, 0, 9, 7)[:, 3:5]).all())
     True
     """
@@ -236,8 +258,8 @@ def permutations(keys: Any, N: int) -> Any:
     Examples
     --------
     >>> from xpnet.backends import Stream
-    >>> from xpnet.backends.streams import epoch_keys, permutations
-    >>> sorted(permutations(epoch_keys([94], Stream.SHUFFLING, 0), 5)[0].tolist())
+    >>> from xpnet.backends.streams import permutations, seed_keys
+    >>> sorted(permutations(seed_keys([94], Stream.SHUFFLING), 5)[0].tolist())
     [0, 1, 2, 3, 4]
     """
     words = random_words(keys, 0, 1, N)[:, 0].astype("uint64")
@@ -275,8 +297,8 @@ def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
     Examples
     --------
     >>> from xpnet.backends import Stream
-    >>> from xpnet.backends.streams import epoch_keys, keep_masks
-    >>> keys = epoch_keys([94], Stream.DROPOUT, 0)
+    >>> from xpnet.backends.streams import keep_masks, seed_keys
+    >>> keys = seed_keys([94], Stream.DROPOUT)
     >>> bool(abs(keep_masks(keys, 0, 1000, [0.25]).mean() - 0.75) < 0.05)
     True
     """

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from xpnet.backends import streams
 from xpnet.backends.compiled import compiler
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer
@@ -19,11 +20,22 @@ from xpnet.backends.compiled.recorder import Recorder
 def interpreted(text, empty_arguments=None):
     """Return the kernel of a text, as `xpnet.backends.compiled.cache.load` does, but not compiled."""
     names = {f"{name}_{dtype}": getattr(np, name) for name in FUNCTIONS for dtype in ("float64", "float32")}
-    names["np"] = np
+    names |= {"np": np, "permutation": permutation, "permutation_in_lanes": permutation}
+    names |= {"random_words": random_words, "random_words_in_lanes": random_words}
     text = re.sub(r"^(from|import|@njit).*$", "", text, flags=re.MULTILINE)
     # Python's integers: in other threads NumPy 2.1 makes real numbers of unsigned and signed ones.
     exec(re.sub(r"np\.uint64\((\d+)\)", r"\1", text), names)
     return np.errstate(all="ignore")(names["kernel"])  # as compiled code, in other threads too
+
+
+def permutation(key, order):
+    """Compute what `xpnet.backends.compiled.random` does, from NumPy's words."""
+    order[...] = streams.permutations(key.reshape(2, -1).T.astype("uint32"), len(order)).T.reshape(order.shape)
+
+
+def random_words(key, row, words):
+    drawn = streams.random_words(key.reshape(2, -1).T.astype("uint32"), int(row), int(row) + 1, 2 * words.shape[1])
+    words[...] = drawn.reshape(-1, words.shape[1], 2).T.reshape(words.shape)
 
 
 FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh")
@@ -67,12 +79,15 @@ def recorded(function, *arrays, in_place=False, fused=True, blas_threshold=math.
 
 def run(program, arrays, expected, *, in_place=False, lanes=False):
     """Return the results of an interpreted program."""
-    kernel = interpreted(source(program, Layout(1, lanes, False, frozenset())))
+    text = source(program, Layout(1, lanes, False, False, frozenset()))
+    # Here results that are not finite are kept.
+    kernel = interpreted(re.sub(r"(finite_\[.*\]) = finite_.* & .*", r"\1 = True", text))
     constants = [np.asarray(each.values, each.dtype) for each in program.buffers.values() if each.kind == "constant"]
     given = [np.array(array.reshape(1, -1)) for array in arrays]
     outputs = given if in_place else [np.zeros((1, array.size), array.dtype) for array in expected]
     states = given if in_place else [*given, *outputs]
-    kernel(0, 1, 0, 1, np.zeros((1, 1), "int64"), *states, *constants, np.zeros(1), 1.0)
+    keys = [np.zeros((1, 2), "uint64")] * 2
+    kernel(0, 1, 0, 1, 1, 0, 0, 1, *keys, *states, *constants, np.ones(1, "bool"), np.zeros((1, 1)), 1.0)
     return [output.reshape(array.shape) for output, array in zip(outputs, expected, strict=False)]
 
 

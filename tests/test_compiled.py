@@ -154,7 +154,10 @@ def test_samples_that_do_not_fit_into_a_block_are_taken_in_parts(without_numba, 
 def test_single_precision_stays_single_precision(ensemble, without_numba):
     settings = {"dtype": "float32", "ensemble": ensemble, "l2": 0.1, "dropout": 0.3}
     assert_close(*(trained(compile, settings, {"schedule": cosine(4), "batch_size": 3}) for compile in (True, False)))
-    assert "float64(" not in without_numba[0].replace("np.float64(loss_[0", "")
+    for double in ("np.float64(loss_[0", "np.float64(np.finfo(np.float32).max)"):
+        assert double in without_numba[0]
+        without_numba[0] = without_numba[0].replace(double, "")
+    assert "float64(" not in without_numba[0]
 
 
 # ---- What callbacks see, and how a training ends
@@ -253,6 +256,126 @@ def test_members_that_diverge_freeze_and_the_others_go_on(dtype, without_numba):
     calm = trained(True, settings, {"learning_rate": np.where(rates > 1.0, 0.2, rates)})
     others = np.flatnonzero(rates < 1.0)
     np.testing.assert_array_equal(compiled.theta[others], calm.theta[others])
+
+
+# ---- Several epochs at once
+
+
+@pytest.fixture
+def calls(without_numba, monkeypatch):
+    """Return a list of the numbers of epochs of every call of a kernel; calls are fast from the second one on."""
+    counts, load = [], compiler_module.load
+
+    def loaded(*arguments):
+        kernel = load(*arguments)
+        return lambda *given: (counts.append(given[7]), kernel(*given))
+
+    monkeypatch.setattr(compiler_module, "load", loaded)
+    monkeypatch.setattr(compiler_module.time, "perf_counter", itertools.count().__next__)  # a call takes a second
+    monkeypatch.setattr(compiler_module, "MAX_KERNEL_SECONDS", 70.0)
+    return counts
+
+
+@pytest.mark.parametrize("ensemble", [None, 3])
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_epochs_that_nobody_sees_are_a_few_calls(shuffle, batch_size, ensemble, calls):
+    settings, training = {"ensemble": ensemble, "dropout": 0.2}, {"shuffle": shuffle, "batch_size": batch_size}
+    compiled, eager = (trained(compile, settings, {**training, "epochs": 50}) for compile in (True, False))
+    assert_close(compiled, eager)
+    assert len(calls) < 20  # also on several threads
+    assert sum(calls) >= 50
+
+
+SEEN = {
+    "by a callback": {"callbacks": lambda network: None},
+    "by early stopping": {"patience": 60},
+    "by a metric": {"metrics": "r2_score"},
+    "by a validation": {"validation_split": 0.3},
+    "by a schedule": {"schedule": reduce_on_plateau(0.5, patience=0)},
+}
+
+
+@pytest.mark.parametrize("training", SEEN.values(), ids=SEEN)
+def test_epochs_that_are_seen_are_calls_of_their_own(training, calls):
+    assert_close(*(trained(compile, {}, {**training, "epochs": 9}) for compile in (True, False)))
+    assert set(calls) == {1}
+
+
+@pytest.mark.parametrize("ensemble", [None, 3])
+def test_the_factors_of_a_schedule_belong_to_their_epochs(ensemble, calls):
+    """Also if the schedule reads the history in some epochs only."""
+
+    def schedule(xp, t, history):
+        factor = 0.5 if 20 <= t[0] < 23 and np.max(history["loss"][-1]) < 1.0 else 1.0
+        return factor * xp.exp(-t / 10)
+
+    training = {"schedule": schedule, "epochs": 30, "batch_size": 3}
+    assert_close(*(trained(compile, {"ensemble": ensemble}, training) for compile in (True, False)))
+    assert 1 < max(calls) < 20
+
+
+def test_reports_are_those_of_every_epoch(calls, capsys):
+    printed = []
+    for compile in (True, False):
+        network = NeuralNetwork([2, 4, 2], activations=["tanh", "sigmoid"], seed=3)
+        network.train(X, Y, 0.1, epochs=50, verbose_epoch=7, progress_bar=False, compile=compile)
+        printed.append([line[:24] for line in capsys.readouterr().out.splitlines()])
+    assert printed[0] == printed[1]
+    assert max(calls) > 7
+
+
+@pytest.mark.parametrize("rate", [30.0, 1e30])
+def test_a_network_that_diverges_among_several_epochs_keeps_its_last_finite_weights(rate, calls, capsys):
+    networks, printed = [], []
+    for compile in (True, False):
+        network = NeuralNetwork([2, 4, 2], activations=["relu", "identity"], seed=3)
+        with pytest.raises(FloatingPointError, match="the loss became NaN or infinite in epoch") as raised:
+            network.train(X, 0.3 * Y, rate, epochs=90, verbose_epoch=1, progress_bar=False, compile=compile)
+        printed.append([*(line[:20] for line in capsys.readouterr().out.splitlines()), str(raised.value)])
+        networks.append(network)
+    assert_close(*networks)
+    assert printed[0] == printed[1]
+
+
+def test_members_that_diverge_among_several_epochs_freeze(calls):
+    rates = np.full(MANY, 0.1)
+    rates[[2, 5, 16]] = 30.0, 1e30, 20.0
+    settings, training = {"ensemble": MANY, "activations": ["relu", "identity"]}, {"learning_rate": rates, "epochs": 60}
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        compiled, eager = (trained(compile, settings, training, data=(X, 0.3 * Y)) for compile in (True, False))
+    assert_close(compiled, eager)
+    assert 0 < np.isnan(compiled.history["loss"]).sum() < np.isnan(compiled.history["loss"][-1]).sum() * 60
+    assert max(calls) > 5
+
+
+def test_ctrl_c_among_several_epochs_leaves_a_complete_epoch(calls, monkeypatch):
+    load = compiler_module.load
+
+    def loaded(*arguments):
+        kernel = load(*arguments)
+
+        def interrupted(*given):
+            kernel(*given)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+
+        return interrupted
+
+    monkeypatch.setattr(compiler_module, "load", loaded)
+    network = NeuralNetwork([2, 4, 2], activations=["tanh", "sigmoid"], seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        network.train(X, Y, 0.1, epochs=100, verbose=False, compile=True)
+    assert network.epochs_trained == len(network.history["loss"]) == sum(calls[1:3])
+    assert_close(network, trained(False, {}, {"epochs": network.epochs_trained}))
+
+
+def test_many_samples_with_orders_of_their_own_do_not_use_lanes(without_numba, monkeypatch):
+    monkeypatch.setattr(compiler_module, "MAX_ORDERS_BYTES", 4 * 64 * 7 - 1)
+    for shuffle in (True, False):
+        assert_close(*(trained(compile, {"ensemble": MANY}, {"shuffle": shuffle}) for compile in (True, False)))
+    assert ["permutation(" in text for text in dict.fromkeys(without_numba)] == [True, False]
+    assert ["range(64)" in text or "U64" in text for text in dict.fromkeys(without_numba)] == [False, True]
 
 
 # ---- Custom parts
@@ -401,8 +524,8 @@ def test_auto_compiles_what_takes_long_alone(without_numba, always_pays, monkeyp
 def test_whether_it_pays_depends_on_the_work():
     def pays(sizes, epochs, networks=None, N=500, batch_size=1):
         network = NeuralNetwork(sizes, seed=0, ensemble=networks)
-        step = network._members.step(network.backend)
-        return Compiler().is_worthwhile(step, network._snapshot.state, batch_size, -(-N // batch_size), epochs)
+        state = network._snapshot.state
+        return Compiler().is_worthwhile(len(sizes) - 1, state, batch_size, -(-N // batch_size), epochs)
 
     assert not pays([1, 10, 10, 1], 20)
     assert pays([1, 10, 10, 1], 1000)
@@ -467,10 +590,10 @@ def test_one_kernel_serves_networks_one_after_the_other(numbers, without_numba):
     assert len(set(without_numba)) == 1
 
 
-def test_a_training_asks_for_each_kernel_once(without_numba):
-    """And once more in the dry run."""
+def test_a_training_asks_once_for_a_kernel_that_serves_a_smaller_last_batch_too(without_numba):
     trained(True, {"ensemble": 4}, {"epochs": 5, "batch_size": 3, "members_at_once": 2, "shuffle": True})
-    assert len(without_numba) == 2 * 2
+    assert len(without_numba) == 2  # once for each two networks
+    assert len(set(without_numba)) == 1
 
 
 # ---- Compiled by Numba
@@ -545,23 +668,23 @@ def test_a_checkpoint_resumes_bit_for_bit(tmp_path):
 
 def test_arrays_that_cannot_be_written_are_no_reason_to_compile_again(own_cache):
     expected = trained(True)
-    kernels = [kernel for _, _, kernel, _ in made(expected)]
+    kernel = made(expected)
     before = sorted(own_cache.rglob("*.nbc"))
     data = [array.copy() for array in (X, Y)]
     for array in data:
         array.flags.writeable = False
     np.testing.assert_array_equal(trained(True, data=data).theta, expected.theta)
     assert sorted(own_cache.rglob("*.nbc")) == before
-    assert [len(kernel.signatures) for kernel in kernels] == [1]
+    assert len(kernel.signatures) == 1
 
 
 def made(network):
-    """Return what a compiler keeps for the first epoch of a network."""
+    """Return the kernel of a network."""
     compiler = Compiler(n_threads=1)
     step, backend = network._members.step(network.backend), network.backend
     batches = Batches(Samples(backend, "float64", X, Y), np.asarray(0.1), 1)
-    compiler.compile(step, network._snapshot.state, batches)
-    return compiler._kernels.values()
+    ((kernel, _),) = compiler.compile(step, network._snapshot.state, batches)._kernels.values()
+    return kernel
 
 
 def test_networks_may_train_in_several_threads_at_once():

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from xpnet._types import State
 from xpnet.activations import identity, relu, sigmoid
+from xpnet.backends import Stream
+from xpnet.backends.streams import permutations, seed_keys
 from xpnet.core.epochs import Batches, NetworkChunk, split
 from xpnet.core.parameters import Layout
 from xpnet.core.step import make_step
@@ -46,18 +48,20 @@ def train(
     optimizer=sgd,
     epochs=3,
     batch_size=1,
-    order=None,
+    keys=None,
 ):
     """Return theta and the losses after every epoch, as host arrays."""
     step = make_step(backend.xp, LAYOUT, list(activations), half_squared_error, optimizer)
     state = State(array(theta), optimizer.init(backend.xp, array(theta)))
-    batches = batches_of(backend, array(X), array(Y), array(learning_rate), min(batch_size, X.shape[-1]), order=order)
-    thetas, losses, chunk = [], [], NetworkChunk(backend, step, lambda epoch: batches, state)
+    batches = batches_of(
+        backend, array(X), array(Y), array(learning_rate), min(batch_size, X.shape[-1]), order_keys=keys
+    )
+    thetas, losses, chunk = [], [], NetworkChunk(backend, step, batches, state)
     with backend.on_device():
         for epoch in range(epochs):
-            chunk.train_epoch(epoch)
+            chunk.train(range(epoch, epoch + 1))
             thetas.append(backend.to_numpy(chunk.state.theta))
-            losses.append(backend.to_numpy(chunk.loss))
+            losses.append(backend.to_numpy(chunk.losses[0, ...]))
     return thetas, np.array(losses)
 
 
@@ -122,10 +126,12 @@ def test_training_uses_every_batch_including_a_smaller_last_one(backend, array, 
     close(thetas[0], expected)
 
 
-def test_the_order_defines_the_sequence_of_samples(backend, array, theta, X, Y, rng):
-    order = rng.permutation(N)
+def test_the_order_defines_the_sequence_of_samples(backend, array, theta, X, Y):
+    keys = seed_keys([5], Stream.SHUFFLING)
+    order = permutations(keys, N)[0]
+    assert order.tolist() != sorted(order)
     ordered, losses = train(backend, array, theta, X[:, order], Y[:, order], epochs=1, batch_size=2)
-    shuffled, same_losses = train(backend, array, theta, X, Y, epochs=1, batch_size=2, order=order)
+    shuffled, same_losses = train(backend, array, theta, X, Y, epochs=1, batch_size=2, keys=keys)
     np.testing.assert_array_equal(shuffled, ordered)
     np.testing.assert_array_equal(same_losses, losses)
 
@@ -258,10 +264,10 @@ def test_a_forbidden_transfer_raises_an_error(backend, array, forbid_transfers):
 def test_nothing_leaves_the_device_while_training(batch_size, backend, array, theta, X, Y, forbid_transfers):
     step = make_step(backend.xp, LAYOUT, [relu, sigmoid], half_squared_error, sgd)
     batches = batches_of(backend, array(X), array(Y), array(0.1), batch_size)
-    chunk = NetworkChunk(backend, step, lambda epoch: batches, State(array(theta), ()))
+    chunk = NetworkChunk(backend, step, batches, State(array(theta), ()))
     forbid_transfers()
     with backend.on_device():
         for epoch in range(3):
-            chunk.train_epoch(epoch)
+            chunk.train(range(epoch, epoch + 1))
     assert chunk.state.theta.shape == (LAYOUT.size,)
-    assert chunk.loss.shape == chunk.finite.shape == ()
+    assert chunk.losses[0, ...].shape == chunk.finite.shape == ()

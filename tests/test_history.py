@@ -199,41 +199,42 @@ def test_the_plot_of_an_ensemble_omits_diverged_networks(tmp_path):
 
 
 def measured(**values):
-    return {name: np.asarray(value) for name, value in values.items()}
+    """Return what was measured in an epoch, or in several."""
+    return {name: np.atleast_1d(value) for name, value in values.items()}
 
 
 def test_adding_an_epoch_does_not_change_earlier_histories():
     cpu = get_backend("cpu")
-    first = History().with_epoch(cpu, measured(loss=3.0))
-    second = first.with_epoch(cpu, measured(loss=2.0, accuracy=0.5))
-    other = first.with_epoch(cpu, measured(loss=7.0))
-    third = second.with_epoch(cpu, measured(loss=1.0))
+    first = History().with_epochs(cpu, measured(loss=3.0))
+    second = first.with_epochs(cpu, measured(loss=2.0, accuracy=0.5))
+    other = first.with_epochs(cpu, measured(loss=7.0))
+    third = second.with_epochs(cpu, measured(loss=1.0))
     assert [history["loss"].tolist() for history in (first, second, other, third)] == [[3], [3, 2], [3, 7], [3, 2, 1]]
     assert list(first) == list(other) == ["loss"]
     assert list(second) == list(third) == ["loss", "accuracy"]
     np.testing.assert_array_equal(third["accuracy"], [np.nan, 0.5, np.nan])
     assert third.until(1)["loss"].tolist() == [3]
     assert list(third.until(1)) == ["loss"]
-    assert third.until(1).with_epoch(cpu, measured(loss=9.0))["loss"].tolist() == [3, 9]
+    assert third.until(1).with_epochs(cpu, measured(loss=9.0))["loss"].tolist() == [3, 9]
     assert third["loss"].tolist() == [3, 2, 1]
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))], ids=["copy", "pickle"])
 def test_a_copy_keeps_the_first_and_last_epoch_of_each_value(duplicate):
     cpu = get_backend("cpu")
-    history = History().with_epoch(cpu, measured(loss=3.0))
-    history = history.with_epoch(cpu, measured(loss=2.0, validation_loss=1.0))
-    history = duplicate(history.with_epoch(cpu, measured(loss=2.0, validation_loss=np.nan)))
+    history = History().with_epochs(cpu, measured(loss=3.0))
+    history = history.with_epochs(cpu, measured(loss=2.0, validation_loss=1.0))
+    history = duplicate(history.with_epochs(cpu, measured(loss=2.0, validation_loss=np.nan)))
     assert list(history.until(1)) == ["loss"]
     assert history.monitored == "validation_loss"
-    assert history.with_epoch(cpu, measured(loss=0.0)).monitored == "loss"
+    assert history.with_epochs(cpu, measured(loss=0.0)).monitored == "loss"
 
 
 def test_reading_the_last_value_costs_the_same_for_any_number_of_epochs():
     """The test counts copied numbers, not time."""
     cpu, history = get_backend("cpu"), History()
     for epoch in range(1000):
-        history = history.with_epoch(cpu, measured(loss=float(epoch)))
+        history = history.with_epochs(cpu, measured(loss=float(epoch)))
         history["loss"]
         if epoch > 10:
             assert history["loss"].base is history.record.columns["loss"]

@@ -115,7 +115,7 @@ def test_losses_are_read_only_when_they_are_needed(data, monkeypatch):
 
     reads = []
     fetch = _Record._fetch
-    monkeypatch.setattr(_Record, "_fetch", lambda self: (reads.append(len(self.unread) - self.read), fetch(self)))
+    monkeypatch.setattr(_Record, "_fetch", lambda self: (reads.append(len(self.unread)), fetch(self)))
     network = NeuralNetwork([2, 3, 1], seed=0)
     network.train(*data, 0.1, epochs=10, verbose_epoch=5, progress_bar=False, validation_split=0.2)
     assert [read for read in reads if read] == [1, 5, 4]
@@ -156,7 +156,7 @@ def test_ctrl_c_in_the_lock_of_the_bar_raises_keyboard_interrupt(data, monkeypat
         def __init__(self, **_):
             self.updates = 0
 
-        def update(self):
+        def update(self, epochs):
             self.updates += 1
             if self.updates == 3:
                 try:

@@ -145,7 +145,7 @@ def test_warm_up_refuses_an_invalid_schedule():
 def record(history, *values, **others):
     """Return the history with more epochs."""
     for value in values:
-        history = history.with_epoch(get_backend("cpu"), {"loss": np.asarray(value), **others})
+        history = history.with_epochs(get_backend("cpu"), {"loss": np.asarray([value]), **others})
     return history
 
 
@@ -178,7 +178,7 @@ def test_reduce_on_plateau_depends_only_on_the_history():
 def test_reduce_on_plateau_monitors_the_validation_loss_if_there_is_one():
     schedule, history = reduce_on_plateau(0.5, patience=0), History()
     for loss in (1.0, 0.5, 0.2):
-        history = record(history, loss, validation_loss=np.asarray(1.0))
+        history = record(history, loss, validation_loss=np.asarray([1.0]))
     assert schedule(np, np.zeros(1), history) == [0.25]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import platformdirs
 
+from xpnet.backends import streams
 from xpnet.backends.base import CannotCompile, first_line
 
 PREFIX = "_xpnet_kernel_"
@@ -90,8 +91,8 @@ def _load(name: str, text: str, empty_arguments: tuple[Any, ...], announce: Call
 
 def _name_of(text: str) -> str:
     """Return the module name of a kernel: a hash of everything that its machine code depends on."""
-    functions = Path(__file__).with_name("functions.py").read_text(encoding="utf-8")
-    depends_on = [text, functions, version("numba"), sys.version]
+    files = [Path(__file__).with_name("functions.py"), Path(__file__).with_name("random.py"), Path(streams.__file__)]
+    depends_on = [text, *(file.read_text(encoding="utf-8") for file in files), version("numba"), sys.version]
     return PREFIX + hashlib.sha256("\0".join(depends_on).encode()).hexdigest()
 
 

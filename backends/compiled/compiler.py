@@ -6,15 +6,16 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise, starmap
+from itertools import pairwise
 from typing import Any
 
 import numpy
 
+from xpnet.backends import streams
 from xpnet.backends.base import CannotCompile, first_line
 from xpnet.backends.compiled.cache import load
 from xpnet.backends.compiled.fuse import fuse
@@ -35,6 +36,9 @@ MAX_BLOCK_BYTES = 2**22
 MAX_COPIED_BYTES = 2**24
 """The maximum size of all samples, in bytes, for them to be converted once for all epochs."""
 
+MAX_ORDERS_BYTES = 2**26
+"""The maximum size of the orders of the samples for 64 networks in lanes, in bytes."""
+
 MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
 
@@ -54,44 +58,57 @@ def available_threads() -> int:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of an epoch: consecutive batches of the same size, as the arrays that a kernel reads.
+    """Consecutive samples of an epoch, as the arrays that a kernel reads.
 
     Attributes
     ----------
     batch_size : int
         The samples of a step.
-    steps : int
-        The number of steps.
-    order : array of int of shape (E or 1, rows), or None
-        The order of the samples.
+    position : int
+        The position of the first sample in the epoch.
+    size : int
+        The number of samples.
+    padded : bool
+        Whether the last batch of the epoch is smaller.
     samples : dict of str to array of shape (E or 1, N, n)
         Inputs, targets and weights.
-    masks : dict of str to array of bool of shape (E or 1, rows, n)
-        Dropout masks.
+    keys : dict of str to array of uint64 of shape (E or 1, 2)
+        The keys of random numbers: the `order_key` if the kernel shuffles the samples, and the `mask_key` for dropout.
+    masks : dict of str to (int, int)
+        The number of units of each layer with dropout, and the smallest random word that keeps a unit.
     rates : dict of str to array of shape (steps or 1, E or 1)
         Learning rates and regularization strengths.
     """
 
     batch_size: int
-    steps: int
-    order: Any
+    position: int
+    size: int
+    padded: bool
     samples: dict[str, Any]
-    masks: dict[str, Any]
+    keys: dict[str, Any]
+    masks: dict[str, tuple[int, int]]
     rates: dict[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """The number of steps in an epoch."""
+        return -(-self.size // self.batch_size)
 
     def layout(self, networks: int, size: int, dtype: str) -> Layout:
         """Return the layout of a kernel for a number of networks, each with a state of `size` bytes."""
-        arrays = self.samples | self.masks | {"order": self.order}
-        per_network = {name for name, array in arrays.items() if array is not None and array.shape[0] > 1}
+        per_network = {name for name, array in (self.samples | self.keys).items() if array.shape[0] > 1}
         per_network |= {name for name, array in self.rates.items() if array.shape[1] > 1}
-        lanes = networks >= MIN_NETWORKS_FOR_LANES[dtype] and size * LANES <= MAX_BLOCK_BYTES
-        return Layout(self.batch_size, lanes, self.order is not None, frozenset(per_network))
+        own_orders = 4 * self.size if "order_key" in per_network else 0
+        fits = size * LANES <= MAX_BLOCK_BYTES and own_orders * LANES <= MAX_ORDERS_BYTES
+        lanes = networks >= MIN_NETWORKS_FOR_LANES[dtype] and fits
+        return Layout(self.batch_size, lanes, "order_key" in self.keys, self.padded, frozenset(per_network))
 
     @property
     def arrays(self) -> list[Any]:
         """The arrays in the order of a kernel's arguments."""
-        order = numpy.zeros((1, 1), "int64") if self.order is None else self.order
-        return [order, *self.samples.values(), *self.masks.values(), *self.rates.values()]
+        none = numpy.zeros((1, 2), "uint64")
+        keys = [self.keys.get(name, none) for name in ("order_key", "mask_key")]
+        return [*keys, *self.samples.values(), *self.rates.values()]
 
 
 def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS_THRESHOLD) -> Program:
@@ -132,10 +149,12 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
         return recorder.input(name, shape, number_type)
 
     rows = {
-        name: add_input(name, (array.shape[-1], m), array, kind, array.shape[-1])
-        for kind, arrays in (("sample", segment.samples), ("mask", segment.masks))
-        for name, array in arrays.items()
+        name: add_input(name, (array.shape[-1], m), array, "sample", array.shape[-1])
+        for name, array in segment.samples.items()
     }
+    for name, (units, limit) in segment.masks.items():
+        buffers[name] = Buffer(name, units, "bool", "mask", (float(limit),))
+        rows[name] = recorder.input(name, (units, m), "bool")
     rates = {name: add_input(name, (), array, "rate", 1) for name, array in segment.rates.items()}
     states = {}
     for name, array in {"theta": theta, **{f"s{i}": array for i, array in enumerate(state.optimizer_state)}}.items():
@@ -165,7 +184,7 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
 
 
 class Compiler:
-    """Trains networks with compiled kernels.
+    """Compiles training steps.
 
     Parameters
     ----------
@@ -179,86 +198,9 @@ class Compiler:
     def __init__(self, announce: Callable[[], None] = lambda: None, n_threads: int | None = None) -> None:
         self.announce = announce
         self.n_threads = n_threads or available_threads()
-        self._kernels: dict[Any, Any] = {}
-        self._rows_cache: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
-        self._constant_batches: dict[int, tuple[Any, list[Any]]] = {}
-        self._rows_per_second = 0.0  # not yet measured: the first call takes one step
+        self._rows: dict[tuple[int, str], tuple[Any, dict[str, Any]]] = {}
 
-    def train_epoch(self, step: Any, state: Any, batches: Any) -> tuple[Any, Any]:
-        """Take a training step for every batch of an epoch.
-
-        Parameters
-        ----------
-        step, state, batches
-            As for `Backend.train_epoch`; the arrays of the state are changed in place.
-
-        Returns
-        -------
-        state : State
-            The last state.
-        loss : array of shape (...)
-            The loss before each step, averaged over the samples.
-
-        Raises
-        ------
-        CannotCompile
-            If an operation of the step cannot be recorded.
-        """
-        shape = state.theta.shape[:-1]
-        states = [
-            numpy.ascontiguousarray(array.reshape(*(shape or (1,)), -1))
-            for array in (state.theta, *state.optimizer_state)
-        ]
-        losses = numpy.zeros(states[0].shape[0])
-        for segment, layout, kernel, constants in self._segments_with_kernels(step, state, batches):
-            loss_weight = segment.batch_size / batches.samples.size
-            self._run(kernel, layout, segment.steps, [*segment.arrays, *states, *constants, losses, loss_weight])
-        arrays = [
-            new.reshape(old.shape) for new, old in zip(states, (state.theta, *state.optimizer_state), strict=True)
-        ]
-        return type(state)(arrays[0], tuple(arrays[1:])), losses.astype(state.theta.dtype).reshape(shape)[()]
-
-    def _segments_with_kernels(
-        self, step: Any, state: Any, batches: Any
-    ) -> Iterable[tuple[Segment, Layout, Any, list[Any]]]:
-        """Return the segments of an epoch with their kernels, from a cache if all epochs have the same batches."""
-        cached = self._constant_batches.get(id(batches))
-        if cached is not None:
-            return cached[1]
-        work = ((segment, *self._kernel(step, state, segment)) for segment in self._segments(batches))
-        changes = any(each is not None for each in (batches.order, batches.factors, batches.masks))
-        if changes or self._all_rows(batches.samples, batches.networks) is None:
-            return work
-        # A reference to the batches ensures that no other object gets their id.
-        self._constant_batches[id(batches)] = (batches, list(work))
-        return self._constant_batches[id(batches)][1]
-
-    def permutations(self, keys: Any, N: int) -> Any:
-        """Return permutations of the samples, as `xpnet.backends.permutations` does."""
-        from xpnet.backends.compiled import random  # here, because importing Numba takes long
-
-        return self._in_chunks(lambda part: random.permutations(keys[part], N), len(keys))
-
-    def keep_masks(self, keys: Any, first: int, last: int, rates: Any) -> Any:
-        """Return dropout masks, as `xpnet.backends.keep_masks` does."""
-        from xpnet.backends.compiled import random
-
-        return self._in_chunks(lambda part: random.keep_masks(keys[part], first, last, rates), len(keys))
-
-    def _in_chunks(self, draw: Callable[[slice], Any], networks: int) -> Any:
-        """Return the concatenated results of a function, called for chunks of the networks in parallel."""
-        parts = self._parts(networks)
-        if len(parts) == 1:
-            return draw(slice(None))
-        return numpy.concatenate(list(self._pool.map(draw, starmap(slice, parts))))
-
-    def _parts(self, networks: int, unit: int = 1) -> list[tuple[int, int]]:
-        """Return a range of networks for each thread, of whole units except for the last one."""
-        units = -(-networks // unit)
-        count = min(self.n_threads, units)
-        return list(pairwise(min(unit * (units * k // count), networks) for k in range(count + 1)))
-
-    def is_worthwhile(self, step: Any, state: Any, batch_size: int, steps: int, epochs: int) -> bool:
+    def is_worthwhile(self, layers: int, state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether compiling saves clearly more time than it takes.
 
         Compiling saves NumPy's overhead for each operation, some 10 µs per layer and step, and the transfer of small
@@ -269,15 +211,35 @@ class Compiler:
         multiplications = batch_size * state.theta.shape[-1]
         if multiplications > MAX_MULTIPLICATIONS:
             return False
-        saved = epochs * steps * (10e-6 * len(step.activations) + 2e-9 * multiplications * networks)
-        return bool(
-            saved
-            > (
-                MIN_SECONDS_SAVED_WITH_LANES
-                if networks >= MIN_NETWORKS_FOR_LANES[str(state.theta.dtype)]
-                else MIN_SECONDS_SAVED
-            )
-        )
+        saved = epochs * steps * (10e-6 * layers + 2e-9 * multiplications * networks)
+        lanes = networks >= MIN_NETWORKS_FOR_LANES[str(state.theta.dtype)]
+        return bool(saved > (MIN_SECONDS_SAVED_WITH_LANES if lanes else MIN_SECONDS_SAVED))
+
+    def compile(self, step: Any, state: Any, batches: Any) -> CompiledTraining:
+        """Compile the training step of some networks.
+
+        Parameters
+        ----------
+        step : Step
+            The step.
+        state : State
+            The initial state.
+        batches : Batches
+            The batches of the training.
+
+        Returns
+        -------
+        training : CompiledTraining
+            The compiled code, ready to train.
+
+        Raises
+        ------
+        CannotCompile
+            If an operation of the step cannot be recorded.
+        """
+        training = CompiledTraining(self, step, batches)
+        training.prepare(state)
+        return training
 
     def explain(self, step: Any, state: Any, batches: Any) -> str:
         """Return the loops of a step as text, with a description of how they are executed.
@@ -285,7 +247,7 @@ class Compiler:
         Parameters
         ----------
         step, state, batches
-            As for `Backend.train_epoch`.
+            As for `compile`.
 
         Returns
         -------
@@ -297,7 +259,7 @@ class Compiler:
         CannotCompile
             If an operation of the step cannot be recorded.
         """
-        segment = next(self._segments(batches))
+        segment = next(CompiledTraining(self, step, batches).segments(0))
         layout = _layout(state, segment)
         if layout.lanes:
             how = f"{LANES} networks in the lanes of each innermost loop, blocks of them on {self.n_threads} threads"
@@ -310,80 +272,176 @@ class Compiler:
             f"# for each step of {segment.batch_size} samples:\n{program}"
         )
 
-    def compile(self, step: Any, state: Any, batches: Any) -> None:
-        """Compile the kernels of an epoch, without training."""
-        for segment in self._segments(batches):
-            self._kernel(step, state, segment)
-
-    def _segments(self, batches: Any) -> Iterator[Segment]:
-        """Yield the segments of an epoch, as large as memory permits; a smaller last batch is a separate segment."""
-        N, m = batches.samples.size, batches.batch_size
-        all_rows = self._all_rows(batches.samples, batches.networks)
-        chunk_size = N if all_rows and batches.masks is None else batches.samples_at_once
-        for start, stop, size in ((0, N - N % m, m), (N - N % m, N, N % m)):
-            for first in range(start, stop, chunk_size):
-                last = min(first + chunk_size, stop)
-                order = batches.order
-                if all_rows and order is not None:
-                    samples = all_rows
-                    order = numpy.ascontiguousarray(order[..., first:last]).reshape(-1, last - first)
-                else:
-                    which = slice(first, last) if order is None else order[..., first:last]
-                    samples = _rows(batches.samples, which, batches.networks)
-                    order = None
-                yield Segment(
-                    size,
-                    -(-(last - first) // size),
-                    order,
-                    samples,
-                    _masks(batches, first, last),
-                    _rates(batches, first // m),
-                )
-
-    def _all_rows(self, samples: Any, networks: Any) -> dict[str, Any] | None:
-        """Return all samples as rows, or None if that would copy much data."""
-        key = (id(samples), str(networks))
-        if key not in self._rows_cache:
-            is_small = samples.size * (samples.X.shape[-1] + samples.outputs) * 8 <= MAX_COPIED_BYTES
-            contiguous = all(array is None or array.flags.c_contiguous for array in (samples.X, samples.Y))
-            rows = _rows(samples, slice(None), networks) if is_small or (samples.are_ready and contiguous) else None
+    def rows_of(self, samples: Any, networks: Any) -> dict[str, Any] | None:
+        """Return all samples as rows, once for all networks that share them, or None if that would copy much data."""
+        is_small = samples.size * (samples.X.shape[-1] + samples.outputs) * 8 <= MAX_COPIED_BYTES
+        contiguous = all(array is None or array.flags.c_contiguous for array in (samples.X, samples.Y))
+        if not (is_small or (samples.are_ready and contiguous)):
+            return None
+        shared = all(array is None or array.ndim == 2 for array in (samples.X, samples.Y, samples.weight))
+        key = (id(samples), "" if shared else str(networks))
+        if key not in self._rows:
             # A reference to the samples ensures that no other object gets their id.
-            self._rows_cache[key] = (samples, rows)
-        return self._rows_cache[key][1]
+            self._rows[key] = (samples, _rows(samples, slice(None), networks))
+        return self._rows[key][1]
 
-    def _kernel(self, step: Any, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any]]:
-        """Return the layout, the kernel and its constants for a segment."""
-        states, layout = (state.theta, *state.optimizer_state), _layout(state, segment)
-        key = (layout, *segment.samples, *segment.masks)
-        cached = self._kernels.get(key)
-        if cached is None or cached[0] is not step:
-            text, constants = _text(step, state, segment, layout)
-            empty_states = [numpy.zeros((1, 1), array.dtype) for array in states]
-            kernel = load(
-                text, (0, 0, 0, 0, *segment.arrays, *empty_states, *constants, numpy.zeros(1), 0.0), self.announce
-            )
-            cached = self._kernels[key] = (step, layout, kernel, constants)
-        return cached[1:]
-
-    def _run(self, kernel: Any, layout: Layout, steps: int, arguments: list[Any]) -> None:
-        """Call a kernel for all steps, in calls of limited duration, with blocks of networks on several threads."""
-        networks = arguments[-2].shape[0]
-        parts = self._parts(networks, LANES if layout.lanes else 1)
-        step = 0
-        while step < steps:
-            rows = layout.batch_size * networks
-            stop = min(step + max(int(MAX_KERNEL_SECONDS * self._rows_per_second / rows), 1), steps)
-            started = time.perf_counter()
-            if len(parts) == 1:
-                kernel(0, networks, step, stop, *arguments)
-            else:
-                list(self._pool.map(lambda part, step=step, stop=stop: kernel(*part, step, stop, *arguments), parts))
-            self._rows_per_second = rows * (stop - step) / max(time.perf_counter() - started, 1e-6)
-            step = stop
+    def parts(self, networks: int, unit: int) -> list[tuple[int, int]]:
+        """Return a range of networks for each thread, of whole units except for the last one."""
+        units = -(-networks // unit)
+        count = min(self.n_threads, units)
+        return list(pairwise(min(unit * (units * k // count), networks) for k in range(count + 1)))
 
     @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads."""
         return ThreadPoolExecutor(self.n_threads, thread_name_prefix="xpnet")
+
+
+class CompiledTraining:
+    """Trains some networks with compiled kernels; from `Compiler.compile`.
+
+    Parameters
+    ----------
+    compiler : Compiler
+        The compiler.
+    step : Step
+        The step of the networks.
+    batches : Batches
+        Their batches.
+    """
+
+    def __init__(self, compiler: Compiler, step: Any, batches: Any) -> None:
+        self._compiler, self._step, self._batches = compiler, step, batches
+        self._kernels: dict[Layout, tuple[Any, list[Any]]] = {}
+        self._steps_per_second = 0.0  # not yet measured: the first call takes one step
+        rows = compiler.rows_of(batches.samples, batches.networks)
+        self._whole = None if rows is None else self._segment(0, batches.samples.size, rows, shuffles=True)
+
+    def prepare(self, state: Any) -> None:
+        """Compile the kernel of the first segment: all have the same."""
+        self._kernel(state, next(self.segments(0)))
+
+    @property
+    def epochs_at_once(self) -> int:
+        """How many epochs `train` can train for without exceeding the maximum duration of a kernel's call."""
+        if self._whole is None:
+            return 1
+        steps = -(-self._batches.samples.size // self._batches.batch_size)
+        return max(int(MAX_KERNEL_SECONDS * self._steps_per_second / steps), 1)
+
+    def train(self, state: Any, finite: Any, epochs: range, factors: Any = None) -> tuple[Any, Any, Any]:
+        """Take a training step for every batch of some epochs.
+
+        Parameters
+        ----------
+        state : State
+            The state, which does not change.
+        finite : array of bool of shape (...), or True
+            Which networks have not diverged.
+        epochs : range
+            The epochs, counted from 0 since the weights were initialized; only one if `epochs_at_once` is 1.
+        factors : array of shape (steps,) or (steps, E), optional
+            The factors on the learning rates, for the steps of all epochs.
+
+        Returns
+        -------
+        state : State
+            The last state, of networks that diverged the last finite one.
+        finite : array of bool of shape (...)
+            Which networks have not diverged.
+        losses : array of shape (epochs, ...)
+            The loss before each step, averaged over the samples of each epoch; NaN for networks that diverged.
+
+        Raises
+        ------
+        CannotCompile
+            If an operation of the step cannot be recorded.
+        """
+        shape, dtype = state.theta.shape[:-1], state.theta.dtype
+        networks, N = math.prod(shape), self._batches.samples.size
+        before = [array.reshape(networks, -1) for array in (state.theta, *state.optimizer_state)]
+        after = [numpy.array(array, order="C") for array in before]
+        finite = numpy.array(numpy.broadcast_to(finite, shape)).reshape(networks)
+        losses = numpy.zeros((len(epochs), networks))
+        for segment in self.segments(epochs[0], factors):
+            layout, kernel, constants = self._kernel(state, segment)
+            others = [*segment.arrays, *after, *constants, finite, losses, segment.batch_size / N]
+            self._run(kernel, layout, segment, epochs, others)
+        if len(epochs) == 1 and not finite.all():  # a network may have diverged in a later segment of the epoch
+            for old, new in zip(before, after, strict=True):
+                new[~finite] = old[~finite]
+        arrays = [new.reshape(old.shape) for new, old in zip(after, (state.theta, *state.optimizer_state), strict=True)]
+        return (
+            type(state)(arrays[0], tuple(arrays[1:])),
+            finite.reshape(shape),
+            losses.astype(dtype).reshape(len(epochs), *shape),
+        )
+
+    def segments(self, epoch: int, factors: Any = None) -> Iterator[Segment]:
+        """Yield the segments of an epoch, or a single one for more epochs, as large as memory permits."""
+        if self._whole is not None:
+            yield self._whole if factors is None else replace(self._whole, rates=_rates(self._batches, factors))
+            return
+        batches, order = self._batches, None
+        N, m = batches.samples.size, batches.batch_size
+        if batches.order_keys is not None:
+            from xpnet.backends.compiled import random  # here, because importing Numba takes long
+
+            order = random.permutations(streams.epoch_keys(batches.order_keys, epoch), N)
+            order = order[0] if len(order) == 1 else order
+        for start in range(0, N, batches.samples_at_once):
+            stop = min(start + batches.samples_at_once, N)
+            rows = _rows(
+                batches.samples, slice(start, stop) if order is None else order[..., start:stop], batches.networks
+            )
+            yield self._segment(start, stop, rows, None if factors is None else factors[start // m :])
+
+    def _segment(
+        self, start: int, stop: int, rows: dict[str, Any], factors: Any = None, *, shuffles: bool = False
+    ) -> Segment:
+        """Return a segment; its kernel may shuffle the rows if they are those of all samples."""
+        batches, keys, masks = self._batches, {}, {}
+        N, m = batches.samples.size, batches.batch_size
+        if shuffles and batches.order_keys is not None:
+            keys["order_key"] = batches.order_keys.astype("uint64")
+        if batches.masks is not None:
+            keys["mask_key"] = batches.masks.keys.astype("uint64")
+            layers = enumerate(batches.masks.layers)
+            masks = {f"mask{l}": (n, int(streams.limits(rate))) for l, (n, rate) in layers if rate}
+        if N % m and "weight" not in rows:
+            rows = {**rows, "weight": _with_networks(numpy.ones((rows["X"].shape[1], 1), rows["X"].dtype))}
+        return Segment(m, start, stop - start, N % m > 0, rows, keys, masks, _rates(batches, factors))
+
+    def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any]]:
+        """Return the layout, the kernel and its constants for a segment."""
+        layout = _layout(state, segment)
+        if layout not in self._kernels:
+            text, constants = _text(self._step, state, segment, layout)
+            states = [numpy.zeros((1, 1), array.dtype) for array in (state.theta, *state.optimizer_state)]
+            nothing = [*[0] * 8, *segment.arrays, *states, *constants, numpy.zeros(1, "bool"), numpy.zeros((1, 1)), 0.0]
+            self._kernels[layout] = load(text, tuple(nothing), self._compiler.announce), constants
+        return (layout, *self._kernels[layout])
+
+    def _run(self, kernel: Any, layout: Layout, segment: Segment, epochs: range, others: list[Any]) -> None:
+        """Call a kernel for all steps, with blocks of networks on several threads.
+
+        A call for one epoch may exceed the maximum duration of a call; then there are several for a part of the steps.
+        """
+        compiler, step, steps = self._compiler, 0, segment.steps
+        networks = others[-2].shape[1]
+        parts = compiler.parts(networks, LANES if layout.lanes else 1)
+        while step < steps:
+            at_once = max(int(MAX_KERNEL_SECONDS * self._steps_per_second), 1)
+            stop = steps if len(epochs) > 1 else min(step + at_once, steps)
+            ranges = (step, stop, segment.size, segment.position, epochs[0], len(epochs))
+            started = time.perf_counter()
+            if len(parts) == 1:
+                kernel(0, networks, *ranges, *others)
+            else:
+                list(compiler.pool.map(lambda part, ranges=ranges: kernel(*part, *ranges, *others), parts))
+            taken = (stop - step) * len(epochs)
+            self._steps_per_second = taken / max(time.perf_counter() - started, 1e-6)
+            step = stop
 
 
 _TEXTS: dict[Any, tuple[str, list[Any]]] = {}
@@ -398,7 +456,7 @@ def _description(step: Any, state: Any, segment: Segment, layout: Layout) -> Any
         return None
     arrays = (state.theta, *state.optimizer_state)
     shapes = [(str(array.dtype), array.shape[state.theta.ndim - 1 :]) for array in arrays]
-    names = [*segment.samples, *segment.masks, *segment.rates]
+    names = [*segment.samples, *segment.rates]
     described = (
         step.layout.layer_list,
         parts,
@@ -406,7 +464,8 @@ def _description(step: Any, state: Any, segment: Segment, layout: Layout) -> Any
         shapes,
         names,
         sorted(layout.per_network),
-        layout[:3],
+        layout[:4],
+        segment.masks,
     )
     return pickle.dumps(described)
 
@@ -443,17 +502,10 @@ def _rows(samples: Any, which: Any, networks: Any) -> dict[str, Any]:
     return {name: _with_networks(array.mT) for name, array in columns if array is not None}
 
 
-def _masks(batches: Any, first: int, last: int) -> dict[str, Any]:
-    """Return the dropout masks for a range of positions in the epoch, each of shape (E or 1, last - first, units)."""
-    drawn = batches.masks.draw(first, last) if batches.masks is not None else ()
-    return {f"mask{l}": _with_networks(mask.mT) for l, mask in enumerate(drawn) if mask is not None}
-
-
-def _rates(batches: Any, step: int) -> dict[str, Any]:
-    """Return learning rates and regularization strengths from a step on, each of shape (steps or 1, E or 1)."""
+def _rates(batches: Any, factors: Any) -> dict[str, Any]:
+    """Return learning rates and regularization strengths, each of shape (steps or 1, E or 1)."""
     rate = numpy.reshape(batches.learning_rate, (1, -1))
-    if batches.factors is not None:
-        factors = batches.factors[step:]
+    if factors is not None:
         rate = rate * factors.reshape(factors.shape[0], -1)
     strengths = {
         name: numpy.asarray(value, rate.dtype).reshape(1, -1) for name, value in batches.regularization.items()

@@ -9,12 +9,14 @@ is stored in a separate array.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet.backends.compiled.loops import (
     INFIX,
+    Buffer,
     Index,
     Let,
     Load,
@@ -45,23 +47,31 @@ class Layout(NamedTuple):
         The samples of a step.
     lanes : bool
         Whether networks are computed in lanes.
-    ordered : bool
-        Whether the argument `order` gives the order of the samples.
+    shuffled : bool
+        Whether the samples are shuffled in every epoch.
+    padded : bool
+        Whether the last batch of an epoch is smaller. It is filled up with samples of weight 0.
     per_network : frozenset of str
         The arrays with a separate entry for each network; in the others, the axis of networks has length 1.
     """
 
     batch_size: int
     lanes: bool
-    ordered: bool
+    shuffled: bool
+    padded: bool
     per_network: frozenset[str]
 
 
 def arguments(program: Program) -> list[str]:
-    """Return the names of a kernel's arguments: the ranges of networks and steps, then the arrays."""
-    kinds = ("sample", "mask", "rate", "state", "constant")
+    """Return the names of a kernel's arguments.
+
+    They are ranges of networks and steps, the number of samples and the position of the first one in the epoch, the
+    number of the first epoch and the number of epochs; then arrays; then the fraction of all samples in a batch.
+    """
+    kinds = ("sample", "rate", "state", "constant")
     arrays = [buffer.name for kind in kinds for buffer in program.buffers.values() if buffer.kind == kind]
-    return ["first", "last", "begin", "end", "order", *arrays, "loss", "loss_weight"]
+    ranges = ["first", "last", "begin", "end", "samples", "position", "epoch", "epochs"]
+    return [*ranges, "order_key", "mask_key", *arrays, "finite", "loss", "loss_weight"]
 
 
 def source(program: Program, layout: Layout) -> str:
@@ -77,69 +87,53 @@ class _Printer:
     indent: int = 0
     constants: dict[tuple[str, str], str] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
+    random_functions: set[str] = field(default_factory=set)
     integers: set[int] = field(default_factory=set)
     matrices: dict[Matrix, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        layout = self.layout
+        kind_differs = {
+            "state": True,
+            "scratch": True,
+            "sample": "order_key" in self.layout.per_network,
+            "mask": "mask_key" in self.layout.per_network,
+        }
         self.varying = {
             name
             for name, buffer in self.program.buffers.items()
-            if layout.lanes
-            and (
-                buffer.kind in ("state", "scratch")
-                or name in layout.per_network
-                or (buffer.kind == "sample" and "order" in layout.per_network)
-            )
+            if self.layout.lanes and (kind_differs.get(buffer.kind) or name in self.layout.per_network)
         }
+        if self.layout.lanes:
+            self.varying |= {"total", "finite"} | {"order_key", "mask_key"} & self.layout.per_network
         self.stored: dict[str, int] = {}
+
+    def _buffers(self, *kinds: str) -> list[Buffer]:
+        return [buffer for buffer in self.program.buffers.values() if buffer.kind in kinds]
 
     # ---- The module
 
     def module(self) -> str:
         """Return the source of the module."""
-        program, layout = self.program, self.layout
+        program, lanes = self.program, self.layout.lanes
         self.indent = 1
-        for name, buffer in program.buffers.items():
-            if buffer.kind != "constant":
-                size = buffer.size * (layout.batch_size if buffer.kind in ("sample", "mask") else 1)
-                self._line(f"{name}_ = np.empty({self._shape(name, size)}, np.{_numpy(buffer.dtype)})")
-        body_of_allocation, self.lines = self.lines, []
-        lanes = layout.lanes
-        self.indent = 1
-        if lanes:
-            self._line("total = np.zeros(64)")
-            self._line(f"for block in range(first, last, {LANES}):")
-            self.indent += 1
-            self._states(load=True)
-            self._line("total[:] = 0.0")
-        else:
-            self._line("for network in range(first, last):")
-            self.indent += 1
-            self._states(load=True)
-            self._line("total = 0.0")
-        self._line("for step in range(begin, end):")
-        self.indent += 1
-        self._rates()
-        self._samples()
-        for nest in program.nests:
-            if isinstance(nest, Product):
-                a, b, out = map(self._matrix, (nest.a, nest.b, nest.out))
-                self._line(f"np.dot({a}, {b}, {out})")
-            else:
-                self._nest(nest)
-        if lanes:
-            self._line(self.loop("e", LANES))
-            self._line("    total[e] = total[e] + np.float64(loss_[0, e]) * loss_weight")
-        else:
-            self._line("total = total + np.float64(loss_[0]) * loss_weight")
-        self.indent -= 1
-        self._states(load=False)
-        if lanes:
-            self._line(f"for e in range(min({LANES}, last - block)):")
-            self._line("    loss[block + e] = loss[block + e] + total[e]")
-        else:
-            self._line("loss[network] = loss[network] + total")
+        self._line(f"for network in range(first, last{f', {LANES}' * lanes}):")
+        with self._indented():
+            with self._each_lane("finite"):
+                self._line(f"{self._at('finite', '0')} = finite[{self._network()}]")
+            if lanes:
+                self._copy_states(load=True)
+            self._line("for count in range(epochs):")
+            with self._indented():
+                self._begin_epoch()
+                self._line("for step in range(begin, end):")
+                with self._indented():
+                    self._step()
+                self._end_epoch()
+            if lanes:
+                self._copy_states(load=False)
+            self._for_each_network(f"finite[{self._network()}] = {self._at('finite', '0')}")
+        body, self.lines, self.indent = self.lines, [], 1
+        self._allocate()
         stored = [
             f"    {name} = np.empty({size}, np.{_numpy(program.types[name])})"
             for name, size in sorted(self.stored.items())
@@ -150,15 +144,191 @@ class _Printer:
             for matrix, name in self.matrices.items()
         ]
         header = ["import numpy as np", "from numba import njit", ""]
-        if self.functions:
-            header[2:2] = [f"from xpnet.backends.compiled.functions import {', '.join(sorted(self.functions))}"]
+        for module, functions in (("functions", self.functions), ("random", self.random_functions)):
+            if functions:
+                header.insert(-1, f"from xpnet.backends.compiled.{module} import {', '.join(sorted(functions))}")
         header += [f"{name} = {text}" for (text, _), name in self.constants.items()]
         # Indices are unsigned: for a signed index, Numba would add a check for negative values.
         header += [f"U{number} = np.uint64({number})" for number in sorted(self.integers)]
         flags = '{"arcp", "contract", "afn", "reassoc", "nsz"}'
         header += ["", f'@njit(fastmath={flags}, nogil=True, error_model="numpy", cache=True)']
         header += [f"def kernel({', '.join(arguments(program))}):"]
-        return "\n".join([*header, *body_of_allocation, *stored, *views, *self.lines, ""])
+        return "\n".join([*header, *self.lines, *stored, *views, *body, ""])
+
+    def _allocate(self) -> None:
+        m, layout = self.layout.batch_size, self.layout
+        for buffer in self._buffers("sample", "mask", "rate", "state", "scratch"):
+            size = buffer.size * (m if buffer.kind in ("sample", "mask") else 1)
+            self._line(f"{buffer.name}_ = np.empty({self._shape(buffer.name, size)}, np.{_numpy(buffer.dtype)})")
+            if buffer.kind == "state" and layout.lanes:
+                self._line(f"{buffer.name}_kept = np.empty(({size}, {LANES}), np.{buffer.dtype})")
+        self._line(f"total_ = np.empty({self._shape('total', 1)})")
+        self._line(f"finite_ = np.empty({self._shape('finite', 1)}, np.bool_)")
+        for name, used in (("order_key", layout.shuffled), ("mask_key", bool(self._buffers("mask")))):
+            if used:
+                self._line(f"{name}_ = np.empty({self._shape(name, 2)}, np.uint64)")
+        if layout.shuffled:
+            self._line(f"order_ = np.empty({self._shape('order_key', 'samples')}, np.uint32)")
+        if self._buffers("mask"):
+            pairs = -(-sum(mask.size for mask in self._buffers("mask")) // 2)
+            lanes = f", {LANES}" if "mask_key" in self.varying else ""
+            self._line(f"words = np.empty((2, {pairs}{lanes}), np.uint64)")
+
+    def _begin_epoch(self) -> None:
+        for buffer in self._buffers("state"):
+            self._line(self.loop("i", buffer.size))
+            with self._indented(), self._each_lane(buffer.name):
+                self._line(f"{self._at(buffer.name, 'i')} = {self._kept(buffer.name)}")
+        with self._each_lane("total"):
+            self._line(f"{self._at('total', '0')} = 0.0")
+        for name, used in (("order_key", self.layout.shuffled), ("mask_key", bool(self._buffers("mask")))):
+            if used:
+                network = self._network(name)
+                with self._each_lane(name):
+                    self._line(f"{self._at(name, '0')} = {name}[{network}, 0]")
+                    word = f"{name}[{network}, 1] + np.uint64(epoch + count)"
+                    self._line(f"{self._at(name, '1')} = ({word}) & np.uint64({2**32 - 1})")
+        if self.layout.shuffled:
+            self._line(f"{self._random('permutation', 'order_key')}(order_key_, order_)")
+
+    def _step(self) -> None:
+        m = self.layout.batch_size
+        if self.layout.padded:
+            self._line(f"valid = min(samples - step * {m}, {m})")
+        self._rates()
+        self._samples()
+        self._masks()
+        for nest in self.program.nests:
+            if isinstance(nest, Product):
+                a, b, out = map(self._matrix, (nest.a, nest.b, nest.out))
+                self._line(f"np.dot({a}, {b}, {out})")
+            else:
+                self._nest(nest)
+        weight = f"loss_weight * valid / {m}" if self.layout.padded else "loss_weight"
+        with self._each_lane("total"):
+            total = self._at("total", "0")
+            self._line(f"{total} = {total} + np.float64({self._at('loss', '0')}) * ({weight})")
+
+    def _end_epoch(self) -> None:
+        """Go back to the state before the epoch if a number is not finite; such a network stays as it is from then."""
+        finite, total = self._at("finite", "0"), self._at("total", "0")
+        with self._each_lane("finite"):
+            largest = f"np.float64(np.finfo(np.{self.program.buffers['loss'].dtype}).max)"
+            self._line(f"{finite} = {finite} & (abs({total}) <= {self._constant(largest, 'float64')})")
+        for buffer in self._buffers("state"):
+            if buffer.dtype == "bool":
+                continue
+            infinity = self.value(math.inf, buffer.dtype)
+            self._line(self.loop("i", buffer.size))
+            with self._indented(), self._each_lane(buffer.name):
+                self._line(f"{finite} = {finite} & (abs({self._at(buffer.name, 'i')}) < {infinity})")
+        for buffer in self._buffers("state"):
+            self._line(self.loop("i", buffer.size))
+            with self._indented(), self._each_lane(buffer.name):
+                kept = self._kept(buffer.name)
+                self._line(f"{kept} = {self._at(buffer.name, 'i')} if {finite} else {kept}")
+        loss = f"loss[count, {self._network()}]"
+        self._for_each_network(f"{loss} = {loss} + {total} if {finite} else np.nan")
+
+    def _copy_states(self, *, load: bool) -> None:
+        """Copy the states of the networks in lanes from the arguments, or back to them."""
+        for buffer in self._buffers("state"):
+            # The last network fills the unused lanes of the last block.
+            self._line(f"for e in range({LANES if load else f'min({LANES}, last - network)'}):")
+            with self._indented():
+                self._line(self.loop("i", buffer.size))
+                kept, argument = self._kept(buffer.name), f"{buffer.name}[{self._network()}, i]"
+                self._line(f"    {kept} = {argument}" if load else f"    {argument} = {kept}")
+
+    def _rates(self) -> None:
+        steps = f"((samples + {self.layout.batch_size - 1}) // {self.layout.batch_size})"
+        for buffer in self._buffers("rate"):
+            name = buffer.name
+            with self._each_lane(name):
+                row = f"min(count * {steps} + step, {name}.shape[0] - 1)"
+                self._line(f"{self._at(name, '0')} = {name}[{row}, {self._network(name)}]")
+
+    def _samples(self) -> None:
+        m, padded = self.layout.batch_size, self.layout.padded
+        for buffer in self._buffers("sample"):
+            name = buffer.name
+            self._line(self.loop("s", m))
+            with self._indented(), self._each_lane(name):
+                place = f"step * {m} + np.int64(s)"
+                place = f"min({place}, samples - 1)" if padded else place
+                self._line(f"row = {self._at('order', place, 'order_key') if self.layout.shuffled else place}")
+                self._line(self.loop("i", buffer.size))
+                value = f"{name}[{self._network(name)}, row, i]"
+                if padded and name == "weight":
+                    zero = self.value(0.0, buffer.dtype)
+                    value = f"{value} * np.{buffer.dtype}({m} / valid) if np.int64(s) < valid else {zero}"
+                self._line(f"    {self._at(name, f'{self.whole(buffer.size)}*s + i')} = {value}")
+
+    def _masks(self) -> None:
+        masks, m = self._buffers("mask"), self.layout.batch_size
+        if not masks:
+            return
+        self._line(self.loop("s", m))
+        with self._indented():
+            row = f"np.uint64(position + step * {m} + np.int64(s))"
+            self._line(f"{self._random('random_words', 'mask_key')}(mask_key_, {row}, words)")
+            first = 0
+            for mask in masks:
+                self._line(self.loop("i", mask.size))
+                with self._indented(), self._each_lane(mask.name):
+                    unit = f"({self.whole(first)} + i)"
+                    lane = ", e" if mask.name in self.varying else ""
+                    word = f"words[{unit} % {self.whole(2)}, {unit} // {self.whole(2)}{lane}]"
+                    place = f"{self.whole(mask.size)}*s + i"
+                    self._line(f"{self._at(mask.name, place)} = {word} >= np.uint64({int(mask.values[0])})")
+                first += mask.size
+
+    # ---- Pieces of text
+
+    @contextmanager
+    def _indented(self) -> Iterator[None]:
+        self.indent += 1
+        yield
+        self.indent -= 1
+
+    @contextmanager
+    def _each_lane(self, name: str) -> Iterator[None]:
+        """Print what follows inside a loop over the lanes, if a buffer differs between networks in lanes."""
+        if name not in self.varying:
+            yield
+            return
+        self._line(self.loop("e", LANES))
+        with self._indented():
+            yield
+
+    def _for_each_network(self, line: str) -> None:
+        """Print an assignment to an argument, which the lanes that are filled up must not repeat."""
+        if self.layout.lanes:
+            self._line(f"for e in range(min({LANES}, last - network)):")
+        with self._indented() if self.layout.lanes else nullcontext():
+            self._line(line)
+
+    def _at(self, name: str, position: str, like: str | None = None) -> str:
+        """Return the expression for an element of a local array, which has lanes like that of another name."""
+        return f"{name}_[{position}, e]" if (like or name) in self.varying else f"{name}_[{position}]"
+
+    def _kept(self, name: str) -> str:
+        """Return the expression for element i of the state before the epoch; without lanes, of the argument."""
+        return f"{name}_kept[i, e]" if self.layout.lanes else f"{name}[network, i]"
+
+    def _network(self, name: str | None = None) -> str:
+        """Return the index of the network in an argument."""
+        if name is not None and name not in self.layout.per_network:
+            return "0"
+        return "min(network + e, last - 1)" if self.layout.lanes else "network"
+
+    def _random(self, function: str, key: str) -> str:
+        name = f"{function}_in_lanes" if key in self.varying else function
+        self.random_functions.add(name)
+        return name
+
+    def _constant(self, text: str, dtype: str) -> str:
+        return self.constants.setdefault((text, dtype), f"K{len(self.constants)}")
 
     def _matrix(self, matrix: Matrix) -> str:
         return self.matrices.setdefault(matrix, f"m{len(self.matrices)}")
@@ -187,62 +357,11 @@ class _Printer:
         added += [self.whole(constant)] * bool(constant or not added)
         return " - ".join([" + ".join(added), *subtracted])
 
-    def _shape(self, name: str, size: int) -> str:
+    def _shape(self, name: str, size: int | str) -> str:
         return f"({size}, {LANES})" if name in self.varying else f"{size}"
 
     def _line(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
-
-    def _states(self, *, load: bool) -> None:
-        for name, buffer in self.program.buffers.items():
-            if buffer.kind != "state":
-                continue
-            if self.layout.lanes:
-                # The last network fills the unused lanes of the last block.
-                self._line(f"for e in range({LANES if load else f'min({LANES}, last - block)'}):")
-                self._line(f"    {self.loop('i', buffer.size)}")
-                if load:
-                    self._line(f"        {name}_[i, e] = {name}[min(block + e, last - 1), i]")
-                else:
-                    self._line(f"        {name}[block + e, i] = {name}_[i, e]")
-            else:
-                self._line(self.loop("i", buffer.size))
-                self._line(f"    {name}_[i] = {name}[network, i]" if load else f"    {name}[network, i] = {name}_[i]")
-
-    def _network(self, name: str) -> str:
-        if name not in self.layout.per_network:
-            return "0"
-        return "min(block + e, last - 1)" if self.layout.lanes else "network"
-
-    def _rates(self) -> None:
-        for name, buffer in self.program.buffers.items():
-            if buffer.kind == "rate":
-                position = f"{name}[min(step, {name}.shape[0] - 1), {self._network(name)}]"
-                if name in self.varying:
-                    self._line(self.loop("e", LANES))
-                    self._line(f"    {name}_[0, e] = {position}")
-                else:
-                    self._line(f"{name}_[0] = {position}")
-
-    def _samples(self) -> None:
-        m = self.layout.batch_size
-        for name, buffer in self.program.buffers.items():
-            if buffer.kind not in ("sample", "mask"):
-                continue
-            self._line(self.loop("s", m))
-            self.indent += 1
-            row = f"step * {m} + np.int64(s)"
-            if self.layout.ordered and buffer.kind == "sample":
-                row = f"order[{self._network('order')}, {row}]"
-            if name in self.varying:
-                self._line(self.loop("e", LANES))
-                self.indent += 1
-            self._line(f"row = {row}")
-            self._line(self.loop("i", buffer.size))
-            lane = ", e" if name in self.varying else ""
-            position = f"{self.whole(buffer.size)}*s + i{lane}"
-            self._line(f"    {name}_[{position}] = {name}[{self._network(name)}, row, i]")
-            self.indent -= 2 if name in self.varying else 1
 
     # ---- Statements
 
@@ -314,8 +433,7 @@ class _Printer:
         if dtype == "bool":
             return str(bool(value))
         text = repr(float(value)) if math.isfinite(value) else f"np.{'nan' if value != value else 'inf'}"
-        text = f"np.{dtype}({'-' if value == -math.inf else ''}{text})"
-        return self.constants.setdefault((text, dtype), f"K{len(self.constants)}")
+        return self._constant(f"np.{dtype}({'-' if value == -math.inf else ''}{text})", dtype)
 
     def start(self, op: str, dtype: str) -> str:
         """Return the initial value of a reduction."""

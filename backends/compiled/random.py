@@ -1,4 +1,7 @@
-"""Compiled permutations of samples and dropout masks, bit-identical to those of `xpnet.backends.streams`."""
+"""Compiled permutations of samples and dropout masks, bit-identical to those of `xpnet.backends.streams`.
+
+Kernels call them for one network, or for the networks in lanes, which are the last axis of all arrays.
+"""
 
 from __future__ import annotations
 
@@ -14,45 +17,49 @@ _threefry = njit(inline="always")(streams.threefry)
 
 
 @_jit
-def _words(key0: Any, key1: Any, row: Any, words: Any) -> None:
+def random_words(key: Any, row: Any, words: Any) -> None:
     """Compute the random words of a row in pairs, of shape (2, pairs), in a loop that the compiler can vectorize."""
     for pair in range(words.shape[1]):
-        words[0, pair], words[1, pair] = _threefry(key0, key1, row, numpy.uint64(pair))
+        words[0, pair], words[1, pair] = _threefry(key[0], key[1], row, numpy.uint64(pair))
 
 
 @_jit
-def _permutations(keys: Any, orders: Any) -> None:
-    networks, N = orders.shape
-    words = numpy.empty((2, (N + 1) // 2), numpy.uint64)
-    for e in range(networks):
-        _words(numpy.uint64(keys[e, 0]), numpy.uint64(keys[e, 1]), numpy.uint64(0), words)
-        for i in range(N):
-            j = (words[i % 2, i // 2] * numpy.uint64(i + 1)) >> numpy.uint64(32)
-            orders[e, i] = orders[e, j]
-            orders[e, j] = i
+def random_words_in_lanes(keys: Any, row: Any, words: Any) -> None:
+    """Compute the random words of a row for the networks in lanes, of shape (2, pairs, networks)."""
+    for pair in range(words.shape[1]):
+        for e in range(words.shape[2]):
+            words[0, pair, e], words[1, pair, e] = _threefry(keys[0, e], keys[1, e], row, numpy.uint64(pair))
 
 
 @_jit
-def _keep_masks(keys: Any, first: int, limits: Any, kept: Any) -> None:
-    networks, rows, units = kept.shape
-    words = numpy.empty((2, (units + 1) // 2), numpy.uint64)
-    for e in range(networks):
-        for row in range(rows):
-            _words(numpy.uint64(keys[e, 0]), numpy.uint64(keys[e, 1]), numpy.uint64(first + row), words)
-            for unit in range(units):
-                kept[e, row, unit] = words[unit % 2, unit // 2] >= limits[unit]
+def permutation(key: Any, order: Any) -> None:
+    """Compute a random permutation, of shape (N,); see `streams.permutations`."""
+    words = numpy.empty((2, (order.shape[0] + 1) // 2), numpy.uint64)
+    random_words(key, numpy.uint64(0), words)
+    for i in range(order.shape[0]):
+        j = (words[i % 2, i // 2] * numpy.uint64(i + 1)) >> numpy.uint64(32)
+        order[i] = order[j]
+        order[j] = i
+
+
+@_jit
+def permutation_in_lanes(keys: Any, order: Any) -> None:
+    """Compute a random permutation for the networks in lanes, of shape (N, networks)."""
+    N, lanes = order.shape
+    words = numpy.empty((2, lanes), numpy.uint64)
+    for first in range(0, N, 2):
+        for e in range(lanes):
+            words[0, e], words[1, e] = _threefry(keys[0, e], keys[1, e], numpy.uint64(0), numpy.uint64(first // 2))
+        for i in range(first, min(first + 2, N)):
+            for e in range(lanes):
+                j = (words[i - first, e] * numpy.uint64(i + 1)) >> numpy.uint64(32)
+                order[i, e] = order[j, e]
+                order[j, e] = i
 
 
 def permutations(keys: Any, N: int) -> Any:
     """Return a random permutation of N samples for each key, of shape (E, N); see `streams.permutations`."""
     orders = numpy.zeros((len(keys), N), "int64")
-    _permutations(keys, orders)
+    for key, order in zip(keys.astype("uint64"), orders, strict=True):
+        permutation(key, order)
     return orders
-
-
-def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
-    """Return the dropout masks, of shape (E, last - first, units), True for kept units; see `streams.keep_masks`."""
-    limits = streams.limits(rates)
-    kept = numpy.empty((len(keys), last - first, len(limits)), "bool")
-    _keep_masks(keys, first, limits, kept)
-    return kept

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnet._types import Array, Namespace, State, where
-from xpnet.backends import Backend
+from xpnet.backends import Backend, streams
 from xpnet.core.step import Batch, Step
 from xpnet.data.samples import BLOCK, Samples
 
 
-class Masks(NamedTuple):
-    """The dropout masks of an epoch: which units each sample keeps.
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """The dropout masks of a training: which units each sample keeps in each epoch.
 
     Attributes
     ----------
-    draw : callable
-        ``draw(start, stop)`` returns for each hidden layer a host array of bool of shape (..., n, stop - start), or
-        None.
-    units : int
-        How many random numbers are drawn for each sample and network.
+    keys : array of uint32 of shape (E or 1, 2)
+        The keys of the networks' random numbers, or of all networks.
+    layers : sequence of (int, float)
+        The number of units and the dropout rate of each hidden layer.
     """
 
-    draw: Callable[[int, int], Sequence[Any]]
-    units: int
+    keys: Any
+    layers: Sequence[tuple[int, float]]
+
+    @property
+    def rates(self) -> list[float]:
+        """The dropout rate of each unit, without the layers that have no dropout."""
+        return [rate for n, rate in self.layers if rate for _ in range(n)]
+
+    def draw(self, epoch: int, start: int, stop: int) -> list[Any]:
+        """Return for each hidden layer a host array of bool of shape (..., n, stop - start), or None."""
+        kept, masks, first = streams.keep_masks(streams.epoch_keys(self.keys, epoch), start, stop, self.rates), [], 0
+        kept = (kept[0] if len(kept) == 1 else kept).mT
+        for n, rate in self.layers:
+            masks.append(kept[..., first : first + n, :] if rate else None)
+            first += n if rate else 0
+        return masks
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of one epoch: iterating yields a `Batch` for each step.
+    """The batches of a training: `epoch` yields those of one epoch, a `Batch` for each step.
 
-    Iteration gathers and casts samples lazily, so that a backend that compiles a whole epoch can gather them itself. It
-    gathers only some batches at a time, because copies of all samples may not fit into memory.
+    Samples are gathered and cast lazily and only some batches at a time, because copies of all samples may not fit into
+    memory.
 
     Attributes
     ----------
@@ -45,11 +59,10 @@ class Batches:
     batch_size : int
         The number of samples of a step, at most N; the last step takes the remaining samples.
     networks : tuple
-        The index of the networks that train, for samples that differ between networks.
-    order : host array of int of shape (N,) or (E, N), optional
-        A permutation of the samples for all networks, or one for each. By default the order of the rows.
-    factors : host array of shape (steps,) or (steps, E), optional
-        The factor on the learning rate in each step.
+        The index of the networks that train, for what differs between networks.
+    order_keys : array of uint32 of shape (E or 1, 2), optional
+        The keys of the permutations of the samples, one for each network or for all. By default the samples are not
+        shuffled.
     masks : Masks, optional
         The dropout masks.
     regularization : mapping of str to float or array of shape (E, 1)
@@ -60,30 +73,42 @@ class Batches:
     learning_rate: Array
     batch_size: int
     networks: tuple[Any, ...] = (...,)
-    order: Any = None
-    factors: Any = None
+    order_keys: Any = None
     masks: Masks | None = None
     regularization: Mapping[str, float | Array] = field(default_factory=dict)
 
-    @property
-    def steps(self) -> int:
-        """The number of batches."""
-        return -(-self.samples.size // self.batch_size)
+    def epoch(self, epoch: int, factors: Any = None) -> Iterator[Batch]:
+        """Yield the batches of an epoch, counted from 0 since the weights were initialized.
 
-    def __iter__(self) -> Iterator[Batch]:
-        N, at_once = self.samples.size, self.samples_at_once
+        Parameters
+        ----------
+        epoch : int
+            The epoch.
+        factors : host array of shape (steps,) or (steps, E), optional
+            The factor on the learning rate in each step.
+        """
+        N, at_once, order = self.samples.size, self.samples_at_once, self.order(epoch)
         for start in range(0, N, at_once):
-            stacks = self._all if at_once == N else self._stacks(start, min(start + at_once, N))
-            for X, Y, learning_rate, weight, masks in stacks:
-                for i in range(X.shape[0]):
+            stop = min(start + at_once, N)
+            constant = order is None and self.masks is None and at_once == N
+            stacks = self._all if constant else self._stacks(start, stop, order, epoch)
+            for first, X, Y, weight, masks in stacks:
+                for i, learning_rate in enumerate(self._rates(first, X.shape[0], factors)):
                     yield (
                         X[i, ...],
                         Y[i, ...],
-                        learning_rate[i, ...],
+                        learning_rate,
                         None if weight is None else weight[i, ...],
                         [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
                         self.regularization,
                     )
+
+    def order(self, epoch: int) -> Any:
+        """Return the order of the samples in an epoch, a host array of shape (N,) or (E, N), or None."""
+        if self.order_keys is None:
+            return None
+        orders = streams.permutations(streams.epoch_keys(self.order_keys, epoch), self.samples.size)
+        return orders[0] if len(orders) == 1 else orders
 
     def mean(self, losses: Array) -> Array:
         """Return the mean loss over all samples, of shape (...), given the losses of the steps, (steps, ...)."""
@@ -98,38 +123,42 @@ class Batches:
     def samples_at_once(self) -> int:
         """How many samples to gather at a time: a multiple of the batch size, or all if they take little memory."""
         samples, N, m = self.samples, self.samples.size, self.batch_size
-        if self.order is None and self.masks is None and samples.are_ready:
+        if self.order_keys is None and self.masks is None and samples.are_ready:
             return N
         rates = self.learning_rate
-        numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * self.masks.units)
-        each = self.order is None or self.order.ndim > 1 or samples.X.ndim > 2 or samples.Y.ndim > 2
+        numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * len(self.masks.rates))
+        shared = self.order_keys is not None and len(self.order_keys) == 1
+        each = not shared or samples.X.ndim > 2 or samples.Y.ndim > 2
         networks = rates.shape[0] if rates.ndim and each else 1
         batches = max(BLOCK // int(8 * numbers * networks * m), 1)
         return min(batches * m, N)
 
     @cached_property
     def _all(self) -> list[tuple[Any, ...]]:
-        return self._stacks(0, self.samples.size)
+        return self._stacks(0, self.samples.size, None, 0)
 
-    def _stacks(self, start: int, stop: int) -> list[tuple[Any, ...]]:
+    def _stacks(self, start: int, stop: int, order: Any, epoch: int) -> list[tuple[Any, ...]]:
         """The full batches of samples start to stop, then a smaller last one, each stacked along an axis of steps."""
         backend, xp, m = self.samples.backend, self.samples.backend.xp, self.batch_size
-        which = slice(start, stop) if self.order is None else self.order[..., start:stop]
-        columns = list(self.samples.columns(which, self.networks))
+        columns = list(
+            self.samples.columns(slice(start, stop) if order is None else order[..., start:stop], self.networks)
+        )
         if self.masks is not None:
-            columns += [mask if mask is None else backend.asarray(mask) for mask in self.masks.draw(start, stop)]
-        rates, first, last = self.learning_rate, start // m, -(-stop // m)
-        if self.factors is None:
-            rates = xp.broadcast_to(rates, (last - first, *rates.shape))
-        else:
-            factors = backend.asarray(self.factors[first:last, ...])
-            rates = rates * xp.reshape(factors, factors.shape + (1,) * (rates.ndim + 1 - factors.ndim))
+            drawn = self.masks.draw(epoch, start, stop)
+            columns += [mask if mask is None else backend.asarray(mask) for mask in drawn]
         full, left = divmod(stop - start, m)
-        parts = [slice(full)] * bool(full) + [slice(full, None)] * bool(left)
-        stacks = [[None] * len(parts) if array is None else split(xp, array, m) for array in columns]
-        return [
-            (X, Y, rates[steps, ...], weight, masks) for steps, X, Y, weight, *masks in zip(parts, *stacks, strict=True)
-        ]
+        first = [start // m] * bool(full) + [start // m + full] * bool(left)
+        stacks = [[None] * len(first) if array is None else split(xp, array, m) for array in columns]
+        return [(step, X, Y, weight, masks) for step, X, Y, weight, *masks in zip(first, *stacks, strict=True)]
+
+    def _rates(self, first: int, steps: int, factors: Any) -> Iterable[Array]:
+        """Return the learning rates of some steps."""
+        if factors is None:
+            return [self.learning_rate] * steps
+        xp, rate = self.samples.backend.xp, self.learning_rate
+        factors = self.samples.backend.asarray(factors[first : first + steps, ...])
+        rates = rate * xp.reshape(factors, factors.shape + (1,) * (rate.ndim + 1 - factors.ndim))
+        return (rates[i, ...] for i in range(steps))
 
 
 @dataclass
@@ -142,37 +171,55 @@ class NetworkChunk:
         Where all arrays are.
     step : Step
         Their training step.
-    batches : callable
-        ``batches(epoch)`` returns the batches of an epoch, counted from 0 since the weights were initialized.
+    batches : Batches
+        Their batches.
     state : State
         The state after the last epoch. A network that diverged keeps its last finite state.
     finite : array of bool of shape (...), or True
         Which networks have not diverged.
-    loss : array of shape (...)
-        The loss of each sample before the step that used it, averaged over the last epoch; NaN for networks that
-        diverged.
-    compiler : Compiler, optional
+    losses : array of shape (epochs, ...)
+        The loss of each sample before the step that used it, averaged over each of the last epochs; NaN for networks
+        that diverged.
+    compiled : CompiledTraining, optional
         What takes the steps through compiled code; by default the backend takes them one by one.
     """
 
     backend: Backend
     step: Step
-    batches: Callable[[int], Batches]
+    batches: Batches
     state: State
     finite: Array | bool = True
-    loss: Array = None
-    compiler: Any = None
+    losses: Array = None
+    compiled: Any = None
 
-    def train_epoch(self, epoch: int) -> None:
-        """Train for one epoch, without waiting for the device."""
-        xp, batches, before = self.backend.xp, self.batches(epoch), self.state
-        # The steps change a copy, so that callbacks, other threads and Ctrl-C see the state before the epoch.
-        if self.compiler:
-            working, loss = self.compiler.train_epoch(self.step, before.copy(xp), batches)
+    @property
+    def epochs_at_once(self) -> int:
+        """How many epochs `train` can train for at once, without delaying Ctrl-C noticeably."""
+        return self.compiled.epochs_at_once if self.compiled else 1
+
+    def train(self, epochs: range, factors: Any = None) -> None:
+        """Train for one epoch, or with compiled code for one or more, without waiting for the device.
+
+        Parameters
+        ----------
+        epochs : range
+            The epochs, counted from 0 since the weights were initialized.
+        factors : host array of shape (steps,) or (steps, E), optional
+            The factor on the learning rate in each step, for all networks or for each one of the ensemble.
+        """
+        if factors is not None and factors.ndim > 1:
+            factors = factors[:, *self.batches.networks]
+        if self.compiled:
+            self.state, self.finite, self.losses = self.compiled.train(self.state, self.finite, epochs, factors)
         else:
-            working, losses = self.backend.train_epoch(self.step, before.copy(xp), batches)
-            loss = batches.mean(losses)
-        arrays = [working.theta, *working.optimizer_state]
+            (epoch,) = epochs
+            self._train(epoch, factors)
+
+    def _train(self, epoch: int, factors: Any) -> None:
+        xp, before = self.backend.xp, self.state
+        # The steps change a copy, so that callbacks, other threads and Ctrl-C see the state before the epoch.
+        working, losses = self.backend.train_epoch(self.step, before.copy(xp), self.batches.epoch(epoch, factors))
+        loss, arrays = self.batches.mean(losses), [working.theta, *working.optimizer_state]
         for array in (loss, *arrays):
             axes = tuple(range(loss.ndim, array.ndim))
             self.finite = self.finite & (xp.all(xp.isfinite(array), axis=axes) if axes else xp.isfinite(array))
@@ -180,7 +227,7 @@ class NetworkChunk:
         # Pop the arrays one by one, so that each is freed as soon as its successor exists.
         kept = [where(xp, self.finite, arrays.pop(0), old) for old in (before.theta, *before.optimizer_state)]
         self.state = State(kept[0], tuple(kept[1:]))
-        self.loss = xp.where(self.finite, loss, xp.nan)
+        self.losses = xp.where(self.finite, loss, xp.nan)[None, ...]
 
 
 def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:

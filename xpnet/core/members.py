@@ -7,16 +7,15 @@ computed in chunks: `ALL` of them at once, or a slice of them at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeAlias
 
 from xpnet._checks import finite_array, name_of, real_array, same_kind, same_shape
 from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import ACTIVATIONS
-from xpnet.backends import HOST, Backend, Stream, epoch_keys, random_stream, streams
+from xpnet.backends import HOST, Backend, Stream, random_stream, streams
 from xpnet.core.contracts import apply_update, call_part, draw_layer, try_activation, try_loss
 from xpnet.core.epochs import Batches, Masks, NetworkChunk
 from xpnet.core.parameters import Layout
@@ -159,7 +158,6 @@ class Members:
         *,
         batch_size: int,
         shuffle: bool,
-        factors: Callable[[int], Any] | None,
         at_once: int | None,
         compiler: Any = None,
     ) -> list[NetworkChunk]:
@@ -179,41 +177,38 @@ class Members:
             The number of samples of a step.
         shuffle : bool
             Whether to shuffle the samples in every epoch.
-        factors : callable, optional
-            ``factors(epoch)``, of shape (steps,) or (steps, E): the factors on the learning rates.
         at_once : int, optional
             How many networks train together; by default as many as fit into memory.
         compiler : Compiler, optional
-            What takes the steps through compiled code; by default the backend takes them one by one.
+            What compiles the steps; by default the backend takes them one by one.
+
+        Raises
+        ------
+        CannotCompile
+            If the compiler cannot compile the step.
         """
-        settings, N = self.settings, samples.size
-        has_dropout, step, random = any(settings.dropout), self.step(backend), compiler or streams
-        # All chunks need the factors of an epoch before any chunk needs those of the next one.
-        factors = lru_cache(maxsize=1)(factors) if factors else None
+        settings, step = self.settings, self.step(backend)
 
         def network_chunk(chunk: Chunk) -> NetworkChunk:
-            strengths = self.regularization(backend, chunk)
-            unshuffled = Batches(samples, rates[chunk], batch_size, chunk, regularization=strengths)
-
-            def batches(epoch: int) -> Batches:
-                if not (shuffle or factors or has_dropout):
-                    return unshuffled
-                factor = factors(epoch) if factors else None
-                return replace(
-                    unshuffled,
-                    order=self._orders(N, epoch, chunk, random.permutations) if shuffle else None,
-                    factors=factor if factor is None or factor.ndim == 1 or chunk == ALL else factor[:, chunk[0]],
-                    masks=self._masks(epoch, chunk, random.keep_masks) if has_dropout else None,
-                )
-
-            return NetworkChunk(backend, step, batches, state.map(lambda array: array[chunk]), compiler=compiler)
+            batches = Batches(
+                samples,
+                rates[chunk],
+                batch_size,
+                chunk,
+                order_keys=self._keys(Stream.SHUFFLING, chunk) if shuffle else None,
+                masks=self._masks(chunk) if any(settings.dropout) else None,
+                regularization=self.regularization(backend, chunk),
+            )
+            own = state.map(lambda array: array[chunk])
+            compiled = compiler.compile(step, own, batches) if compiler else None
+            return NetworkChunk(backend, step, batches, own, compiled=compiled)
 
         # A step needs memory for several copies of the parameters and the cache of the forward pass; an epoch needs it
         # for the order of each network's samples.
         numbers = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.layer_list)
-        orders = 2 * N * shuffle
+        orders = 2 * samples.size * shuffle
         if compiler:  # a compiled step works with a few networks at a time by itself
-            numbers, orders = 0, numbers + orders
+            numbers, orders = 0, numbers
         return [network_chunk(chunk) for chunk in self._chunks(backend, numbers, orders, at_once)]
 
     def _chunks(self, backend: Backend, step: int, kept: int = 0, at_once: int | None = None) -> list[Chunk]:
@@ -227,37 +222,29 @@ class Members:
         at_once = -(-E // -(-E // at_once))  # chunks of similar size
         return [(slice(start, min(start + at_once, E)), ...) for start in range(0, E, at_once)]
 
-    def _orders(self, N: int, epoch: int, chunk: Chunk, permutations: Callable[[Any, int], Any]) -> Array:
-        """Return the order of the samples for an epoch, of shape (N,), or (E, N) for different seeds."""
-        keys, networks = self._keys(Stream.SHUFFLING, epoch, chunk)
-        orders = permutations(keys, N)
-        return orders[0] if len(keys) == 1 else orders[networks]
+    def _masks(self, chunk: Chunk) -> Masks:
+        """Return the dropout masks of some networks."""
+        layers = list(zip(self.settings.layer_list[1:-1], self.settings.dropout, strict=True))
+        return Masks(self._keys(Stream.DROPOUT, chunk), layers)
 
-    def _masks(self, epoch: int, chunk: Chunk, keep_masks: Callable[[Any, int, int, Any], Any]) -> Masks:
-        """Return the dropout masks of an epoch."""
-        hidden = list(zip(self.settings.layer_list[1:-1], self.settings.dropout, strict=True))
-        rates = HOST.asarray([rate for n, rate in hidden if rate for _ in range(n)])
-        keys, networks = self._keys(Stream.DROPOUT, epoch, chunk)
+    def _keys(self, stream: Stream, chunk: Chunk) -> Any:
+        """Return the keys of the random words of some networks; a single one if all have the same seed."""
+        seeds = self.settings.seeds
+        own = seeds[slice(None) if chunk == ALL else chunk[0]]
+        return streams.seed_keys(seeds[:1] if len(set(seeds)) == 1 else own, stream)
 
-        def draw(start: int, stop: int) -> list[Array | None]:
-            kept, masks, first = keep_masks(keys, start, stop, rates), [], 0
-            kept = (kept[0] if len(keys) == 1 else kept[networks]).mT
-            for n, rate in hidden:
-                masks.append(kept[..., first : first + n, :] if rate else None)
-                first += n if rate else 0
-            return masks
+    def factors(self, schedule: Schedule, history: Any, steps: int, epochs: range) -> Array:
+        """Return the validated factors of a schedule for one or more epochs, of shape (epochs · steps,) or (…, E).
 
-        return Masks(draw, rates.shape[0])
+        They end before a later epoch for which the schedule reads the history, which does not exist yet.
+        """
+        factors = [self._factors(schedule, history, steps, epochs[0])]
+        with suppress(_FutureHistoryRead):
+            for epoch in epochs[1:]:
+                factors.append(self._factors(schedule, _FutureHistory(), steps, epoch))
+        return factors[0] if len(factors) == 1 else host.concat(factors)
 
-    def _keys(self, stream: Stream, epoch: int, chunk: Chunk) -> tuple[Any, Any]:
-        """Return the keys of the distinct seeds of some networks, and for each network the index of its key."""
-        seeds = self.settings.seeds[slice(None) if chunk == ALL else chunk[0]]
-        distinct = {seed: index for index, seed in enumerate(dict.fromkeys(seeds))}
-        networks = slice(None) if len(distinct) == len(seeds) else [distinct[seed] for seed in seeds]
-        return epoch_keys(distinct, stream, epoch), networks
-
-    def factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
-        """Return the validated factors of a schedule for an epoch, of shape (steps,) or (steps, E)."""
+    def _factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         what = f"what the schedule returns for epoch {epoch}"
         with HOST.on_device():
             t = epoch + HOST.asarray(range(steps), "float64") / steps
@@ -276,10 +263,10 @@ class Members:
 
     def try_schedule(self, schedule: Schedule, history: Any, steps: int, epochs: range) -> None:
         """Validate what a schedule returns for all epochs, as far as it does not depend on a future history."""
-        self.factors(schedule, history, steps, epochs[0])
+        self._factors(schedule, history, steps, epochs[0])
         with suppress(_FutureHistoryRead):
             for epoch in (*epochs[1:1000], *epochs[1000:][-1:]):
-                self.factors(schedule, _FutureHistory(), steps, epoch)
+                self._factors(schedule, _FutureHistory(), steps, epoch)
 
     # ---- Predicting and measuring
 
@@ -329,19 +316,21 @@ class Members:
                     metric.check(samples.backend.xp, samples.targets(which))
 
     def measure_epoch(
-        self, data: TrainingData, metrics: Mapping[str, Metric], theta: Array, loss: Array
+        self, data: TrainingData, metrics: Mapping[str, Metric], theta: Array, losses: Array
     ) -> dict[str, Array]:
-        """Return what training records of an epoch, by name, each of shape (...); `loss` is the training loss."""
-        recorded = {"loss": loss}
+        """Return what training records of an epoch, by name, each of shape (1, ...).
+
+        `losses`, of shape (epochs, ...), are the training losses; of several epochs, these are all that is recorded.
+        """
+        recorded = {"loss": losses}
         if not metrics and data.held_out is None:
             return recorded
         with data.backend.on_device():
-            if metrics:
-                recorded = self.measure(data.backend, theta, data.measured, metrics) | recorded
+            measured = self.measure(data.backend, theta, data.measured, metrics) if metrics else {}
             if data.held_out is not None:
                 validation = self.measure(data.backend, theta, data.held_out, metrics)
-                recorded |= {f"validation_{name}": value for name, value in validation.items()}
-        return recorded
+                measured |= {f"validation_{name}": value for name, value in validation.items()}
+        return recorded | {name: value[None, ...] for name, value in measured.items()} | recorded
 
     def _slices(self, backend: Backend, samples: Samples) -> list[slice]:
         """Return slices of samples such that a forward pass of one network fits into the memory of a step."""
@@ -359,10 +348,10 @@ class Members:
 
 
 def joined(xp: Namespace, chunks: Sequence[NetworkChunk]) -> tuple[State, Array]:
-    """Return the state and the loss of all networks, given those of their chunks."""
+    """Return the state and the losses, of shape (epochs, ...), of all networks, given those of their chunks."""
     states = [chunk.state for chunk in chunks]
     state = states[0] if len(chunks) == 1 else states[0].map(lambda *arrays: xp.concat(arrays), *states[1:])
-    return state, _joined(xp, [chunk.loss for chunk in chunks])
+    return state, _joined(xp, [chunk.losses for chunk in chunks], axis=1)
 
 
 def _joined(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:

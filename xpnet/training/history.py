@@ -26,19 +26,20 @@ class _Record:
         self.ensemble_shape = ensemble_shape
         self.names: list[tuple[str, ...]] = []  # the names measured in each epoch
         self.first: dict[str, int] = {}  # the first epoch of each name
-        self.unread: list[Any] = []  # for each epoch its backend and arrays by name, or None once they are read
-        self.read = 0  # the number of epochs on the host
+        self.unread: list[tuple[int, int, Backend, dict[str, Array]]] = []  # first and last epoch, and their arrays
         self.columns: dict[str, Array] = {}  # the values on the host, with capacity for more epochs
         self._lock = threading.RLock()
 
     def extended(self, epochs: int, backend: Backend, measured: Mapping[str, Array]) -> _Record:
-        """Return a record with one more epoch after the first `epochs`: this one, or a copy if it has more epochs."""
+        """Return a record with more epochs after the first `epochs`: this one, or a copy if it has more epochs."""
         with self._lock:
-            ours = len(self.names) == len(self.unread) == epochs
-            record = self if ours else self._until(epochs)
-            names = tuple(measured)
-            record.names.append(record.names[-1] if record.names and record.names[-1] == names else names)
-            record.unread.append((backend, dict(measured)))
+            record = self if len(self.names) == epochs else self._until(epochs)
+            while record.unread and record.unread[-1][0] >= epochs:
+                record.unread.pop()  # left by an interrupt between the next lines
+            names, stop = tuple(measured), epochs + measured["loss"].shape[0]
+            record.unread.append((epochs, stop, backend, dict(measured)))
+            last = record.names[-1:]
+            record.names += (last if last == [names] else [names]) * (stop - epochs)
             for name in names:
                 record.first.setdefault(name, epochs)
             return record
@@ -56,19 +57,17 @@ class _Record:
 
     def _fetch(self) -> None:
         """Transfer all unread values to the host: one transfer for each name, not for each epoch."""
-        start, stop = self.read, len(self.unread)
-        while start < stop:
-            backend, first = self.unread[start]
-            end = start
-            while end < stop and self.unread[end][0] == backend and self.unread[end][1].keys() == first.keys():
-                end += 1
+        while self.unread:
+            start, _, backend, first = self.unread[0]
+            kinds = [(each, measured.keys()) for _, _, each, measured in self.unread]
+            same = self.unread[: next((i for i, kind in enumerate(kinds) if kind != kinds[0]), len(kinds))]
+            stop = same[-1][1]
             for name in first:
                 with backend.on_device():
-                    stacked = backend.xp.stack([measured[name] for _, measured in self.unread[start:end]])
-                self._room_for(name, end)[start:end] = backend.to_numpy(stacked)
-            self.read = end  # set before `unread` is cleared, so that an interrupt between them loses nothing
-            self.unread[start:end] = [None] * (end - start)
-            start = end
+                    arrays = [measured[name] for *_, measured in same]
+                    joined = arrays[0] if len(arrays) == 1 else backend.xp.concat(arrays)
+                self._room_for(name, stop)[start:stop] = backend.to_numpy(joined)
+            del self.unread[: len(same)]  # only now, so that an interrupt loses nothing
 
     def _room_for(self, name: str, epochs: int) -> Array:
         column = self.columns.get(name)
@@ -83,10 +82,19 @@ class _Record:
     def _until(self, epochs: int) -> _Record:
         """Return a copy of the first epochs."""
         record = _Record(self.ensemble_shape)
-        record.names, record.unread = self.names[:epochs], self.unread[:epochs]
+        record.names = self.names[:epochs]
+        record.unread = [
+            (
+                start,
+                min(stop, epochs),
+                backend,
+                {name: array[: epochs - start, ...] for name, array in measured.items()},
+            )
+            for start, stop, backend, measured in self.unread
+            if start < epochs
+        ]
         record.first = {name: first for name, first in self.first.items() if first < epochs}
-        record.read = min(self.read, epochs)
-        record.columns = {name: host.asarray(column[: record.read], copy=True) for name, column in self.columns.items()}
+        record.columns = {name: host.asarray(column[:epochs], copy=True) for name, column in self.columns.items()}
         return record
 
 
@@ -127,9 +135,10 @@ class History(Mapping[str, Array]):
         # Successive histories share a record; each one uses its first epochs.
         self.record = _Record(ensemble_shape)
 
-    def with_epoch(self, backend: Backend, measured: Mapping[str, Array]) -> History:
-        """Return a history with one more epoch: arrays of shape `ensemble_shape` on a backend, by name."""
-        return self._of(self.record.extended(self._recorded, backend, measured), self.epochs + 1)
+    def with_epochs(self, backend: Backend, measured: Mapping[str, Array]) -> History:
+        """Return a history with more epochs: arrays of shape (epochs, *ensemble_shape) on a backend, by name."""
+        record = self.record.extended(self._recorded, backend, measured)
+        return self._of(record, self.epochs + measured["loss"].shape[0])
 
     def _of(self, record: _Record, epochs: int) -> History:
         history = History.__new__(History)
@@ -254,7 +263,7 @@ class History(Mapping[str, Array]):
         if last_names is None:
             last_names = tuple(name for name, array in arrays.items() if not bool(host.all(host.isnan(array[-1]))))
         record = history.record
-        record.columns, record.read, record.unread = arrays, epochs, [None] * epochs
+        record.columns = arrays
         for name, array in arrays.items():
             measured = ~host.all(host.isnan(array), axis=tuple(range(1, array.ndim)))
             record.first[name] = int(host.argmax(measured)) if name != "loss" else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,6 @@ def train(
     data = options.data_for(network)
     backend, size = data.backend, min(size or data.samples.size, data.samples.size)
     steps = -(-data.samples.size // size)
-    factors = schedule and (lambda epoch: members.factors(schedule, network._snapshot.history, steps, epoch))
     with backend.on_device():
         each_rate = rate if isinstance(rate, tuple) else (rate,) * len(settings.seeds)
         rates = backend.asarray([[each] for each in each_rate] if settings.ensemble else rate, settings.dtype)
@@ -71,32 +70,26 @@ def train(
     run = Run(network, backend, options, form=form, initial_early_stopping=initial_early_stopping, cause=cause)
     try:
         with run:
-
-            def network_chunks(compiler: Any = None) -> list[NetworkChunk]:
-                return members.network_chunks(
-                    backend,
-                    run.state,
-                    data.samples,
-                    rates,
-                    batch_size=size,
-                    shuffle=shuffle,
-                    factors=factors,
-                    at_once=at_once,
-                    compiler=compiler,
-                )
-
-            chunks = network_chunks()
-            if compile:
-                compiler = _compiler(chunks, size, steps, run.epochs, announce, required=compile is True)
-                chunks = network_chunks(compiler) if compiler else chunks
-            for epoch in run.epochs:
+            chunks = _network_chunks(
+                *(members, run, data.samples, rates),
+                compile=compile,
+                announce=announce,
+                batch_size=size,
+                shuffle=shuffle,
+                at_once=at_once,
+            )
+            measures, continues = bool(options.metrics) or data.held_out is not None, True
+            while continues:
+                epochs, factors = run.next_epochs(chunks, measures=measures), None
+                if schedule is not None:
+                    factors = members.factors(schedule, network._snapshot.history, steps, epochs)
+                    epochs = epochs[: factors.shape[0] // steps]
                 with backend.on_device():
                     for chunk in chunks:  # all networks together, or in chunks that fit into memory
-                        chunk.train_epoch(epoch)
-                    state, loss = joined(backend.xp, chunks)
-                measured = members.measure_epoch(data, options.metrics, state.theta, loss)
-                if not run.after_epoch(state, measured):
-                    break
+                        chunk.train(epochs, factors)
+                    state, losses = joined(backend.xp, chunks)
+                measured = members.measure_epoch(data, options.metrics, state.theta, losses)
+                continues = run.after_epochs(state, measured)
     finally:
         run.end()  # once more, in case Ctrl-C interrupted the end of the run
 
@@ -110,13 +103,12 @@ def explain_step(network: Any, batch_size: int) -> str:
             for n in (settings.layer_list[0], settings.layer_list[-1])
         ]
         rates = backend.asarray(host.ones((*settings.ensemble_shape, 1) if settings.ensemble else ()), settings.dtype)
-    options = {"batch_size": batch_size, "shuffle": False, "factors": None, "at_once": None}
     state = snapshot.state._replace(optimizer_state=new_optimizer_state(settings, backend, snapshot.theta))
     samples = Samples(backend, settings.dtype, *rows)
     (chunk, *_) = network._members.network_chunks(
-        backend, state, samples, rates, **options, compiler=backend.compiler()
+        *(backend, state, samples, rates), batch_size=batch_size, shuffle=False, at_once=None
     )
-    return str(chunk.compiler.explain(chunk.step, chunk.state, chunk.batches(0)))
+    return str(backend.compiler().explain(chunk.step, chunk.state, chunk.batches))
 
 
 def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any) -> None:
@@ -153,13 +145,12 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
 
             def after_iteration(theta: Array) -> bool:
                 with backend.on_device():
-                    loss = members.measure(backend, theta, data.samples, {})["loss"]
-                    finite = bool(xp.isfinite(loss))
+                    losses = members.measure(backend, theta, data.samples, {})["loss"][None, ...]
+                    finite = bool(xp.isfinite(losses[0]))
                 # A loss that is not finite ends the training, and does not change the network.
                 state = State(theta, optimizer_state) if finite else run.state
-                return (
-                    run.after_epoch(state, members.measure_epoch(data, options.metrics, state.theta, loss)) and finite
-                )
+                measured = members.measure_epoch(data, options.metrics, state.theta, losses)
+                return run.after_epochs(state, measured) and finite
 
             lbfgs.minimize(
                 backend,
@@ -184,7 +175,7 @@ def _dry_run(
         for samples in (data.measured, data.held_out):
             if samples is not None:
                 members.check_metrics(samples, options.metrics)
-        members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[..., 0])
+        members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[None, ..., 0])
 
 
 def _initial_early_stopping(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
@@ -217,33 +208,35 @@ def _initial_early_stopping(members: Members, data: TrainingData, now: Progress)
     )
 
 
-def _compiler(
-    chunks: Sequence[NetworkChunk],
-    batch_size: int,
-    steps: int,
-    epochs: range,
-    announce: Callable[[], None],
+def _network_chunks(
+    members: Members,
+    run: Run,
+    samples: Samples,
+    rates: Array,
     *,
-    required: bool,
-) -> Any:
-    """Return a compiler of the training step, or None.
+    compile: Any,
+    announce: Callable[[], None],
+    **options: Any,
+) -> list[NetworkChunk]:
+    """Return the networks ready to train, as `Members.network_chunks` does with the same options.
 
-    Without `required`, return None if compiling does not save time, or with a warning if it is not possible; with it,
-    raise `CannotCompile` instead.
+    With `compile`, their steps are compiled; if it is "auto", only if that saves time, and with a warning instead of an
+    error if it is not possible.
     """
-    first = chunks[0]
+    backend, state, size = run.backend, run.state, options["batch_size"]
+    given = (backend, state, samples, rates)
     try:
-        compiler = first.backend.compiler(announce)
-        if required or compiler.is_worthwhile(first.step, first.state, batch_size, steps, epochs.stop * len(chunks)):
-            compiler.compile(first.step, first.state, first.batches(epochs[0]))
-            return compiler
+        compiler = backend.compiler(announce) if compile else None
+        steps, layers = -(-samples.size // size), len(members.settings.activations)
+        if compile is True or (compiler and compiler.is_worthwhile(layers, state, size, steps, run.epochs.stop)):
+            return members.network_chunks(*given, **options, compiler=compiler)
     except CannotCompile as error:
-        if required:
+        if compile is True:
             msg = f"compile=True: {error}"
             raise CannotCompile(msg) from None
         if not isinstance(error, NoCompiler):
             warnings.warn(f"training is not compiled: {error}", RuntimeWarning, stacklevel=4)
-    return None
+    return members.network_chunks(*given, **options)
 
 
 def _cause(lowest: float, highest: float) -> str:

@@ -45,17 +45,19 @@ class Reports:
         # About ten lines for any number of epochs, or the multiples of verbose_epoch, as in the document.
         self._lines = epochs[:: -(-len(epochs) // 10)] if every is None else range(0, epochs.stop, every)
 
-    def due(self, epoch: int) -> bool:
-        """Return whether an epoch is reported."""
-        return self._options.verbose and epoch in self._lines
+    def due(self, epochs: range) -> range:
+        """Return which of some epochs are reported."""
+        lines = self._lines if self._options.verbose else range(0)
+        skipped = max(-(-(epochs.start - lines.start) // lines.step), 0)
+        return range(lines.start + skipped * lines.step, min(epochs.stop, lines.stop), lines.step)
 
-    def after_epoch(self, epoch: int, history: History) -> None:
-        """Update the progress bar, and report the epoch if it is due."""
+    def after_epochs(self, epochs: range, history: History) -> None:
+        """Update the progress bar after some epochs, and report those that are due."""
         if self._bar is not None:
             with _preserve_interrupts():
-                self._bar.update()
-        if self.due(epoch):
-            self._report(history)
+                self._bar.update(len(epochs))
+        for epoch in self.due(epochs):
+            self._report(history.until(epoch + 1))
 
     def checked(self, history: History) -> None:
         """Show the losses on the bar; called when they have been read from the device anyway."""

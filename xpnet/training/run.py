@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from xpnet._types import Array, State
 from xpnet.backends import HOST, Backend
 from xpnet.callbacks import Callback
+from xpnet.core.epochs import NetworkChunk
 from xpnet.data.samples import Form
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import History
@@ -58,7 +59,7 @@ class Run:
         cause: str,
     ) -> None:
         self.network, self.thread, self.stop_requested = network, threading.get_ident(), False
-        self._backend, self._options, self._initial_early_stopping, self._cause = (
+        self.backend, self._options, self._initial_early_stopping, self._cause = (
             backend,
             options,
             initial_early_stopping,
@@ -87,7 +88,7 @@ class Run:
         network, options = self.network, self._options
         with network._lock:
             network._refuse_while_training("train")
-            self._start(network._at(self._backend))
+            self._start(network._at(self.backend))
             self._frame = sys._getframe(1)
             network._run = self
         early_stopping = None if options.patience is None else self._initial_early_stopping(self._now)
@@ -108,8 +109,26 @@ class Run:
         """The state after the last epoch."""
         return self._now.state
 
-    def after_epoch(self, state: State, measured: Mapping[str, Array]) -> bool:
-        """Commit an epoch, its state and its losses and metrics, to the network. Return whether to continue.
+    def next_epochs(self, chunks: Sequence[NetworkChunk], *, measures: bool) -> range:
+        """Return the next epochs to train: one, or several that the networks can train for at once.
+
+        Epochs are trained one by one if every one is seen: by a callback, by early stopping, or because the networks
+        are measured after it.
+        """
+        options = self._options
+        is_seen = measures or options.callbacks or options.patience is not None
+        at_once = 1 if is_seen else max(min(chunk.epochs_at_once for chunk in chunks) // len(chunks), 1)
+        return self.epochs[self._now.history.epochs - self.epochs.start :][:at_once]
+
+    def after_epochs(self, state: State, measured: Mapping[str, Array]) -> bool:
+        """Commit epochs: the state after the last one, and the losses and metrics of each. Return whether to continue.
+
+        Parameters
+        ----------
+        state : State
+            The state.
+        measured : mapping of str to array of shape (epochs, ...)
+            The losses and metrics.
 
         Raises
         ------
@@ -117,15 +136,17 @@ class Run:
             If no network has a finite loss.
         """
         network, options, now = self.network, self._options, self._now
-        epoch, early_stopping = now.history.epochs, now.early_stopping
-        history = now.history.with_epoch(self._backend, measured)
+        early_stopping, history = now.early_stopping, now.history.with_epochs(self.backend, measured)
+        epochs = range(now.history.epochs, history.epochs)
         late = time.monotonic() - self._checked_at > _CHECK_SECONDS
-        last = epoch == self.epochs.stop - 1
-        if self._reports.due(epoch) or late or last or early_stopping is not None:
-            self._check(history)
+        last, nonfinite = epochs.stop == self.epochs.stop, None
+        if self._reports.due(epochs) or late or last or early_stopping is not None:
+            nonfinite = self._check(history)
         if early_stopping is not None:
-            loss, patience, tol = history.last()[history.monitored], options.patience, options.tol
-            early_stopping = early_stopping.after_epoch(self._backend, epoch, loss, state, patience=patience, tol=tol)
+            (epoch,), loss = epochs, history.last()[history.monitored]
+            early_stopping = early_stopping.after_epoch(
+                self.backend, epoch, loss, state, patience=options.patience, tol=options.tol
+            )
         now = now.replaced(
             theta=state.theta,
             optimizer_state=state.optimizer_state,
@@ -136,36 +157,32 @@ class Run:
         done = last or (early_stopping is not None and not early_stopping.continues)
         # After the last epoch callbacks see the final state of the network, so that they save a finished training.
         self._commit(self._final(now) if done else now)
-        self._reports.after_epoch(epoch, history)
+        self._reports.after_epochs(epochs if nonfinite is None else range(epochs.start, nonfinite), history)
+        if nonfinite is not None:
+            raise self._diverged(nonfinite)
         for callback in options.callbacks:
             callback.on_epoch_end(network)
         return not (done or self.stop_requested)
 
-    def _check(self, history: History) -> None:
-        """Check the losses since the last check.
-
-        Raises
-        ------
-        FloatingPointError
-            As for `after_epoch`.
-        """
+    def _check(self, history: History) -> int | None:
+        """Check the losses since the last check. Return the first epoch in which no network's loss is finite."""
         nonfinite = self._first_nonfinite_epoch(history)
-        if nonfinite is not None:
-            which = f"those of the {self._which_epoch('last finite')} before" if nonfinite else "the initial ones"
-            msg = (
-                f"the loss became NaN or infinite in epoch {nonfinite}: most likely {self._cause}; "
-                f"the weights are {which}"
-            )
-            raise FloatingPointError(msg)
-        self._checked, self._checked_at = history.epochs, time.monotonic()
-        self._reports.checked(history)
+        if nonfinite is None:
+            self._checked, self._checked_at = history.epochs, time.monotonic()
+            self._reports.checked(history)
+        return nonfinite
+
+    def _diverged(self, nonfinite: int) -> FloatingPointError:
+        which = f"those of the {self._which_epoch('last finite')} before" if nonfinite else "the initial ones"
+        return FloatingPointError(
+            f"the loss became NaN or infinite in epoch {nonfinite}: most likely {self._cause}; the weights are {which}"
+        )
 
     def _first_nonfinite_epoch(self, history: History) -> int | None:
         """Return the first epoch in which no network's loss is finite."""
-        for epoch, loss in enumerate(history.since("loss", self._checked), start=self._checked):
-            if not bool(host.any(host.isfinite(loss))):
-                return epoch
-        return None
+        losses = history.since("loss", self._checked)
+        nonfinite = host.nonzero(~host.any(host.isfinite(losses), axis=tuple(range(1, losses.ndim))))[0]
+        return self._checked + int(nonfinite[0]) if nonfinite.size else None
 
     def _which_epoch(self, otherwise: str) -> str:
         return f"{otherwise if self._options.patience is None else 'best'} epoch"
@@ -176,7 +193,9 @@ class Run:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         try:
             if kind is None:
-                self._check(self._now.history)
+                nonfinite = self._check(self._now.history)
+                if nonfinite is not None:
+                    raise self._diverged(nonfinite)
                 final = self._final(self._now)
                 self._reports.ended(final.history, None if self._options.patience is None else final.best)
         except KeyboardInterrupt:
@@ -222,7 +241,7 @@ class Run:
     def _final(self, now: Progress) -> Progress:
         """Return the final state: that of the best epoch with early stopping, and a history without non-finite epochs.
 
-        The states of non-finite epochs were never committed: see `NetworkChunk.train_epoch`.
+        The states of non-finite epochs were never committed: see `NetworkChunk.train`.
         """
         nonfinite = self._first_nonfinite_epoch(now.history)
         history = now.history if nonfinite is None else now.history.until(nonfinite)
