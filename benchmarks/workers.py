@@ -47,10 +47,11 @@ def environment_of_workers(threads: int, caches: str) -> dict[str, str]:
 
 def seeded_orders(case: Case) -> Any:
     """Return the orders that xpnet draws for the networks with the seeds 0, 1, …"""
-    from xpnet.backends import Stream, random_stream
+    from xpnet.backends import Stream
+    from xpnet.backends.streams import epoch_keys, permutations, seed_keys
 
-    seeds, N = range(case.networks or 1), case.samples
-    return lambda epoch: np.stack([random_stream(seed, Stream.SHUFFLING, epoch).permutation(N) for seed in seeds])
+    keys = seed_keys(range(case.networks or 1), Stream.SHUFFLING)
+    return lambda epoch: permutations(epoch_keys(keys, epoch), case.samples)
 
 
 def drawn_orders(case: Case) -> Any:
