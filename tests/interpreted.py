@@ -21,6 +21,7 @@ def interpreted(text, empty_arguments=None):
     """Return the kernel of a text, as `xpnet.backends.compiled.cache.load` does, but not compiled."""
     names = {f"{name}_{dtype}": getattr(np, name) for name in FUNCTIONS for dtype in ("float64", "float32")}
     names |= {"np": np, "permutation": permutation, "permutation_in_lanes": permutation}
+    names |= {"allocate": int, "aligned": int, "release": int, "carray": lambda _, shape, dtype: np.empty(shape, dtype)}
     names |= {"random_words": random_words, "random_words_in_lanes": random_words}
     text = re.sub(r"^(from|import|@njit).*$", "", text, flags=re.MULTILINE)
     # Python's integers: in other threads NumPy 2.1 makes real numbers of unsigned and signed ones.

@@ -91,7 +91,8 @@ def _load(name: str, text: str, empty_arguments: tuple[Any, ...], announce: Call
 
 def _name_of(text: str) -> str:
     """Return the module name of a kernel: a hash of everything that its machine code depends on."""
-    files = [Path(__file__).with_name("functions.py"), Path(__file__).with_name("random.py"), Path(streams.__file__)]
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("functions", "memory", "random")]
+    files.append(Path(streams.__file__))
     depends_on = [text, *(file.read_text(encoding="utf-8") for file in files), version("numba"), sys.version]
     return PREFIX + hashlib.sha256("\0".join(depends_on).encode()).hexdigest()
 

@@ -1,9 +1,9 @@
 """exp, expm1, log, log1p and tanh as polynomials that a compiler can vectorize, within 3 units in the last place.
 
 LLVM compiles a loop over one of NumPy's functions to a call for every number. These functions contain only arithmetic
-and selections: powers of two reduce the argument to the range of the polynomial. They are valid for all arguments,
-including ±0, ±∞, NaN and subnormal numbers. They compensate rounding errors, so that the compiler must not reassociate
-their operations: `_FLAGS` does not permit it.
+and selections, and become part of the loop that calls them: powers of two reduce the argument to the range of the
+polynomial. They are valid for all arguments, including ±0, ±∞, NaN and subnormal numbers. They compensate rounding
+errors, so that the compiler must not reassociate their operations: `_FLAGS` does not permit it.
 
 The argument reductions are those of Cody and Waite, *Software Manual for the Elementary Functions*, 1980; log is
 2 artanh(f / (2 + f)) of the mantissa 1 + f, as in FreeBSD's libm.
@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 _FLAGS = {"contract", "nsz"}
-_jit = njit(fastmath=_FLAGS, error_model="numpy", inline="never")
+_jit = njit(fastmath=_FLAGS, error_model="numpy", forceinline=True)
 
 
 class _Format:

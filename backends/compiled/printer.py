@@ -37,6 +37,9 @@ UNROLLED = 16
 """Reductions of up to this number of terms are unrolled; longer ones are loops over chunks of `CHUNK` terms."""
 CHUNK = 8
 
+BYTES = {"float64": 8, "float32": 4, "bool": 1, "uint64": 8, "uint32": 4}
+"""The sizes of numbers."""
+
 
 class Layout(NamedTuple):
     """How a kernel maps its arguments to networks.
@@ -133,18 +136,16 @@ class _Printer:
                 self._copy_states(load=False)
             self._for_each_network(f"finite[{self._network()}] = {self._at('finite', '0')}")
         body, self.lines, self.indent = self.lines, [], 1
-        self._allocate()
-        stored = [
-            f"    {name} = np.empty({size}, np.{_numpy(program.types[name])})"
-            for name, size in sorted(self.stored.items())
-        ]
+        released = self._allocate()
         views = [
             f"    {name} = {matrix.buffer}_[{matrix.start}:{matrix.start + math.prod(matrix.shape)}]"
             f".reshape({matrix.shape}){'.T' * matrix.transposed}"
             for matrix, name in self.matrices.items()
         ]
-        header = ["import numpy as np", "from numba import njit", ""]
-        for module, functions in (("functions", self.functions), ("random", self.random_functions)):
+        memory = {"allocate", "aligned", "release"} if lanes else set()
+        header = ["import numpy as np", f"from numba import {'carray, ' * lanes}njit", ""]
+        modules = {"functions": self.functions, "memory": memory, "random": self.random_functions}
+        for module, functions in modules.items():
             if functions:
                 header.insert(-1, f"from xpnet.backends.compiled.{module} import {', '.join(sorted(functions))}")
         header += [f"{name} = {text}" for (text, _), name in self.constants.items()]
@@ -153,26 +154,42 @@ class _Printer:
         flags = '{"arcp", "contract", "afn", "reassoc", "nsz"}'
         header += ["", f'@njit(fastmath={flags}, nogil=True, error_model="numpy", cache=True)']
         header += [f"def kernel({', '.join(arguments(program))}):"]
-        return "\n".join([*header, *self.lines, *stored, *views, *body, ""])
+        releases = [f"    release({name})" for name in released]
+        return "\n".join([*header, *self.lines, *views, *body, *releases, ""])
 
-    def _allocate(self) -> None:
-        m, layout = self.layout.batch_size, self.layout
+    def _allocate(self) -> list[str]:
+        """Print the local arrays. Return the names of those that must be released."""
+        m, layout, released = self.layout.batch_size, self.layout, []
+
+        def array(name: str, dtype: str, *shape: int | str) -> None:
+            if not layout.lanes:
+                self._line(f"{name} = np.empty(({', '.join(map(str, shape))},), np.{_numpy(dtype)})")
+                return
+            size = " * ".join(map(str, (*shape, BYTES[dtype])))
+            self._line(f"{name}_memory = allocate({size})")
+            self._line(f"{name} = carray(aligned({name}_memory), ({', '.join(map(str, shape))},), np.{_numpy(dtype)})")
+            released.append(f"{name}_memory")
+
+        def lanes(name: str) -> tuple[int, ...]:
+            return (LANES,) if name in self.varying else ()
+
         for buffer in self._buffers("sample", "mask", "rate", "state", "scratch"):
             size = buffer.size * (m if buffer.kind in ("sample", "mask") else 1)
-            self._line(f"{buffer.name}_ = np.empty({self._shape(buffer.name, size)}, np.{_numpy(buffer.dtype)})")
+            array(f"{buffer.name}_", buffer.dtype, size, *lanes(buffer.name))
             if buffer.kind == "state" and layout.lanes:
-                self._line(f"{buffer.name}_kept = np.empty(({size}, {LANES}), np.{buffer.dtype})")
-        self._line(f"total_ = np.empty({self._shape('total', 1)})")
-        self._line(f"finite_ = np.empty({self._shape('finite', 1)}, np.bool_)")
-        for name, used in (("order_key", layout.shuffled), ("mask_key", bool(self._buffers("mask")))):
-            if used:
-                self._line(f"{name}_ = np.empty({self._shape(name, 2)}, np.uint64)")
+                array(f"{buffer.name}_kept", buffer.dtype, size, LANES)
+        array("total_", "float64", 1, *lanes("total"))
+        array("finite_", "bool", 1, *lanes("finite"))
         if layout.shuffled:
-            self._line(f"order_ = np.empty({self._shape('order_key', 'samples')}, np.uint32)")
+            array("order_key_", "uint64", 2, *lanes("order_key"))
+            array("order_", "uint32", "samples", *lanes("order_key"))
         if self._buffers("mask"):
+            array("mask_key_", "uint64", 2, *lanes("mask_key"))
             pairs = -(-sum(mask.size for mask in self._buffers("mask")) // 2)
-            lanes = f", {LANES}" if "mask_key" in self.varying else ""
-            self._line(f"words = np.empty((2, {pairs}{lanes}), np.uint64)")
+            array("words", "uint64", 2, pairs, *lanes("mask_key"))
+        for name, size in sorted(self.stored.items()):
+            array(name, self.program.types[name], size)
+        return released
 
     def _begin_epoch(self) -> None:
         for buffer in self._buffers("state"):
@@ -356,9 +373,6 @@ class _Printer:
                 parts.append(position if abs(factor) == 1 else f"{self.whole(abs(factor))}*{position}")
         added += [self.whole(constant)] * bool(constant or not added)
         return " - ".join([" + ".join(added), *subtracted])
-
-    def _shape(self, name: str, size: int | str) -> str:
-        return f"({size}, {LANES})" if name in self.varying else f"{size}"
 
     def _line(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
