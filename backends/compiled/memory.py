@@ -16,7 +16,7 @@ ALIGNMENT = 64
 """The alignment of arrays in bytes: that of a cache line, and of the longest vector registers."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def allocate(typing_context: Any, size: Any) -> Any:
     """Return a pointer to as many bytes, and `ALIGNMENT` more; the caller must release it."""
 
@@ -26,7 +26,7 @@ def allocate(typing_context: Any, size: Any) -> Any:
     return types.voidptr(types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def aligned(typing_context: Any, pointer: Any) -> Any:
     """Return the first aligned address from a pointer on."""
 
@@ -38,7 +38,7 @@ def aligned(typing_context: Any, pointer: Any) -> Any:
     return types.voidptr(types.voidptr), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def release(typing_context: Any, pointer: Any) -> Any:
     """Free what `allocate` returned."""
 
