@@ -209,7 +209,7 @@ def epoch_keys(keys: Any, epoch: int) -> Any:
     return keys + numpy.asarray([0, epoch % 2**32], "uint32")
 
 
-def random_words(keys: Any, first: int, last: int, count: int) -> Any:
+def random_words(keys: Any, first: int, last: int, count: int, layer: int = 0) -> Any:
     """Return `count` random words for each row of a range.
 
     Parameters
@@ -219,7 +219,9 @@ def random_words(keys: Any, first: int, last: int, count: int) -> Any:
     first, last : int
         The range of rows. The words of a row do not depend on the range.
     count : int
-        The number of words of a row.
+        The number of words of a row, at most 2²⁵. The first words do not depend on it.
+    layer : int
+        Each layer has other words.
 
     Returns
     -------
@@ -231,13 +233,18 @@ def random_words(keys: Any, first: int, last: int, count: int) -> Any:
     >>> from xpnet.backends import Stream
     >>> from xpnet.backends.streams import random_words, seed_keys
     >>> keys = seed_keys([94], Stream.DROPOUT)
-    >>> bool((random_words(keys, 3, 5, 7) == random_words(keys, 0, 9, 7)[:, 3:5]).all())
+    >>> bool((random_words(keys, 3, 5, 7) == random_words(keys, 0, 9, 10)[:, 3:5, :7]).all())
     True
     """
     rows = numpy.arange(first, last, dtype="uint32")[:, None]
-    pairs = numpy.arange(-(-count // 2), dtype="uint32")
+    pairs = numpy.arange(-(-count // 2), dtype="uint32") + numpy.uint32(first_pair(layer))
     words = numpy.stack(threefry(keys[:, 0, None, None], keys[:, 1, None, None], rows, pairs), axis=-1)
     return words.reshape(len(keys), last - first, -1)[..., :count]
+
+
+def first_pair(layer: int) -> int:
+    """Return the number of the first pair of a layer's words in a row, so that layers have different words."""
+    return layer * 2**24 % 2**32
 
 
 def permutations(keys: Any, N: int) -> Any:
@@ -277,8 +284,8 @@ def permutations(keys: Any, N: int) -> Any:
     return numpy.ascontiguousarray(orders.T)
 
 
-def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
-    """Return the dropout masks for a range of samples of an epoch.
+def keep_mask(keys: Any, first: int, last: int, layer: int, units: int, rate: float) -> Any:
+    """Return the dropout mask of a layer for a range of samples of an epoch.
 
     Parameters
     ----------
@@ -286,8 +293,12 @@ def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
         A key for each network.
     first, last : int
         The range of positions in the epoch.
-    rates : array of shape (units,)
-        The dropout rate of each unit.
+    layer : int
+        The number of the hidden layer, from 0.
+    units : int
+        The number of its units. The mask of a unit does not depend on it.
+    rate : float
+        Its dropout rate.
 
     Returns
     -------
@@ -297,14 +308,14 @@ def keep_masks(keys: Any, first: int, last: int, rates: Any) -> Any:
     Examples
     --------
     >>> from xpnet.backends import Stream
-    >>> from xpnet.backends.streams import keep_masks, seed_keys
+    >>> from xpnet.backends.streams import keep_mask, seed_keys
     >>> keys = seed_keys([94], Stream.DROPOUT)
-    >>> bool(abs(keep_masks(keys, 0, 1000, [0.25]).mean() - 0.75) < 0.05)
+    >>> bool(abs(keep_mask(keys, 0, 1000, 0, 8, 0.25).mean() - 0.75) < 0.05)
     True
     """
-    return random_words(keys, first, last, len(rates)) >= limits(rates)
+    return random_words(keys, first, last, units, layer) >= numpy.uint64(smallest_kept(rate))
 
 
-def limits(rates: Any) -> Any:
-    """Return the smallest random word that keeps a unit, for each dropout rate: array of uint64 of shape (units,)."""
-    return numpy.round(numpy.asarray(rates) * 2.0**32).astype("uint64")
+def smallest_kept(rate: float) -> int:
+    """Return the smallest random word that keeps a unit, for a dropout rate."""
+    return round(rate * 2**32)

@@ -34,8 +34,11 @@ def permutation(key, order):
     order[...] = streams.permutations(key.reshape(2, -1).T.astype("uint32"), len(order)).T.reshape(order.shape)
 
 
-def random_words(key, row, words):
-    drawn = streams.random_words(key.reshape(2, -1).T.astype("uint32"), int(row), int(row) + 1, 2 * words.shape[1])
+def random_words(key, row, first, words):
+    layer, place = divmod(int(first), streams.first_pair(1))
+    assert place == 0
+    keys, row = key.reshape(2, -1).T.astype("uint32"), int(row)
+    drawn = streams.random_words(keys, row, row + 1, 2 * words.shape[1], layer)
     words[...] = drawn.reshape(-1, words.shape[1], 2).T.reshape(words.shape)
 
 

@@ -150,7 +150,7 @@ CHOICES = {
     "optimizers": {"OptimizerState", "kind_of"},
     "plotting": set(),
     "schedules": set(),
-    "summary": {"name_of", "of_network"},
+    "summary": {"name_of", "of_network", "parameters_of"},
 }
 
 

@@ -71,7 +71,7 @@ class StepByStep(Predictor):
         True
         """
         transfer, settings = self._transfer(X=X), self._settings
-        backend, n_0 = transfer.backend, settings.layer_list[0]
+        backend, n_0 = transfer.backend, settings.sizes[0]
         with backend.on_device():
             X = transfer.to_network("X", X)
             fits = X.ndim >= 2 and X.shape[-2] == n_0 and 0 not in X.shape

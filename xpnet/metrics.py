@@ -210,7 +210,7 @@ def _subset(settings: Any) -> Metric:
 
 
 def _categorical(settings: Any) -> Metric:
-    if settings.layer_list[-1] == 1:
+    if settings.sizes[-1] == 1:
         msg = "metrics: categorical_accuracy needs at least 2 outputs, one per class, got 1; use 'binary_accuracy'"
         raise ValueError(msg)
     return categorical_accuracy
@@ -239,7 +239,7 @@ def _class_encoding(settings: Any, what: str) -> tuple[bool, bool]:
         lower, upper = settings.bounds
         msg = f"{what} needs a classifier, got a regression loss and outputs from {lower:g} to {upper:g}"
         raise ValueError(msg)
-    return settings.layer_list[-1] > 1, False
+    return settings.sizes[-1] > 1, False
 
 
 def _accuracy(settings: Any) -> Metric:

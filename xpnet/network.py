@@ -44,8 +44,10 @@ class NeuralNetwork(StepByStep):
 
     Parameters
     ----------
-    layer_list : sequence of int
+    layer_list : sequence of int, or sequence of sequences
         The sizes of the layers, inputs first: ``[1, 10, 10, 1]`` has one input, two hidden layers of ten, one output.
+        A list of such lists is an ensemble whose networks have hidden layers of different sizes. The arrays then have
+        the largest sizes; parameters of units that a network does not have are 0.
     activations : sequence of str or Activation, optional
         The activation of each layer after the inputs. By default relu for hidden layers, and for the output layer
         softmax with the categorical cross-entropy, else sigmoid. Use ``"identity"`` for outputs outside [0, 1].
@@ -124,7 +126,7 @@ class NeuralNetwork(StepByStep):
 
     def __init__(
         self,
-        layer_list: Sequence[int] = (1, 3, 1),
+        layer_list: Sequence[int] | Sequence[Sequence[int]] = (1, 3, 1),
         *,
         activations: Sequence[str | Activation] | None = None,
         loss: str | Loss = "half_squared_error",
@@ -171,7 +173,7 @@ class NeuralNetwork(StepByStep):
         given = ", ".join(f"{name}={value}" for name, value in shown.items())
         return (
             f"{type(self).__name__}({self.layer_list}, {given}, device={self.backend.device!r}, dtype={self.dtype!r})"
-            f"  # {self._settings.layout.size:,} parameters, {self.epochs_trained:,} epochs trained"
+            f"  # {summary.parameters_of(self)} parameters, {self.epochs_trained:,} epochs trained"
         )
 
     def summary(self) -> Summary:

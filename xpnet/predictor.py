@@ -104,7 +104,7 @@ class Predictor:
 
     # ---- Settings, read-only
 
-    layer_list: list[int] = _setting("layer_list")
+    layer_list: list[int] | list[list[int]] = _setting("layer_list")
     ensemble: int | None = _setting("ensemble")
     dtype: str = _setting("dtype")
     seed: int | list[int] = _setting("seed")
@@ -217,7 +217,7 @@ class Predictor:
         (10, 5, 3)
         """
         transfer, settings = self._transfer(X=X), self._settings
-        n_L = settings.layer_list[-1]
+        n_L = settings.sizes[-1]
         with transfer.backend.on_device():
             outputs, axes = self._outputs(transfer, X)
             form = self._snapshot.form
@@ -271,7 +271,7 @@ class Predictor:
         """Return the outputs for samples, of shape (..., N, n_L), and the number of axes of one network's samples."""
         backend, settings = transfer.backend, self._settings
         X = brought(transfer, "X", X)
-        rows = sample_rows("X", X, settings.layer_list[0], "input layer", settings.ensemble)
+        rows = sample_rows("X", X, settings.sizes[0], "input layer", settings.ensemble)
         extent(backend.xp, "X", rows, self.dtype)
         return self._members.predict(backend, self._at(backend).theta, rows), X.ndim - (rows.ndim - 2)
 

@@ -58,22 +58,38 @@ class Summary:
 
 def of_network(network: Any) -> Summary:
     """Return the summary of a network."""
-    settings, layers = network.settings, network.layer_list
+    settings, each, layers = network.settings, network._settings.each_sizes, network._settings.sizes
     rows = []
-    for l, (n_in, n_out) in enumerate(pairwise(layers), start=1):
+    for l in range(1, len(layers)):
         dropout = network.dropout[l - 1] if l < len(layers) - 1 else 0.0
         names = [name_of(settings[part][l - 1]) for part in ("activations", "initializer")]
-        rows.append([f"{l}", f"{n_out}", *names, f"{dropout:g}" if dropout else "", f"{n_out * (n_in + 1):,}"])
-    each = network.theta.shape[-1]
-    facts = {"inputs": f"{layers[0]}", "parameters": f"{each:,} in {network.dtype}"}
+        outputs, counts = [sizes[l] for sizes in each], [sizes[l] * (sizes[l - 1] + 1) for sizes in each]
+        rows.append([f"{l}", _range(outputs), *names, f"{dropout:g}" if dropout else "", _range(counts)])
+    facts = {"inputs": f"{layers[0]}", "parameters": f"{parameters_of(network)} in {network.dtype}"}
     if network.ensemble is not None:
-        facts["networks"] = f"{network.ensemble:,}, with {each * network.ensemble:,} parameters in all"
+        total = sum(_counts(each)) * network.ensemble // len(each)
+        facts["networks"] = f"{network.ensemble:,}, with {total:,} parameters in all"
     facts |= {"loss": name_of(settings["loss"]), "optimizer": name_of(settings["optimizer"])}
     facts |= {
         "device": f"{network.backend.device} ({network.backend.name})",
         "epochs trained": f"{network.epochs_trained:,}",
     }
     return Summary(type(network).__name__, rows, facts)
+
+
+def parameters_of(network: Any) -> str:
+    """Return the number of parameters of a network, or of each network of an ensemble."""
+    return _range(_counts(network._settings.each_sizes))
+
+
+def _counts(each_sizes: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)) for sizes in each_sizes]
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """Return a number as text, or the smallest and the largest of several numbers."""
+    lowest, highest = min(numbers), max(numbers)
+    return f"{lowest:,}" if lowest == highest else f"{lowest:,} to {highest:,}"
 
 
 def name_of(part: Any) -> str:

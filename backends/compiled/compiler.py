@@ -74,10 +74,13 @@ class Segment:
         Inputs, targets and weights.
     keys : dict of str to array of uint64 of shape (E or 1, 2)
         The keys of random numbers: the `order_key` if the kernel shuffles the samples, and the `mask_key` for dropout.
-    masks : dict of str to (int, int)
-        The number of units of each layer with dropout, and the smallest random word that keeps a unit.
+    masks : dict of str to (int, int, int)
+        Of each layer with dropout the number of units, the number of the first pair of its random words, and the
+        smallest word that keeps a unit.
     rates : dict of str to array of shape (steps or 1, E or 1)
         Learning rates and regularization strengths.
+    fixed : dict of str to array of shape (E or 1, n)
+        What differs between networks, but not between steps.
     """
 
     batch_size: int
@@ -86,8 +89,9 @@ class Segment:
     padded: bool
     samples: dict[str, Any]
     keys: dict[str, Any]
-    masks: dict[str, tuple[int, int]]
+    masks: dict[str, tuple[int, int, int]]
     rates: dict[str, Any]
+    fixed: dict[str, Any]
 
     @property
     def steps(self) -> int:
@@ -96,7 +100,7 @@ class Segment:
 
     def layout(self, networks: int, size: int, dtype: str) -> Layout:
         """Return the layout of a kernel for a number of networks, each with a state of `size` bytes."""
-        per_network = {name for name, array in (self.samples | self.keys).items() if array.shape[0] > 1}
+        per_network = {name for name, array in (self.samples | self.keys | self.fixed).items() if array.shape[0] > 1}
         per_network |= {name for name, array in self.rates.items() if array.shape[1] > 1}
         own_orders = 4 * self.size if "order_key" in per_network else 0
         fits = size * LANES <= MAX_BLOCK_BYTES and own_orders * LANES <= MAX_ORDERS_BYTES
@@ -108,7 +112,7 @@ class Segment:
         """The arrays in the order of a kernel's arguments."""
         none = numpy.zeros((1, 2), "uint64")
         keys = [self.keys.get(name, none) for name in ("order_key", "mask_key")]
-        return [*keys, *self.samples.values(), *self.rates.values()]
+        return [*keys, *self.samples.values(), *self.rates.values(), *self.fixed.values()]
 
 
 def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS_THRESHOLD) -> Program:
@@ -152,16 +156,19 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
         name: add_input(name, (array.shape[-1], m), array, "sample", array.shape[-1])
         for name, array in segment.samples.items()
     }
-    for name, (units, limit) in segment.masks.items():
-        buffers[name] = Buffer(name, units, "bool", "mask", (float(limit),))
+    for name, (units, first, least) in segment.masks.items():
+        buffers[name] = Buffer(name, units, "bool", "mask", (float(first), float(least)))
         rows[name] = recorder.input(name, (units, m), "bool")
     rates = {name: add_input(name, (), array, "rate", 1) for name, array in segment.rates.items()}
+    fixed = {
+        name: add_input(name, array.shape[1:], array, "fixed", array.shape[1]) for name, array in segment.fixed.items()
+    }
     states = {}
     for name, array in {"theta": theta, **{f"s{i}": array for i, array in enumerate(state.optimizer_state)}}.items():
         shape = tuple(array.shape[networks_axis:])
         states[name] = add_input(name, shape, array, "state", int(numpy.prod(shape)))
     masks = [rows.get(f"mask{l}") for l in range(len(step.dropout_rates))] if segment.masks else ()
-    inputs = (rows["X"], rows["Y"], rates.pop("learning_rate"), rows.get("weight"), masks, rates)
+    inputs = (rows["X"], rows["Y"], rates.pop("learning_rate"), rows.get("weight"), masks, rates | fixed)
     before = type(state)(states["theta"], tuple(array for name, array in states.items() if name != "theta"))
     try:
         after, loss = replace(step, xp=recorder)(before, inputs)
@@ -407,10 +414,12 @@ class CompiledTraining:
         if batches.masks is not None:
             keys["mask_key"] = batches.masks.keys.astype("uint64")
             layers = enumerate(batches.masks.layers)
-            masks = {f"mask{l}": (n, int(streams.limits(rate))) for l, (n, rate) in layers if rate}
+            masks = {
+                f"mask{l}": (n, streams.first_pair(l), streams.smallest_kept(rate)) for l, (n, rate) in layers if rate
+            }
         if N % m and "weight" not in rows:
             rows = {**rows, "weight": _with_networks(numpy.ones((rows["X"].shape[1], 1), rows["X"].dtype))}
-        return Segment(m, start, stop - start, N % m > 0, rows, keys, masks, _rates(batches, factors))
+        return Segment(m, start, stop - start, N % m > 0, rows, keys, masks, _rates(batches, factors), _fixed(batches))
 
     def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any]]:
         """Return the layout, the kernel and its constants for a segment."""
@@ -456,7 +465,7 @@ def _description(step: Any, state: Any, segment: Segment, layout: Layout) -> Any
         return None
     arrays = (state.theta, *state.optimizer_state)
     shapes = [(str(array.dtype), array.shape[state.theta.ndim - 1 :]) for array in arrays]
-    names = [*segment.samples, *segment.rates]
+    names = [*segment.samples, *segment.rates, *segment.fixed]
     described = (
         step.layout.layer_list,
         parts,
@@ -508,9 +517,17 @@ def _rates(batches: Any, factors: Any) -> dict[str, Any]:
     if factors is not None:
         rate = rate * factors.reshape(factors.shape[0], -1)
     strengths = {
-        name: numpy.asarray(value, rate.dtype).reshape(1, -1) for name, value in batches.regularization.items()
+        name: numpy.asarray(value, rate.dtype).reshape(1, -1)
+        for name, value in batches.regularization.items()
+        if name != "present"
     }
     return {"learning_rate": numpy.ascontiguousarray(rate), **strengths}
+
+
+def _fixed(batches: Any) -> dict[str, Any]:
+    """Return which parameters each network has, if not all, of shape (E, P)."""
+    present = batches.regularization.get("present")
+    return {} if present is None else {"present": numpy.ascontiguousarray(present)}
 
 
 def _with_networks(array: Any) -> Any:

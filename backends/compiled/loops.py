@@ -65,9 +65,11 @@ class Buffer:
         ``"float64"``, ``"float32"`` or ``"bool"``.
     kind : str
         ``"state"`` (carried from step to step), ``"sample"`` (indexed by sample), ``"mask"`` (indexed by position in
-        the epoch), ``"rate"`` (one number for a network or a step), ``"constant"`` or ``"scratch"``.
+        the epoch), ``"rate"`` (one number for a network or a step), ``"fixed"`` (the same in all steps of a network),
+        ``"constant"`` or ``"scratch"``.
     values : tuple
-        The values of a constant.
+        The values of a constant; of a mask, the number of the first pair of its random words in a row, and the smallest
+        word that keeps a unit.
     """
 
     name: str

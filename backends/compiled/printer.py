@@ -71,7 +71,7 @@ def arguments(program: Program) -> list[str]:
     They are ranges of networks and steps, the number of samples and the position of the first one in the epoch, the
     number of the first epoch and the number of epochs; then arrays; then the fraction of all samples in a batch.
     """
-    kinds = ("sample", "rate", "state", "constant")
+    kinds = ("sample", "rate", "fixed", "state", "constant")
     arrays = [buffer.name for kind in kinds for buffer in program.buffers.values() if buffer.kind == kind]
     ranges = ["first", "last", "begin", "end", "samples", "position", "epoch", "epochs"]
     return [*ranges, "order_key", "mask_key", *arrays, "finite", "loss", "loss_weight"]
@@ -123,6 +123,10 @@ class _Printer:
         with self._indented():
             with self._each_lane("finite"):
                 self._line(f"{self._at('finite', '0')} = finite[{self._network()}]")
+            for buffer in self._buffers("fixed"):
+                self._line(self.loop("i", buffer.size))
+                with self._indented(), self._each_lane(buffer.name):
+                    self._line(f"{self._at(buffer.name, 'i')} = {buffer.name}[{self._network(buffer.name)}, i]")
             if lanes:
                 self._copy_states(load=True)
             self._line("for count in range(epochs):")
@@ -173,7 +177,7 @@ class _Printer:
         def lanes(name: str) -> tuple[int, ...]:
             return (LANES,) if name in self.varying else ()
 
-        for buffer in self._buffers("sample", "mask", "rate", "state", "scratch"):
+        for buffer in self._buffers("sample", "mask", "rate", "fixed", "state", "scratch"):
             size = buffer.size * (m if buffer.kind in ("sample", "mask") else 1)
             array(f"{buffer.name}_", buffer.dtype, size, *lanes(buffer.name))
             if buffer.kind == "state" and layout.lanes:
@@ -185,8 +189,8 @@ class _Printer:
             array("order_", "uint32", "samples", *lanes("order_key"))
         if self._buffers("mask"):
             array("mask_key_", "uint64", 2, *lanes("mask_key"))
-            pairs = -(-sum(mask.size for mask in self._buffers("mask")) // 2)
-            array("words", "uint64", 2, pairs, *lanes("mask_key"))
+            for mask in self._buffers("mask"):
+                array(f"{mask.name}_words", "uint64", 2, -(-mask.size // 2), *lanes("mask_key"))
         for name, size in sorted(self.stored.items()):
             array(name, self.program.types[name], size)
         return released
@@ -287,18 +291,16 @@ class _Printer:
             return
         self._line(self.loop("s", m))
         with self._indented():
-            row = f"np.uint64(position + step * {m} + np.int64(s))"
-            self._line(f"{self._random('random_words', 'mask_key')}(mask_key_, {row}, words)")
-            first = 0
+            row, draw = f"np.uint64(position + step * {m} + np.int64(s))", self._random("random_words", "mask_key")
             for mask in masks:
+                first, least = map(int, mask.values)
+                self._line(f"{draw}(mask_key_, {row}, np.uint64({first}), {mask.name}_words)")
                 self._line(self.loop("i", mask.size))
                 with self._indented(), self._each_lane(mask.name):
-                    unit = f"({self.whole(first)} + i)"
                     lane = ", e" if mask.name in self.varying else ""
-                    word = f"words[{unit} % {self.whole(2)}, {unit} // {self.whole(2)}{lane}]"
+                    word = f"{mask.name}_words[i % {self.whole(2)}, i // {self.whole(2)}{lane}]"
                     place = f"{self.whole(mask.size)}*s + i"
-                    self._line(f"{self._at(mask.name, place)} = {word} >= np.uint64({int(mask.values[0])})")
-                first += mask.size
+                    self._line(f"{self._at(mask.name, place)} = {word} >= np.uint64({least})")
 
     # ---- Pieces of text
 

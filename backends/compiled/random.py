@@ -17,25 +17,25 @@ _threefry = njit(inline="always")(streams.threefry)
 
 
 @_jit
-def random_words(key: Any, row: Any, words: Any) -> None:
-    """Compute the random words of a row in pairs, of shape (2, pairs), in a loop that the compiler can vectorize."""
+def random_words(key: Any, row: Any, first: Any, words: Any) -> None:
+    """Compute random words of a row in pairs, of shape (2, pairs), in a loop that the compiler can vectorize."""
     for pair in range(words.shape[1]):
-        words[0, pair], words[1, pair] = _threefry(key[0], key[1], row, numpy.uint64(pair))
+        words[0, pair], words[1, pair] = _threefry(key[0], key[1], row, first + numpy.uint64(pair))
 
 
 @_jit
-def random_words_in_lanes(keys: Any, row: Any, words: Any) -> None:
-    """Compute the random words of a row for the networks in lanes, of shape (2, pairs, networks)."""
+def random_words_in_lanes(keys: Any, row: Any, first: Any, words: Any) -> None:
+    """Compute random words of a row for the networks in lanes, of shape (2, pairs, networks)."""
     for pair in range(words.shape[1]):
         for e in range(words.shape[2]):
-            words[0, pair, e], words[1, pair, e] = _threefry(keys[0, e], keys[1, e], row, numpy.uint64(pair))
+            words[0, pair, e], words[1, pair, e] = _threefry(keys[0, e], keys[1, e], row, first + numpy.uint64(pair))
 
 
 @_jit
 def permutation(key: Any, order: Any) -> None:
     """Compute a random permutation, of shape (N,); see `streams.permutations`."""
     words = numpy.empty((2, (order.shape[0] + 1) // 2), numpy.uint64)
-    random_words(key, numpy.uint64(0), words)
+    random_words(key, numpy.uint64(0), numpy.uint64(0), words)
     for i in range(order.shape[0]):
         j = (words[i % 2, i // 2] * numpy.uint64(i + 1)) >> numpy.uint64(32)
         order[i] = order[j]

@@ -29,17 +29,16 @@ class Masks:
     layers: Sequence[tuple[int, float]]
 
     @property
-    def rates(self) -> list[float]:
-        """The dropout rate of each unit, without the layers that have no dropout."""
-        return [rate for n, rate in self.layers if rate for _ in range(n)]
+    def units(self) -> int:
+        """The number of units of all layers with dropout."""
+        return sum(n for n, rate in self.layers if rate)
 
     def draw(self, epoch: int, start: int, stop: int) -> list[Any]:
         """Return for each hidden layer a host array of bool of shape (..., n, stop - start), or None."""
-        kept, masks, first = streams.keep_masks(streams.epoch_keys(self.keys, epoch), start, stop, self.rates), [], 0
-        kept = (kept[0] if len(kept) == 1 else kept).mT
-        for n, rate in self.layers:
-            masks.append(kept[..., first : first + n, :] if rate else None)
-            first += n if rate else 0
+        keys, masks = streams.epoch_keys(self.keys, epoch), []
+        for l, (n, rate) in enumerate(self.layers):
+            kept = streams.keep_mask(keys, start, stop, l, n, rate).mT if rate else None
+            masks.append(kept[0] if kept is not None and len(kept) == 1 else kept)
         return masks
 
 
@@ -126,7 +125,7 @@ class Batches:
         if self.order_keys is None and self.masks is None and samples.are_ready:
             return N
         rates = self.learning_rate
-        numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * len(self.masks.rates))
+        numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * self.masks.units)
         shared = self.order_keys is not None and len(self.order_keys) == 1
         each = not shared or samples.X.ndim > 2 or samples.Y.ndim > 2
         networks = rates.shape[0] if rates.ndim and each else 1

@@ -10,11 +10,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import cycle, pairwise
 from typing import Any, TypeAlias
 
 from xpnet._checks import finite_array, name_of, real_array, same_kind, same_shape
 from xpnet._types import Array, Layers, Namespace, State
-from xpnet.activations import ACTIVATIONS
+from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backends import HOST, Backend, Stream, random_stream, streams
 from xpnet.core.contracts import apply_update, call_part, draw_layer, try_activation, try_loss
 from xpnet.core.epochs import Batches, Masks, NetworkChunk
@@ -72,21 +73,20 @@ class Members:
 
     def draw(self, draws: int, backend: Backend, layout: Layout) -> Array:
         """Return new parameters of shape (..., P), each network's from its own seed, after `draws` earlier draws."""
-        settings, sizes = self.settings, layout.layer_list
-        initializers, scale = self._initializers(len(sizes) - 1), settings.initial_scale
+        settings, scale = self.settings, self.settings.initial_scale
+        initializers = self._initializers(len(layout.layer_list) - 1)
+        each_sizes = settings.each_sizes if layout is settings.layout else [layout.layer_list]
         checked = [
             initializer if name_of(initializer, INITIALIZERS) else partial(draw_layer, f"initializer[{l}]", initializer)
             for l, initializer in enumerate(initializers)
         ]
-        vectors = host.empty((len(settings.seeds), layout.size))
-        for i, seed in enumerate(settings.seeds):
+        vectors = host.zeros((len(settings.seeds), layout.size))
+        for i, (seed, sizes) in enumerate(zip(settings.seeds, cycle(each_sizes), strict=False)):
             # The first draw uses the stream of the seed, each later draw a stream that is spawned from it.
-            stream, start = random_stream(seed, Stream.WEIGHTS, *([draws] * bool(draws))), 0
-            for initializer, n_in, n_out in zip(checked, sizes[:-1], sizes[1:], strict=True):
-                for array in initializer(stream, n_out, n_in):
-                    stop = start + array.size
-                    vectors[i, start:stop] = array.ravel()
-                    start = stop
+            stream = random_stream(seed, Stream.WEIGHTS, *([draws] * bool(draws)))
+            own = layout.views_of(host, vectors[i], sizes)
+            for initializer, (n_in, n_out), (W, b) in zip(checked, pairwise(sizes), own, strict=True):
+                W[...], b[...] = initializer(stream, n_out, n_in)
             vectors[i] *= scale[i] if isinstance(scale, tuple) else scale
         theta = backend.asarray(vectors if settings.ensemble is not None else vectors[0], settings.dtype)
         with backend.on_device():
@@ -101,19 +101,42 @@ class Members:
     # ---- Training
 
     def regularization(self, backend: Backend, chunk: Chunk = ALL) -> dict[str, float | Array]:
-        """Return the strengths of the regularization, as `regularized` takes them: those that are not 0."""
+        """Return the strengths of the regularization that are not 0, and which parameters networks have, if not all.
+
+        They are arguments of `regularized`.
+        """
         with backend.on_device():
-            return {
+            strengths = {
                 name: backend.asarray(value, self.settings.dtype)[:, None][chunk] if isinstance(value, tuple) else value
                 for name, value in self.settings.regularization.items()
                 if value
             }
+            if self.settings.has_unequal_sizes:
+                strengths["present"] = self.present(backend)[chunk]
+            return strengths
 
     def optimizer(self, backend: Backend) -> Optimizer:
         """Return the optimizer, wrapped by the regularization of the settings."""
         strengths = self.regularization(backend)
         optimizer = self.settings.optimizer
         return regularized(optimizer, self.weights_mask(backend), **strengths) if strengths else optimizer
+
+    def present(self, backend: Backend) -> Array:
+        """Return an array of bool of shape (E, P), True for the parameters that each network has."""
+        layout = self.settings.layout
+        present = host.zeros((len(self.settings.seeds), layout.size), dtype=host.bool)
+        for row, sizes in zip(present, cycle(self.settings.each_sizes), strict=False):
+            for W, b in layout.views_of(host, row, sizes):
+                W[...] = b[...] = True
+        return backend.asarray(present)
+
+    def check_absent(self, backend: Backend, name: str, array: Array) -> None:
+        """Validate that parameters, or an optimizer state of the same shape, are 0 where a network has no units."""
+        if not self.settings.has_unequal_sizes or array.shape[-1] != self.settings.layout.size:
+            return
+        if bool(backend.xp.any((array != 0.0) & ~self.present(backend))):
+            msg = f"{name} must be 0 for units that a network does not have; see its sizes in layer_list"
+            raise ValueError(msg)
 
     def weights_mask(self, backend: Backend) -> Array:
         """Return an array of bool of shape (P,), True for weights and False for biases."""
@@ -137,17 +160,25 @@ class Members:
         with backend.on_device():
             for m in (3, 1):  # samples: a part may treat a single sample as a special case
                 for l, activation in enumerate(settings.activations):
+                    Z = sample_values(settings.sizes[l + 1], m)
                     if name_of(activation, ACTIVATIONS) is None:
-                        Z = sample_values(settings.layer_list[l + 1], m)
                         try_activation(xp, f"activations[{l}]", activation, Z)
+                    if settings.has_unequal_sizes and l + 2 < len(settings.sizes):
+                        _try_units_one_by_one(xp, f"activations[{l}]", activation, Z)
                 if name_of(settings.loss, LOSSES) is None:
-                    try_loss(xp, "loss", settings.loss, sample_values(settings.layer_list[-1], m))
+                    try_loss(xp, "loss", settings.loss, sample_values(settings.sizes[-1], m))
 
     def try_update(self, backend: Backend, state: State, rates: Array) -> None:
         """Validate what a custom optimizer returns, in a dry run."""
         if name_of(self.settings.optimizer, OPTIMIZERS) is None:
-            xp = backend.xp
-            apply_update(xp, self.settings.optimizer, state.copy(xp), xp.ones_like(state.theta), rates)
+            xp, optimizer = backend.xp, self.settings.optimizer
+            apply_update(xp, optimizer, state.copy(xp), xp.ones_like(state.theta), rates)
+            if self.settings.has_unequal_sizes:
+                zero = xp.zeros_like(state.theta)
+                after = apply_update(xp, optimizer, State(zero, optimizer.init(xp, zero)), zero, rates)
+                if bool(xp.any(after.theta != 0.0)):
+                    msg = "optimizer must leave a parameter at 0 whose gradient is 0, for networks of unequal sizes"
+                    raise ValueError(msg)
 
     def network_chunks(
         self,
@@ -205,7 +236,7 @@ class Members:
 
         # A step needs memory for several copies of the parameters and the cache of the forward pass; an epoch needs it
         # for the order of each network's samples.
-        numbers = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.layer_list)
+        numbers = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.sizes)
         orders = 2 * samples.size * shuffle
         if compiler:  # a compiled step works with a few networks at a time by itself
             numbers, orders = 0, numbers
@@ -224,7 +255,7 @@ class Members:
 
     def _masks(self, chunk: Chunk) -> Masks:
         """Return the dropout masks of some networks."""
-        layers = list(zip(self.settings.layer_list[1:-1], self.settings.dropout, strict=True))
+        layers = list(zip(self.settings.sizes[1:-1], self.settings.dropout, strict=True))
         return Masks(self._keys(Stream.DROPOUT, chunk), layers)
 
     def _keys(self, stream: Stream, chunk: Chunk) -> Any:
@@ -344,7 +375,15 @@ class Members:
     @property
     def _numbers_per_sample(self) -> int:
         """How many numbers in memory the forward pass of a sample needs."""
-        return 3 * sum(self.settings.layer_list)
+        return 3 * sum(self.settings.sizes)
+
+
+def _try_units_one_by_one(xp: Namespace, name: str, activation: Activation, Z: Array) -> None:
+    """Validate that a unit's activation does not depend on other units, of which networks may not have all."""
+    same = xp.all(activation.forward(xp, Z)[..., :1, :] == activation.forward(xp, Z[..., :1, :]))
+    if Z.shape[-2] > 1 and not bool(same):
+        msg = f"{name} must compute each unit for itself, for networks of unequal sizes, got one that combines units"
+        raise ValueError(msg)
 
 
 def joined(xp: Namespace, chunks: Sequence[NetworkChunk]) -> tuple[State, Array]:

@@ -63,6 +63,16 @@ class Layout:
             for (start, middle, shape), (_, stop, _) in zip(slots[::2], slots[1::2], strict=True)
         ]
 
+    def views_of(self, xp: Namespace, theta: Array, sizes: Sequence[int]) -> list[Layer]:
+        """Return the weights and biases of a network with layers of other sizes, at most these, as views into theta.
+
+        They are the first rows and columns of those of this layout.
+        """
+        return [
+            (W[..., :n_out, :n_in], b[..., :n_out, :])
+            for (W, b), (n_in, n_out) in zip(self.layers(xp, theta), pairwise(sizes), strict=True)
+        ]
+
 
 def flatten(xp: Namespace, arrays: Sequence[Array]) -> Array:
     """Copy ``[W1, b1, W2, b2, …]`` into one vector of shape (..., P)."""
@@ -110,7 +120,9 @@ class Parameters(Mapping[str, Array]):
                     same_shape(name, array, shape)
                     finite_array(backend.xp, name, array)
                 arrays.append(array)
-            return flatten(backend.xp, arrays)
+            theta = flatten(backend.xp, arrays)
+            self._network._members.check_absent(backend, ", ".join(values), theta)
+            return theta
 
     def __getitem__(self, name: str) -> Array:
         self._known(name)

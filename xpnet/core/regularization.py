@@ -14,8 +14,9 @@ from xpnet.optimizers import Optimizer, OptimizerState
 
 def regularized(
     optimizer: Optimizer,
-    mask: Array,
+    mask: Array | None,
     *,
+    present: Array | None = None,
     weight_decay: float | Array | None = None,
     l2: float | Array | None = None,
     l1: float | Array | None = None,
@@ -30,7 +31,9 @@ def regularized(
     optimizer : Optimizer
         The optimizer to wrap.
     mask : array of bool of shape (P,)
-        True for weights, False for biases.
+        True for weights, False for biases; None without penalties and decay.
+    present : array of bool of shape (E, P), optional
+        Which parameters each network has; the others are 0, and so are their gradients from then on.
     weight_decay : float or array, optional
         Decoupled decay, W ← W − α λ W before the step; Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
     l2 : float or array, optional
@@ -41,7 +44,9 @@ def regularized(
         The maximum gradient norm, over all parameters of a network and with the penalties; a larger gradient is scaled
         down to it. Pascanu et al., https://arxiv.org/abs/1211.5063.
     """
-    update = partial(_update, optimizer=optimizer, mask=mask, decay=weight_decay, l2=l2, l1=l1, clip_norm=clip_norm)
+    update = partial(
+        _update, optimizer=optimizer, mask=mask, present=present, decay=weight_decay, l2=l2, l1=l1, clip_norm=clip_norm
+    )
     return Optimizer(optimizer.init, update)
 
 
@@ -53,12 +58,15 @@ def _update(
     learning_rate: float | Array,
     *,
     optimizer: Optimizer,
-    mask: Array,
+    mask: Array | None,
+    present: Array | None,
     decay: float | Array | None,
     l2: float | Array | None,
     l1: float | Array | None,
     clip_norm: float | Array | None,
 ) -> tuple[Array, OptimizerState]:
+    if present is not None:
+        dtheta = xp.where(present, dtheta, 0.0)
     if l2 is not None:
         dtheta += xp.where(mask, l2 * theta, 0.0)
     if l1 is not None:

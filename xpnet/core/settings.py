@@ -46,14 +46,14 @@ from xpnet.optimizers import OPTIMIZERS, Optimizer
 # ---- The check of each setting, ``check(settings, value)``: the settings before it are already validated
 
 
-def layer_sizes(value: Any) -> tuple[int, ...]:
+def layer_sizes(value: Any, name: str = "layer_list") -> tuple[int, ...]:
     """Return the validated sizes of the layers, inputs first: two or more positive integers."""
-    sizes = as_list("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", value)
+    sizes = as_list(f"{name} must be a list of layer sizes such as [1, 10, 10, 1]", value)
     if len(sizes) < 2:
-        msg = f"layer_list must have at least two sizes, that of the inputs and that of the outputs, got {sizes}"
+        msg = f"{name} must have at least two sizes, that of the inputs and that of the outputs, got {sizes}"
         raise ValueError(msg)
-    layers = tuple(positive_integer(f"layer_list[{l}]", size) for l, size in enumerate(sizes))
-    _check_fits_in_memory("layer_list", layers, 1)
+    layers = tuple(positive_integer(f"{name}[{l}]", size) for l, size in enumerate(sizes))
+    _check_fits_in_memory(name, layers, 1)
     return layers
 
 
@@ -63,15 +63,33 @@ def _check_fits_in_memory(name: str, layers: Sequence[int], networks: int) -> No
         raise ValueError(msg)
 
 
-def _check_layer_list(settings: Settings, value: Any) -> tuple[int, ...]:
-    return layer_sizes(value)
+def _check_layer_list(settings: Settings, value: Any) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
+    each = as_list("layer_list must be a list of layer sizes such as [1, 10, 10, 1]", value)
+    if not any(isinstance(sizes, (list, tuple, range)) or getattr(sizes, "ndim", 0) for sizes in each):
+        return layer_sizes(each)
+    networks = []
+    for i, sizes in enumerate(each):
+        networks.append(layer_sizes(sizes, f"layer_list[{i}]"))
+        for what, ours, first in (
+            ("as many layers", len(networks[i]), len(networks[0])),
+            ("as many inputs", networks[i][0], networks[0][0]),
+            ("as many outputs", networks[i][-1], networks[0][-1]),
+        ):
+            if ours != first:
+                msg = f"layer_list[{i}] must have {what} as layer_list[0], {first}, got {ours}"
+                raise ValueError(msg)
+    return tuple(networks)
 
 
 def _check_ensemble(settings: Settings, value: Any) -> int | None:
-    if value is None:
+    own = len(settings.layer_list) if isinstance(settings.layer_list[0], tuple) else None
+    if value is None and own is None:
         return None
-    networks = positive_integer("ensemble", value)
-    _check_fits_in_memory("ensemble", settings.layer_list, networks)
+    networks: int = own if value is None else positive_integer("ensemble", value)  # type: ignore[assignment]
+    if own not in (None, networks):
+        msg = f"ensemble must be {own}, the number of networks in layer_list, got {networks}"
+        raise ValueError(msg)
+    _check_fits_in_memory("ensemble", settings.sizes, networks)
     return networks
 
 
@@ -113,14 +131,14 @@ def _check_loss(settings: Settings, value: Any) -> Loss:
 
 
 def _check_activations(settings: Settings, value: Any) -> tuple[Activation, ...]:
-    layers, loss = len(settings.layer_list) - 1, settings.loss
+    layers, loss = len(settings.sizes) - 1, settings.loss
     if value is None:
         value = [relu] * (layers - 1) + [loss.canonical[0] if loss.canonical else sigmoid]
     each = _one_per_layer("activations", value, layers, "layers after the inputs")
     activations = tuple(
         named(f"activations[{l}]", part, ACTIVATIONS, Activation, check_activation) for l, part in enumerate(each)
     )
-    last, one_output = activations[-1], settings.layer_list[-1] == 1
+    last, one_output = activations[-1], settings.sizes[-1] == 1
     if one_output and (last == softmax or loss == categorical_crossentropy):
         msg = (
             "activations: softmax and categorical_crossentropy need one output for each class, got a single output; "
@@ -171,7 +189,7 @@ def _check_initializer(settings: Settings, value: Any) -> tuple[Initializer, ...
 
 
 def _check_dropout(settings: Settings, value: Any) -> tuple[float, ...]:
-    hidden = len(settings.layer_list) - 2
+    hidden = len(settings.sizes) - 2
     if is_number(value):
         rate = fraction("dropout", value)
         if rate and not hidden:
@@ -232,7 +250,9 @@ class Settings:
         If a setting is invalid, or contradicts another one.
     """
 
-    layer_list: tuple[int, ...] = _setting((1, 3, 1), _check_layer_list, "The sizes of the layers, inputs first.")
+    layer_list: tuple[int, ...] | tuple[tuple[int, ...], ...] = _setting(
+        (1, 3, 1), _check_layer_list, "The sizes of the layers, inputs first, or a list of them for each network."
+    )
     ensemble: int | None = _setting(None, _check_ensemble, "The number of networks of an ensemble, or None.")
     dtype: str = _setting("float64", _check_dtype, "The precision of parameters and computation.")
     seed: int | Sequence[int] = _setting(
@@ -288,9 +308,25 @@ class Settings:
         return tuple(check(f"{name}[{i}]", each, self.dtype) for i, each in enumerate(host.tolist()))
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes of the layers in the arrays: if networks have unequal sizes, the largest ones."""
+        return tuple(map(max, zip(*self.each_sizes, strict=True)))
+
+    @property
+    def each_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """The sizes of the layers of each network, or once if they are the same for all."""
+        first = self.layer_list[0]
+        return self.layer_list if isinstance(first, tuple) else (self.layer_list,)  # type: ignore[return-value]
+
+    @property
+    def has_unequal_sizes(self) -> bool:
+        """Whether a hidden layer does not have the same size in all networks."""
+        return len(set(self.each_sizes)) > 1
+
+    @cached_property
     def layout(self) -> Layout:
         """The positions of the parameters in theta."""
-        return Layout(self.layer_list)
+        return Layout(self.sizes)
 
     @property
     def itemsize(self) -> int:
@@ -335,7 +371,7 @@ class Settings:
         """Return the settings of one network of an ensemble, as those of a single network."""
         each = {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["per_member"]}
         own = {name: value[i] for name, value in each.items() if isinstance(value, Sequence)}
-        return self.replaced(ensemble=None, **own)
+        return self.replaced(ensemble=None, layer_list=list(self.each_sizes[i % len(self.each_sizes)]), **own)
 
     # Settings are immutable, so a copy is the object itself. A pickle stores built-in parts by name, so that they are
     # the same objects after loading.
@@ -356,4 +392,4 @@ def _settings_of(given: Mapping[str, Any]) -> Settings:
 
 def public(value: Any) -> Any:
     """Return a setting as users see it: a new list if it has several values."""
-    return list(value) if type(value) in (tuple, range) else value
+    return list(map(public, value)) if type(value) in (tuple, range) else value

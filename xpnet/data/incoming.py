@@ -28,11 +28,11 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
     given : mapping of str to array
         X, y, and the weights of the samples or None, by the names that errors call them.
     settings : Settings
-        The settings of the network: its `layer_list` and `ensemble`, and the `bounds` of the targets.
+        The settings of the network: its `sizes` and `ensemble`, and the `bounds` of the targets.
     """
-    layer_list, ensemble, dtype = settings.layer_list, settings.ensemble, transfer.dtype
+    sizes, ensemble, dtype = settings.sizes, settings.ensemble, transfer.dtype
     (X_name, X), (y_name, y), (weight_name, sample_weight) = given.items()
-    xp, n_0, n_L = transfer.backend.xp, layer_list[0], layer_list[-1]
+    xp, n_0, n_L = transfer.backend.xp, sizes[0], sizes[-1]
     rows = sample_rows(X_name, brought(transfer, X_name, X), n_0, "input layer", ensemble)
     X_range = extent(xp, X_name, rows, dtype)
     targets, N, classes = brought(transfer, y_name, y), int(rows.shape[-2]), None

@@ -100,7 +100,7 @@ def explain_step(network: Any, batch_size: int) -> str:
     with backend.on_device():
         rows = [
             backend.asarray(host.zeros((positive_integer("batch_size", batch_size), n)), settings.dtype)
-            for n in (settings.layer_list[0], settings.layer_list[-1])
+            for n in (settings.sizes[0], settings.sizes[-1])
         ]
         rates = backend.asarray(host.ones((*settings.ensemble_shape, 1) if settings.ensemble else ()), settings.dtype)
     state = snapshot.state._replace(optimizer_state=new_optimizer_state(settings, backend, snapshot.theta))

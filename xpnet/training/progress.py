@@ -87,9 +87,14 @@ class Progress(Snapshot):
 
     def member(self, i: int) -> Progress:
         """Return the state of one network of an ensemble."""
-        settings = self.settings.member(i)
+        settings, P = self.settings.member(i), self.settings.layout.size
         with self.backend.on_device():
-            own = self.state.map(lambda array: self.backend.xp.asarray(array[i, ...], copy=True))
+            xp = self.backend.xp
+            own = self.state.map(lambda array: xp.asarray(array[i, ...], copy=True))
+            if self.settings.has_unequal_sizes:
+                present = Members(self.settings).present(HOST)[i]
+                positions = self.backend.asarray(HOST.xp.nonzero(present)[0], "int32")
+                own = own.map(lambda array: xp.take(array, positions, axis=-1) if array.shape[-1] == P else array)
         return Progress(
             settings=settings,
             backend=self.backend,
@@ -194,9 +199,9 @@ def _state_of(settings: Settings, backend: Backend, values: Any) -> State:
         for array, like in zip(given, expected, strict=True)
     )
     with backend.on_device():
-        finite_array(backend.xp, "theta", theta)
-        for array in optimizer_state:
-            finite_array(backend.xp, "optimizer_state", array)
+        for name, array in (("theta", theta), *(("optimizer_state", array) for array in optimizer_state)):
+            finite_array(backend.xp, name, array)
+            Members(settings).check_absent(backend, name, array)
     return State(theta, optimizer_state)
 
 
