@@ -132,6 +132,11 @@ def test_the_ensemble_in_the_guide_learns_and_returns_its_best_member(run_block)
     assert 0.01 < names["rate"] < 10.0
 
 
+def test_wider_networks_in_the_guide_learn_more(run_block):
+    losses = run_block("for width in")["losses"]
+    assert np.median(losses[1:]) < 0.5 * np.median(losses[0])
+
+
 def test_the_folds_in_the_guide_are_trained_and_validated_separately(run_block):
     names = run_block("folds =")
     assert (names["accuracies"] > 0.9).all()
@@ -161,7 +166,7 @@ def test_the_page_on_compiling_shows_the_loops_of_the_sine(capsys):
 
 
 def test_every_code_block_of_the_guide_is_run_here():
-    assert len(blocks("docs/guide.md")) == 15
+    assert len(blocks("docs/guide.md")) == 16
 
 
 def test_the_guide_lists_all_built_in_names():
