@@ -216,4 +216,8 @@ def test_another_version_of_numba_or_of_the_functions_is_another_kernel(monkeypa
     assert name == cache._name_of(TEXT)
     assert name != cache._name_of(TEXT + "\n")
     monkeypatch.setattr(cache, "version", lambda library: "0.0")
-    assert name != cache._name_of(TEXT)
+    cache._environment.cache_clear()
+    try:
+        assert name != cache._name_of(TEXT)
+    finally:
+        cache._environment.cache_clear()

@@ -525,13 +525,14 @@ def test_whether_it_pays_depends_on_the_work():
     def pays(sizes, epochs, networks=None, N=500, batch_size=1):
         network = NeuralNetwork(sizes, seed=0, ensemble=networks)
         state = network._snapshot.state
-        return Compiler().is_worthwhile(len(sizes) - 1, state, batch_size, -(-N // batch_size), epochs)
+        return Compiler().is_worthwhile(sizes, state, batch_size, -(-N // batch_size), epochs)
 
     assert not pays([1, 10, 10, 1], 20)
     assert pays([1, 10, 10, 1], 1000)
     assert not pays([1, 10, 10, 1], 10, networks=100)
     assert pays([1, 10, 10, 1], 1000, networks=100)
-    assert not pays([1000, 1000, 10], 10**6, batch_size=100)  # it spends its time in BLAS
+    assert not pays([1000, 1000, 10], 10, batch_size=100)
+    assert pays([1000, 1000, 10], 100, batch_size=100)
 
 
 def test_false_never_compiles(without_numba, always_pays):

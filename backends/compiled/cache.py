@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,15 @@ def _load(name: str, text: str, empty_arguments: tuple[Any, ...], announce: Call
 
 def _name_of(text: str) -> str:
     """Return the module name of a kernel: a hash of everything that its machine code depends on."""
+    return PREFIX + hashlib.sha256(f"{text}\0{_environment()}".encode()).hexdigest()
+
+
+@cache
+def _environment() -> str:
+    """Return a hash of the sources that kernels call, and of the versions of Numba and Python."""
     files = [Path(__file__).with_name(f"{name}.py") for name in ("functions", "memory", "random")]
-    files.append(Path(streams.__file__))
-    depends_on = [text, *(file.read_text(encoding="utf-8") for file in files), version("numba"), sys.version]
-    return PREFIX + hashlib.sha256("\0".join(depends_on).encode()).hexdigest()
+    sources = [file.read_text(encoding="utf-8") for file in (*files, Path(streams.__file__))]
+    return hashlib.sha256("\0".join([*sources, version("numba"), sys.version]).encode()).hexdigest()
 
 
 def _private_folder() -> Path | None:

@@ -6,7 +6,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,9 +41,6 @@ MAX_ORDERS_BYTES = 2**26
 
 MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
-
-MAX_MULTIPLICATIONS = 10**6
-"""The maximum number of multiplications per step for `is_worthwhile`: larger steps spend their time in BLAS anyway."""
 
 MIN_SECONDS_SAVED, MIN_SECONDS_SAVED_WITH_LANES = 2.0, 6.0
 """The minimum time that compiling must save: compiling takes 2 to 4 seconds, with lanes 3 to 10, and is cached."""
@@ -207,18 +204,17 @@ class Compiler:
         self.n_threads = n_threads or available_threads()
         self._rows: dict[tuple[int, str], tuple[Any, dict[str, Any]]] = {}
 
-    def is_worthwhile(self, layers: int, state: Any, batch_size: int, steps: int, epochs: int) -> bool:
+    def is_worthwhile(self, sizes: Sequence[int], state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether compiling saves clearly more time than it takes.
 
-        Compiling saves NumPy's overhead for each operation, some 10 µs per layer and step, and the transfer of small
-        arrays through memory, some 2 ns for each sample, parameter and network. `epochs` counts from the initialization
-        of the weights, so that a training that is interrupted and resumed makes the same choice.
+        Compiling saves NumPy's overhead for each operation, some 10 µs per layer and step, and the transfer of
+        intermediate results through memory, some 4 ns for each parameter, and for each unit and sample. `epochs` counts
+        from the initialization of the weights, so that a training that is interrupted and resumed makes the same
+        choice.
         """
         networks = state.theta.size // state.theta.shape[-1]
-        multiplications = batch_size * state.theta.shape[-1]
-        if multiplications > MAX_MULTIPLICATIONS:
-            return False
-        saved = epochs * steps * (10e-6 * layers + 2e-9 * multiplications * networks)
+        numbers = networks * (state.theta.shape[-1] + batch_size * sum(sizes[1:]))
+        saved = epochs * steps * (10e-6 * (len(sizes) - 1) + 4e-9 * numbers)
         lanes = networks >= MIN_NETWORKS_FOR_LANES[str(state.theta.dtype)]
         return bool(saved > (MIN_SECONDS_SAVED_WITH_LANES if lanes else MIN_SECONDS_SAVED))
 

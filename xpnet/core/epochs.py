@@ -240,6 +240,8 @@ def split(xp: Namespace, X: Array, batch_size: int) -> list[Array]:
     """
     N = X.shape[-1]
     m = min(batch_size, N)
+    if m == N:
+        return [X[None, ...]]
     stacks = []
     for start, stop, size in ((0, N - N % m, m), (N - N % m, N, N % m)):
         if start < stop:

@@ -158,14 +158,16 @@ class Members:
             return backend.asarray(host.linspace(0.1, 0.9, math.prod(shape)).reshape(shape), settings.dtype)
 
         with backend.on_device():
-            for m in (3, 1):  # samples: a part may treat a single sample as a special case
-                for l, activation in enumerate(settings.activations):
-                    Z = sample_values(settings.sizes[l + 1], m)
-                    if name_of(activation, ACTIVATIONS) is None:
-                        try_activation(xp, f"activations[{l}]", activation, Z)
-                    if settings.has_unequal_sizes and l + 2 < len(settings.sizes):
-                        _try_units_one_by_one(xp, f"activations[{l}]", activation, Z)
-                if name_of(settings.loss, LOSSES) is None:
+            samples = (3, 1)  # a part may treat a single sample as a special case
+            for l, activation in enumerate(settings.activations):
+                name, n = f"activations[{l}]", settings.sizes[l + 1]
+                if name_of(activation, ACTIVATIONS) is None:
+                    for m in samples:
+                        try_activation(xp, name, activation, sample_values(n, m))
+                if settings.has_unequal_sizes and l + 2 < len(settings.sizes):
+                    _try_units_one_by_one(xp, name, activation, sample_values(n, 3))
+            if name_of(settings.loss, LOSSES) is None:
+                for m in samples:
                     try_loss(xp, "loss", settings.loss, sample_values(settings.sizes[-1], m))
 
     def try_update(self, backend: Backend, state: State, rates: Array) -> None:

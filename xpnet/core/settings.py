@@ -318,7 +318,7 @@ class Settings:
         first = self.layer_list[0]
         return self.layer_list if isinstance(first, tuple) else (self.layer_list,)  # type: ignore[return-value]
 
-    @property
+    @cached_property
     def has_unequal_sizes(self) -> bool:
         """Whether a hidden layer does not have the same size in all networks."""
         return len(set(self.each_sizes)) > 1

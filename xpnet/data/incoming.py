@@ -96,7 +96,7 @@ def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
 
     Both checks use two reductions, which need less memory than a mask of finite entries or a converted copy.
     """
-    if xp.isdtype(array.dtype, "bool"):
+    if array.dtype == xp.bool:
         return float(xp.all(array)), float(xp.any(array))
     minimum, maximum = float(xp.min(array)), float(xp.max(array))
     limit = float(xp.finfo(getattr(xp, dtype)).max)

@@ -175,7 +175,8 @@ def _dry_run(
         for samples in (data.measured, data.held_out):
             if samples is not None:
                 members.check_metrics(samples, options.metrics)
-        members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[None, ..., 0])
+        if options.metrics or data.held_out is not None:
+            members.measure_epoch(data.first(2), options.metrics, now.theta, now.theta[None, ..., 0])
 
 
 def _initial_early_stopping(members: Members, data: TrainingData, now: Progress) -> EarlyStopping:
@@ -227,8 +228,8 @@ def _network_chunks(
     given = (backend, state, samples, rates)
     try:
         compiler = backend.compiler(announce) if compile else None
-        steps, layers = -(-samples.size // size), len(members.settings.activations)
-        if compile is True or (compiler and compiler.is_worthwhile(layers, state, size, steps, run.epochs.stop)):
+        steps, sizes = -(-samples.size // size), members.settings.sizes
+        if compile is True or (compiler and compiler.is_worthwhile(sizes, state, size, steps, run.epochs.stop)):
             return members.network_chunks(*given, **options, compiler=compiler)
     except CannotCompile as error:
         if compile is True:

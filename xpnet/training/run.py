@@ -180,6 +180,8 @@ class Run:
 
     def _first_nonfinite_epoch(self, history: History) -> int | None:
         """Return the first epoch in which no network's loss is finite."""
+        if history.epochs <= self._checked:
+            return None
         losses = history.since("loss", self._checked)
         nonfinite = host.nonzero(~host.any(host.isfinite(losses), axis=tuple(range(1, losses.ndim))))[0]
         return self._checked + int(nonfinite[0]) if nonfinite.size else None
