@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
@@ -49,6 +48,13 @@ def backend_names() -> list[str]:
     ['numpy', 'cupy', 'array_api_strict']
     """
     return [*_BUILT_IN, *(point.name for point in entry_points(group=GROUP) if point.name not in _BUILT_IN)]
+
+
+def entry_points(**selected: str) -> Any:
+    """Return entry points of installed packages; the module that finds them is imported only here, as it takes long."""
+    from importlib import metadata
+
+    return metadata.entry_points(**selected)
 
 
 def load_backend(name: str) -> type[Backend]:

@@ -1,7 +1,5 @@
 """A multilayer perceptron from scratch, written once against the array API standard."""
 
-from importlib.metadata import version as _version
-
 
 def _find_backends() -> None:
     """Load ``xpnet.backends`` from the folder beside xpnet/, where it is in a checkout."""
@@ -49,4 +47,12 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
-__version__ = _version("xpnet")
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        msg = f"module 'xpnet' has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib.metadata import version  # here, because its import would take a fifth of the import of xpnet
+
+    return version("xpnet")

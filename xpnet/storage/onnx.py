@@ -16,7 +16,6 @@ import reprlib
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from xpnet._checks import name_of
@@ -87,8 +86,10 @@ def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequen
         list(zip(map(_Weights, products), biases, strict=True)),
         [_checked_for_export(activation, l) for l, activation in enumerate(activations, start=1)],
     )
+    from importlib import metadata
+
     model = ndonnx.build({"X": X}, {"y": A.mT})
-    model.producer_name, model.producer_version, model.graph.name = "xpnet", version("xpnet"), "network"
+    model.producer_name, model.producer_version, model.graph.name = "xpnet", metadata.version("xpnet"), "network"
     # ndonnx may not have inferred the sizes of the output.
     dims = model.graph.output[0].type.tensor_type.shape.dim
     for dim, size in zip(dims, (*WL.shape[:-2], 0, WL.shape[-2]), strict=True):
