@@ -28,3 +28,10 @@ def test_the_benchmarks_write_times_ratios_and_losses(tmp_path):
     table = file.with_suffix(".md").read_text(encoding="utf-8")
     assert table.count("| the same |") == 3
     assert file.with_suffix(".png").exists()
+
+
+def test_the_chart_of_the_readme_is_drawn_from_a_report(tmp_path):
+    (report,) = (ROOT / "benchmarks" / "results").glob("*-cpu-peers.json")
+    command = [sys.executable, "-m", "benchmarks.chart", str(report), "--output", str(tmp_path / "chart.png")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")

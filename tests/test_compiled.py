@@ -734,3 +734,9 @@ def test_as_many_threads_as_the_environment_allows(monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert available_threads() == cores
     assert get_backend("cpu").compiler().n_threads == cores
+
+
+def test_as_many_threads_as_threadpoolctl_allows():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(1):
+        assert available_threads() == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,10 +48,15 @@ MIN_SECONDS_SAVED, MIN_SECONDS_SAVED_WITH_LANES = 2.0, 6.0
 
 
 def available_threads() -> int:
-    """Return the number of threads: the available cores, limited by OMP_NUM_THREADS (joblib sets it in workers)."""
+    """Return the number of threads: the available cores, limited as for OpenMP and BLAS.
+
+    The limits are OMP_NUM_THREADS, which joblib sets in its workers, and those that threadpoolctl has set.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(limit)) if limit.isdigit() and int(limit) else cores
+    variable, pools = os.environ.get("OMP_NUM_THREADS", ""), sys.modules.get("threadpoolctl")
+    limits = [int(variable)] if variable.isdigit() and int(variable) else []
+    limits += [pool["num_threads"] for pool in pools.threadpool_info()] if pools else []
+    return min([cores, *limits])
 
 
 @dataclass(frozen=True)
