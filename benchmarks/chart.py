@@ -1,6 +1,6 @@
 """The chart of the README: the time of a step in xpnet and other libraries, from a report of ``python -m benchmarks``.
 
-    python -m benchmarks.chart benchmarks/results/REPORT.json --output docs/images/performance.png
+python -m benchmarks.chart benchmarks/results/REPORT.json --output docs/images/performance.png
 """
 
 from __future__ import annotations

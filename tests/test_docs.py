@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -163,6 +164,13 @@ def test_the_page_on_compiling_shows_the_loops_of_the_sine(capsys):
     exec(block, {})
     shown = capsys.readouterr().out.strip()
     assert f"```text\n{shown}\n```" in (ROOT / "docs" / "compiled.md").read_text(encoding="utf-8")
+
+
+def test_the_picture_of_the_recorded_step_is_drawn(tmp_path):
+    pytest.importorskip("platformdirs")  # of the compiler
+    command = [sys.executable, "docs/draw_recording.py", str(tmp_path / "recording.png")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "recording.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_code_block_of_the_guide_is_run_here():

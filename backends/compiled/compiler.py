@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -23,7 +23,7 @@ from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer, Program
 from xpnet.backends.compiled.lower import lower
 from xpnet.backends.compiled.printer import LANES, Layout, source
-from xpnet.backends.compiled.recorder import Recorder
+from xpnet.backends.compiled.recorder import Node, Recorder
 
 BLAS_THRESHOLD = 2048
 """BLAS computes matrix products of at least this number of multiplications."""
@@ -118,8 +118,26 @@ class Segment:
         return [*keys, *self.samples.values(), *self.rates.values(), *self.fixed.values()]
 
 
-def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS_THRESHOLD) -> Program:
-    """Return the loops of a step of one network.
+class Recording(NamedTuple):
+    """The recorded operations of a step.
+
+    Attributes
+    ----------
+    buffers : dict of str to Buffer
+        The arrays of inputs and outputs, by name.
+    outputs : dict of str to Node
+        The operation whose result is the new value of each state, and of the loss.
+    constants : dict of arrays
+        The arrays that the step captured, by the key of their node.
+    """
+
+    buffers: dict[str, Buffer]
+    outputs: dict[str, Node]
+    constants: dict[tuple[str, bytes], Any]
+
+
+def record(step: Any, state: Any, segment: Segment) -> Recording:
+    """Return the operations of a step of one network.
 
     Parameters
     ----------
@@ -129,13 +147,11 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
         The state, with or without an axis of networks; only its shapes and types are used.
     segment : Segment
         The other inputs; only their shapes and types are used.
-    blas_threshold : float
-        BLAS computes matrix products of at least this number of multiplications.
 
     Returns
     -------
-    program : Program
-        The fused loops.
+    recording : Recording
+        The operations.
 
     Raises
     ------
@@ -190,7 +206,7 @@ def record(step: Any, state: Any, segment: Segment, blas_threshold: float = BLAS
     buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "scratch")
     outputs = {"loss": loss.node, "theta": after.theta.node}
     outputs |= {f"s{i}": array.node for i, array in enumerate(after.optimizer_state)}
-    return fuse(lower(buffers, outputs, recorder.constants, blas_threshold=blas_threshold))
+    return Recording(buffers, outputs, recorder.constants)
 
 
 class Compiler:
@@ -483,7 +499,7 @@ def _description(step: Any, state: Any, segment: Segment, layout: Layout) -> Any
 
 def _program(step: Any, state: Any, segment: Segment, layout: Layout) -> Program:
     """Return the loops of a step: those in lanes have no matrices for BLAS."""
-    return record(step, state, segment, math.inf if layout.lanes else BLAS_THRESHOLD)
+    return fuse(lower(*record(step, state, segment), blas_threshold=math.inf if layout.lanes else BLAS_THRESHOLD))
 
 
 def _text(step: Any, state: Any, segment: Segment, layout: Layout) -> tuple[str, list[Any]]:
