@@ -13,6 +13,7 @@ from xpnet import get_backend
 from xpnet._types import State
 from xpnet.activations import ACTIVATIONS
 from xpnet.backends.compiled.compiler import Compiler
+from xpnet.backends.compiled.fuse import jam
 from xpnet.backends.compiled.loops import Index, Nest, Product, Reduce, Store
 from xpnet.backends.compiled.printer import LANES
 from xpnet.core.epochs import Batches, Masks, NetworkChunk
@@ -318,6 +319,26 @@ def test_loops_do_not_join_if_one_reads_elsewhere_what_the_other_writes(rng):
     program, _ = recorded(lambda xp, x: [xp.exp(x), xp.exp(x).mT * 2.0], x, fused=False)
     assert_computed(lambda xp, x: [xp.exp(x), xp.exp(x).mT * 2.0], x)
     assert all(isinstance(nest, Nest) for nest in program.nests)
+
+
+@pytest.mark.parametrize("terms", [4, 20], ids=["unrolled", "in a loop"])
+@pytest.mark.parametrize(("columns", "passes"), [(6, 3), (5, 5)], ids=["even", "odd"])
+def test_two_sums_side_by_side_share_what_they_load(columns, passes, terms, rng):
+    a, b = rng.standard_normal((3, terms)), rng.standard_normal((terms, columns))
+    program, _ = recorded(lambda xp, a, b: [a @ b], a, b)
+    (nest,) = nests(program)
+    assert [extent for _, extent in nest.variables] == [3, columns]
+    jammed = jam(nest, program.types)
+    assert [extent for _, extent in jammed.variables] == [3, passes]
+    assert sum(isinstance(each, Reduce) for each in jammed.statements()) == columns // passes
+    assert all(each.name in program.types for each in jammed.statements() if isinstance(each, Reduce))
+    assert_computed(lambda xp, a, b: [a @ b], a, b)
+
+
+def test_loops_without_sums_compute_one_value_at_a_time(rng):
+    program, _ = recorded(lambda xp, x: [xp.exp(x)], rng.standard_normal((3, 4)))
+    (nest,) = nests(program)
+    assert jam(nest, program.types) is nest
 
 
 def test_a_program_can_be_read(rng):

@@ -1,11 +1,24 @@
-"""Optimization of loops: merges nests, reuses stored numbers instead of reading them again, removes unused results."""
+"""Optimization of loops: merges nests, reuses stored numbers, removes unused results, computes two values at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from xpnet.backends.compiled.loops import Index, Let, Load, Nest, Product, Program, Reduce, Statement, Store, Value
+from xpnet.backends.compiled.loops import (
+    Index,
+    Let,
+    Load,
+    Nest,
+    Product,
+    Program,
+    Reduce,
+    Statement,
+    Store,
+    Value,
+    names_read,
+)
 
 
 def fuse(program: Program) -> Program:
@@ -158,3 +171,51 @@ def _remove_unread(nest: Nest, unread: set[str]) -> Nest:
             remaining.append(each)
         at.append(remaining[::-1])
     return replace(nest, at=at[::-1])
+
+
+def jam(nest: Nest, types: dict[str, str]) -> Nest:
+    """Return a nest whose last loop computes two values of its variable at a time; add the types of new names.
+
+    What both need is then loaded once ("unroll and jam"). This saves time for reductions only, and needs an even number
+    of values; other nests are returned as they are.
+    """
+    if not nest.variables or nest.variables[-1][1] % 2 or not any(isinstance(each, Reduce) for each in nest.at[-1]):
+        return nest
+    (*outer, (variable, extent)), at = nest.variables, []
+    second: dict[str, str] = {}  # the names of the second value
+    for each in nest.at[-1]:
+        if not (_uses(each, variable) or names_read(each) & second.keys()):
+            at.append(each)
+            continue
+        at += [_at(each, variable, 0, {}), _at(each, variable, 1, second)]
+        types.update({new: types[old] for old, new in second.items()})
+    return Nest((*outer, (variable, extent // 2)), [*nest.at[:-1], at])
+
+
+def _uses(statement: Statement, variable: str) -> bool:
+    """Return whether a statement accesses a buffer at a position that depends on a variable."""
+    if isinstance(statement, Reduce):
+        return any(_uses(each, variable) for each in statement.body)
+    return isinstance(statement, (Load, Store)) and variable in dict(statement.position.terms)
+
+
+def _at(statement: Any, variable: str, k: int, names: dict[str, str]) -> Any:
+    """Return a statement at 2 · variable + k; for k = 1, with new names for the numbers that it defines."""
+
+    def named(value: Value) -> Value:
+        return names.get(value, value) if isinstance(value, str) else value
+
+    def defined(name: str) -> str:
+        return names.setdefault(name, f"{name}_next") if k else name
+
+    match statement:
+        case Load(name, buffer, index):
+            return Load(defined(name), buffer, index.replaced(variable, 2, k))
+        case Let(name, op, args):
+            return Let(defined(name), op, tuple(map(named, args)))
+        case Store(buffer, index, value):
+            return Store(buffer, index.replaced(variable, 2, k), named(value))
+        case Reduce(name, op, variables, body, value):
+            inside = tuple(_at(each, variable, k, names) for each in body)
+            return Reduce(defined(name), op, variables, inside, named(value))
+    raise AssertionError(statement)

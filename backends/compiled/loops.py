@@ -42,6 +42,12 @@ class Index(NamedTuple):
         low, high = rest.bounds(extents)
         return (whole, rest) if low >= 0 and high < divisor else None
 
+    def replaced(self, variable: str, factor: int, constant: int) -> Index:
+        """Return the same function with ``factor · variable + constant`` in place of a variable."""
+        own = dict(self.terms).get(variable, 0)
+        terms = tuple((v, f * factor if v == variable else f) for v, f in self.terms)
+        return Index(terms, self.constant + own * constant)
+
     def renamed(self, names: Mapping[str, str]) -> Index:
         """Return the same function of variables with other names."""
         return Index(tuple(sorted((names.get(v, v), f) for v, f in self.terms)), self.constant)
@@ -149,6 +155,20 @@ class Product(NamedTuple):
 
 
 Statement: TypeAlias = Load | Let | Store | Reduce
+
+
+def names_read(statement: Statement) -> set[str]:
+    """Return the names of the numbers that a statement reads."""
+    match statement:
+        case Store(_, _, value):
+            return {value} if isinstance(value, str) else set()
+        case Let(_, _, args):
+            return {arg for arg in args if isinstance(arg, str)}
+        case Reduce(_, _, _, body, value):
+            inside = {each.name for each in body}
+            read = {arg for each in body if isinstance(each, Let) for arg in each.args if isinstance(arg, str)}
+            return (read | ({value} if isinstance(value, str) else set())) - inside
+    return set()
 
 
 @dataclass

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from xpnet.backends.compiled.fuse import jam
 from xpnet.backends.compiled.loops import (
     INFIX,
     Buffer,
@@ -28,6 +29,7 @@ from xpnet.backends.compiled.loops import (
     Statement,
     Store,
     Value,
+    names_read,
 )
 
 LANES = 64
@@ -382,7 +384,10 @@ class _Printer:
     # ---- Statements
 
     def _nest(self, nest: Nest) -> None:
-        if self.layout.lanes or _runs_along_rows(nest):
+        if self.layout.lanes:
+            _VectorNest(self, jam(nest, self.program.types)).print()
+            return
+        if _runs_along_rows(nest):
             _VectorNest(self, nest).print()
             return
         start = self.indent
@@ -529,18 +534,17 @@ class _VectorNest:
         for level, statements in enumerate(nest.at):
             run: list[Statement] = []
             for statement in statements:
-                if self._is_long(statement):
-                    self.runs += [(level, run), (level, [statement])]
+                if run and (self._is_long(run[-1]) or self._is_long(statement)) and not _alike(run[-1], statement):
+                    self.runs.append((level, run))
                     run = []
-                else:
-                    run.append(statement)
+                run.append(statement)
             self.runs.append((level, run))
         self.varying: set[str] = set()
         defined_in: dict[str, int] = {}
         self.stored: set[str] = set()
         for number, (_, run) in enumerate(self.runs):
             for statement in run:
-                read = _names_in(statement)
+                read = names_read(statement)
                 varying = self._varies(statement)
                 if varying and not isinstance(statement, Store):
                     self.varying.add(statement.name)
@@ -564,7 +568,7 @@ class _VectorNest:
                 if self._touches(each) or (isinstance(each, Let) and set(each.args) & (self.varying | inside)):
                     inside.add(each.name)
             return bool(inside) or statement.value in self.varying
-        return self._touches(statement) or bool(_names_in(statement) & self.varying)
+        return self._touches(statement) or bool(names_read(statement) & self.varying)
 
     def _touches(self, statement: Statement) -> bool:
         """Return whether a statement accesses a buffer at positions that differ along the innermost loop."""
@@ -588,8 +592,9 @@ class _VectorNest:
                 printer._line(printer.loop(variable, extent))
                 printer.indent += 1
                 level += 1
-            if len(run) == 1 and isinstance(run[0], Reduce) and self._is_long(run[0]):
-                self._long(run[0])
+            reductions = [each for each in run if isinstance(each, Reduce) and self._is_long(each)]
+            if reductions:
+                self._long(reductions)
             elif run:
                 self._run(run, number)
         printer.indent = start
@@ -606,7 +611,7 @@ class _VectorNest:
         printer.indent += 1
         defined: set[str] = set()
         for statement in varying:
-            for name in sorted(_names_in(statement) & self.stored - defined):
+            for name in sorted(names_read(statement) & self.stored - defined):
                 printer._line(f"{name} = h{name}[{self.variable}]")
                 defined.add(name)
             if isinstance(statement, Reduce):
@@ -642,15 +647,16 @@ class _VectorNest:
         for term in others:
             printer._line(f"{name} = {printer.combined(statement.op, name, term)}")
 
-    def _long(self, statement: Reduce) -> None:
-        printer, name = self.printer, statement.name
-        dtype = printer.program.types[name]
-        *outer, (variable, extent) = statement.variables
+    def _long(self, reductions: list[Reduce]) -> None:
+        """Print reductions over the same variables."""
+        printer, types = self.printer, self.printer.program.types
+        *outer, (variable, extent) = reductions[0].variables
         printer._line(self.loop)
-        printer._line(f"    h{name}[{self.variable}] = {printer.start(statement.op, dtype)}")
+        for each in reductions:
+            printer._line(f"    h{each.name}[{self.variable}] = {printer.start(each.op, types[each.name])}")
         start = printer.indent
-        for each, count in outer:
-            printer._line(printer.loop(each, count))
+        for outer_variable, count in outer:
+            printer._line(printer.loop(outer_variable, count))
             printer.indent += 1
         whole, left = divmod(extent, CHUNK)
         for count, base, loop in ((CHUNK, f"{variable}c", whole), (left, str(whole * CHUNK), 0)):
@@ -662,30 +668,25 @@ class _VectorNest:
                 printer.indent += 1
             printer._line(self.loop)
             printer.indent += 1
-            for outside in sorted({arg for each in statement.body for arg in _names_in(each)} & self.stored):
-                printer._line(f"{outside} = h{outside}[{self.variable}]")
-            printer._line(f"{name} = h{name}[{self.variable}]")
+            names = {each.name for each in reductions}
+            for name in sorted(names | set().union(*map(names_read, reductions)) & self.stored):
+                printer._line(f"{name} = h{name}[{self.variable}]")
             for k in range(count):
                 position = f"({base}*{printer.whole(CHUNK)} + {printer.whole(k)})" if loop else str(int(base) + k)
-                term = self._term(statement, {variable: position}, str(k))
-                printer._line(f"{name} = {printer.combined(statement.op, name, term)}")
-            printer._line(f"h{name}[{self.variable}] = {name}")
+                for each in reductions:
+                    term = self._term(each, {variable: position}, str(k))
+                    printer._line(f"{each.name} = {printer.combined(each.op, each.name, term)}")
+            for name in sorted(names):
+                printer._line(f"h{name}[{self.variable}] = {name}")
             printer.indent = inside
         printer.indent = start
 
 
-def _names_in(statement: Statement) -> set[str]:
-    """Return the names of the numbers that a statement reads."""
-    match statement:
-        case Store(_, _, value):
-            return {value} if isinstance(value, str) else set()
-        case Let(_, _, args):
-            return {arg for arg in args if isinstance(arg, str)}
-        case Reduce(_, _, _, body, value):
-            inside = {each.name for each in body}
-            read = {arg for each in body if isinstance(each, Let) for arg in each.args if isinstance(arg, str)}
-            return (read | ({value} if isinstance(value, str) else set())) - inside
-    return set()
+def _alike(one: Statement, other: Statement) -> bool:
+    """Return whether two statements are reductions over the same variables, neither of the other's result."""
+    if not (isinstance(one, Reduce) and isinstance(other, Reduce)):
+        return False
+    return one.variables == other.variables and one.name not in names_read(other)
 
 
 def _numpy(dtype: str) -> str:
