@@ -36,7 +36,10 @@ LANES = 64
 """The number of networks in a block, one for each lane."""
 
 UNROLLED = 16
-"""Reductions of up to this number of terms are unrolled; longer ones are loops over chunks of `CHUNK` terms."""
+"""Reductions of up to this number of terms are inside the loop over the lanes, where LLVM unrolls them.
+
+Of longer ones `CHUNK` terms are, and a loop over the chunks is outside.
+"""
 CHUNK = 8
 
 BYTES = {"float64": 8, "float32": 4, "bool": 1, "uint64": 8, "uint32": 4}
@@ -364,18 +367,14 @@ class _Printer:
         return f"U{number}"
 
     def index(self, index: Index, at: Mapping[str, str] | None = None) -> str:
-        """Return an index expression, in which `at` replaces variables by numbers or expressions."""
-        constant = index.constant
+        """Return an index expression, in which `at` replaces variables by expressions."""
         added: list[str] = []
         subtracted: list[str] = []
         for variable, factor in index.terms:
             position = (at or {}).get(variable, variable)
-            if position.isdigit():
-                constant += factor * int(position)
-            else:
-                parts = added if factor > 0 else subtracted
-                parts.append(position if abs(factor) == 1 else f"{self.whole(abs(factor))}*{position}")
-        added += [self.whole(constant)] * bool(constant or not added)
+            parts = added if factor > 0 else subtracted
+            parts.append(position if abs(factor) == 1 else f"{self.whole(abs(factor))}*{position}")
+        added += [self.whole(index.constant)] * bool(index.constant or not added)
         return " - ".join([" + ".join(added), *subtracted])
 
     def _line(self, text: str) -> None:
@@ -415,26 +414,18 @@ class _Printer:
         self._line(f"{statement.name} = {self.combined(statement.op, statement.name, value)}")
         self.indent -= len(statement.variables)
 
-    def text(
-        self, statement: Load | Let | Store, names: Mapping[str, str] | None = None, at: Mapping[str, str] | None = None
-    ) -> str:
-        """Return a statement as a line, in which `names` replaces names and `at` replaces loop variables."""
-
-        def named(value: Value) -> Value:
-            return (names or {}).get(value, value) if isinstance(value, str) else value
-
+    def text(self, statement: Load | Let | Store, at: Mapping[str, str] | None = None) -> str:
+        """Return a statement as a line, in which `at` replaces loop variables."""
         match statement:
             case Load(name, buffer, index):
-                return f"{named(name)} = {self.position(buffer, index, at)}"
+                return f"{name} = {self.position(buffer, index, at)}"
             case Store(buffer, index, value):
                 dtype = self.program.buffers[buffer].dtype
-                return f"{self.position(buffer, index, at)} = {self.value(named(value), dtype)}"
+                return f"{self.position(buffer, index, at)} = {self.value(value, dtype)}"
             case Let(name, op, args):
                 dtype = self._operand_type(op, args, self.program.types[name])
-                values = [
-                    self.value(named(arg), "bool" if op == "where" and i == 0 else dtype) for i, arg in enumerate(args)
-                ]
-                return f"{named(name)} = {self.operation(op, values, dtype)}"
+                values = [self.value(arg, "bool" if op == "where" and i == 0 else dtype) for i, arg in enumerate(args)]
+                return f"{name} = {self.operation(op, values, dtype)}"
         raise AssertionError(statement)
 
     def _operand_type(self, op: str, args: Sequence[Value], dtype: str) -> str:
@@ -615,7 +606,7 @@ class _VectorNest:
                 printer._line(f"{name} = h{name}[{self.variable}]")
                 defined.add(name)
             if isinstance(statement, Reduce):
-                self._short(statement)
+                printer._scalar(statement)
             else:
                 printer._line(printer.text(statement))
             if not isinstance(statement, Store):
@@ -624,28 +615,11 @@ class _VectorNest:
                     printer._line(f"h{statement.name}[{self.variable}] = {statement.name}")
         printer.indent -= 1
 
-    def _term(self, statement: Reduce, positions: Mapping[str, str], number: str) -> str:
-        """Print one term, and return its name."""
-        names: dict[str, str] = {}
+    def _term(self, statement: Reduce, positions: Mapping[str, str]) -> str:
+        """Print a term, and return its name."""
         for each in statement.body:
-            names[each.name] = f"{each.name}_{number}"
-            self.printer._line(self.printer.text(each, names, positions))
-        value = statement.value
-        dtype = self.printer.program.types[statement.name]
-        return self.printer.value(names.get(value, value) if isinstance(value, str) else value, dtype)
-
-    def _all_terms(self, statement: Reduce) -> list[str]:
-        positions: list[dict[str, str]] = [{}]
-        for variable, extent in statement.variables:
-            positions = [{**position, variable: str(k)} for position in positions for k in range(extent)]
-        return [self._term(statement, position, str(number)) for number, position in enumerate(positions)]
-
-    def _short(self, statement: Reduce) -> None:
-        printer, name = self.printer, statement.name
-        first, *others = self._all_terms(statement)
-        printer._line(f"{name} = {first}")
-        for term in others:
-            printer._line(f"{name} = {printer.combined(statement.op, name, term)}")
+            self.printer._line(self.printer.text(each, positions))
+        return self.printer.value(statement.value, self.printer.program.types[statement.name])
 
     def _long(self, reductions: list[Reduce]) -> None:
         """Print reductions over the same variables."""
@@ -671,11 +645,13 @@ class _VectorNest:
             names = {each.name for each in reductions}
             for name in sorted(names | set().union(*map(names_read, reductions)) & self.stored):
                 printer._line(f"{name} = h{name}[{self.variable}]")
-            for k in range(count):
-                position = f"({base}*{printer.whole(CHUNK)} + {printer.whole(k)})" if loop else str(int(base) + k)
-                for each in reductions:
-                    term = self._term(each, {variable: position}, str(k))
-                    printer._line(f"{each.name} = {printer.combined(each.op, each.name, term)}")
+            printer._line(printer.loop("k", count))
+            printer.indent += 1
+            position = f"({base}*{printer.whole(CHUNK)} + k)" if loop else f"({printer.whole(int(base))} + k)"
+            for each in reductions:
+                term = self._term(each, {variable: position})
+                printer._line(f"{each.name} = {printer.combined(each.op, each.name, term)}")
+            printer.indent -= 1
             for name in sorted(names):
                 printer._line(f"h{name}[{self.variable}] = {name}")
             printer.indent = inside
