@@ -47,13 +47,18 @@ def main() -> None:
             start = time.perf_counter()
             report["benchmarks"][name] = measured(BENCHMARKS[name], arguments)
             print(f"{table(report['benchmarks'][name])}\n({time.perf_counter() - start:.0f} s)\n", flush=True)
-    if arguments.output:
-        path = arguments.output / f"{report['date']}-cpu-peers.json"
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(None):
-            write_report(report, path)
-        path.with_suffix(".md").write_text(document(report), encoding="utf-8")
-        plot(report, path.with_suffix(".png"))
+            if arguments.output:  # after every benchmark, because all of them take hours
+                write(report, arguments.output)
+
+
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Write the report, the table and the plot."""
+    path = folder / f"{report['date']}-cpu-peers.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(None):
+        write_report(report, path)
+    path.with_suffix(".md").write_text(document(report), encoding="utf-8")
+    plot(report, path.with_suffix(".png"))
 
 
 def parsed_arguments() -> argparse.Namespace:
