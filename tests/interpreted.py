@@ -42,6 +42,12 @@ def random_words(key, row, first, words):
     words[...] = drawn.reshape(-1, words.shape[1], 2).T.reshape(words.shape)
 
 
+@pytest.fixture(autouse=True)
+def lanes_for_few(monkeypatch):
+    """Let kernels use lanes for fewer networks, which tests take less time for."""
+    monkeypatch.setattr(compiler, "MIN_NETWORKS_FOR_LANES", {"float64": 16, "float32": 8})
+
+
 FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh")
 
 
@@ -83,7 +89,7 @@ def recorded(function, *arrays, in_place=False, fused=True, blas_threshold=math.
 
 def run(program, arrays, expected, *, in_place=False, lanes=False):
     """Return the results of an interpreted program."""
-    text = source(program, Layout(1, lanes, False, False, frozenset()))
+    text, size = source(program, Layout(1, lanes, False, False, frozenset()))
     # Here results that are not finite are kept.
     kernel = interpreted(re.sub(r"(finite_\[.*\]) = finite_.* & .*", r"\1 = True", text))
     constants = [np.asarray(each.values, each.dtype) for each in program.buffers.values() if each.kind == "constant"]
@@ -91,7 +97,23 @@ def run(program, arrays, expected, *, in_place=False, lanes=False):
     outputs = given if in_place else [np.zeros((1, array.size), array.dtype) for array in expected]
     states = given if in_place else [*given, *outputs]
     keys = [np.zeros((1, 2), "uint64")] * 2
-    kernel(0, 1, 0, 1, 1, 0, 0, 1, *keys, *states, *constants, np.ones(1, "bool"), np.zeros((1, 1)), 1.0)
+    kernel(
+        0,
+        1,
+        0,
+        1,
+        1,
+        0,
+        0,
+        1,
+        np.empty(size, "uint8"),
+        *keys,
+        *states,
+        *constants,
+        np.ones(1, "bool"),
+        np.zeros((1, 1)),
+        1.0,
+    )
     return [output.reshape(array.shape) for output, array in zip(outputs, expected, strict=False)]
 
 

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
-from interpreted import without_numba
+from interpreted import lanes_for_few, without_numba
 
 from xpnet import (
     Activation,
@@ -37,7 +37,7 @@ from xpnet.backends.compiled import compiler as compiler_module
 from xpnet.backends.compiled.compiler import Compiler, available_threads
 from xpnet.backends.numpy_backend import NumpyBackend
 
-__all__ = ["without_numba"]
+__all__ = ["lanes_for_few", "without_numba"]
 
 RNG = np.random.default_rng(0)
 X, Y, LABELS = RNG.standard_normal((7, 2)), RNG.random((7, 2)), np.array([0, 1, 1, 0, 1, 0, 0])
@@ -684,7 +684,7 @@ def made(network):
     compiler = Compiler(n_threads=1)
     step, backend = network._members.step(network.backend), network.backend
     batches = Batches(Samples(backend, "float64", X, Y), np.asarray(0.1), 1)
-    ((kernel, _),) = compiler.compile(step, network._snapshot.state, batches)._kernels.values()
+    ((kernel, *_),) = compiler.compile(step, network._snapshot.state, batches)._kernels.values()
     return kernel
 
 

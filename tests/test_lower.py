@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from interpreted import assert_computed, interpreted, recorded, run, without_numba
+from interpreted import assert_computed, interpreted, lanes_for_few, recorded, run, without_numba
 
 from xpnet import get_backend
 from xpnet._types import State
@@ -15,7 +15,8 @@ from xpnet.activations import ACTIVATIONS
 from xpnet.backends.compiled.compiler import Compiler
 from xpnet.backends.compiled.fuse import jam
 from xpnet.backends.compiled.loops import Index, Nest, Product, Reduce, Store
-from xpnet.backends.compiled.printer import LANES
+from xpnet.backends.compiled.printer import LANES, source
+from xpnet.backends.compiled.printer import Layout as PrintLayout
 from xpnet.core.epochs import Batches, Masks, NetworkChunk
 from xpnet.core.parameters import Layout
 from xpnet.core.regularization import regularized
@@ -24,7 +25,7 @@ from xpnet.data.samples import Samples
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS
 
-__all__ = ["without_numba"]
+__all__ = ["lanes_for_few", "without_numba"]
 SEED = 1  # with 0 all units of one relu network are off
 BACKEND = get_backend("cpu")
 RANDOM = ("order", "masks")
@@ -377,10 +378,22 @@ def test_a_kernel_is_printed_alike_every_time(rng):
 
 
 def interpreted_text():
-    from xpnet.backends.compiled.printer import Layout as PrintLayout
-    from xpnet.backends.compiled.printer import source
-
     program, _ = recorded(lambda xp, x: [xp.exp(x)[::-1]], np.ones(3))
-    text = source(program, PrintLayout(1, True, False, False, frozenset()))
+    text = source(program, PrintLayout(1, True, False, False, frozenset())).text
     assert interpreted(text)
     return text
+
+
+def test_arrays_that_are_not_in_use_at_the_same_time_share_memory(rng):
+    x = rng.standard_normal((30, 30))
+
+    def function(xp, x):
+        for _ in range(6):
+            x = xp.tanh(x @ x)
+        return [x]
+
+    program, expected = recorded(function, x)
+    _, size = source(program, PrintLayout(1, False, False, False, frozenset()))
+    assert len(scratch(program)) >= 5
+    assert size < 5 * x.nbytes  # two states, what is read, what is written, and the alignment
+    close(run(program, [x], expected)[0], expected[0], 1e-12)

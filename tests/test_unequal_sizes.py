@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from interpreted import without_numba
+from interpreted import lanes_for_few, without_numba
 
 from xpnet import (
     Activation,
@@ -18,7 +18,7 @@ from xpnet import (
 )
 from xpnet.activations import ACTIVATIONS
 
-__all__ = ["without_numba"]
+__all__ = ["lanes_for_few", "without_numba"]
 SIZES = [[2, 3, 4, 1], [2, 5, 2, 1], [2, 1, 6, 1]]
 SEED = 5
 RNG = np.random.default_rng(0)

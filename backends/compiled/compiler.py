@@ -22,14 +22,14 @@ from xpnet.backends.compiled.cache import load
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer, Program
 from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.printer import LANES, Layout, source
+from xpnet.backends.compiled.printer import ALIGNMENT, LANES, Layout, source
 from xpnet.backends.compiled.recorder import Node, Recorder
 
 BLAS_THRESHOLD = 2048
 """BLAS computes matrix products of at least this number of multiplications."""
 
-MIN_NETWORKS_FOR_LANES = {"float64": 16, "float32": 8}
-"""The minimum number of networks for lanes: fewer networks take less time one after the other."""
+MIN_NETWORKS_FOR_LANES = {"float64": 32, "float32": 16}
+"""The minimum number of networks for lanes: fewer networks take less time one after the other, on two threads."""
 
 MAX_BLOCK_BYTES = 2**22
 """The maximum size of the states of 64 networks in lanes, in bytes."""
@@ -44,7 +44,7 @@ MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
 
 MIN_SECONDS_SAVED, MIN_SECONDS_SAVED_WITH_LANES = 2.0, 6.0
-"""The minimum time that compiling must save: compiling takes 2 to 4 seconds, with lanes 3 to 10, and is cached."""
+"""The minimum time that compiling must save: compiling takes 1 to 3 seconds, with lanes 2 to 10, and is cached."""
 
 
 def available_threads() -> int:
@@ -337,7 +337,7 @@ class CompiledTraining:
 
     def __init__(self, compiler: Compiler, step: Any, batches: Any) -> None:
         self._compiler, self._step, self._batches = compiler, step, batches
-        self._kernels: dict[Layout, tuple[Any, list[Any]]] = {}
+        self._kernels: dict[Layout, tuple[Any, list[Any], list[Any]]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first call takes one step
         rows = compiler.rows_of(batches.samples, batches.networks)
         self._whole = None if rows is None else self._segment(0, batches.samples.size, rows, shuffles=True)
@@ -389,9 +389,9 @@ class CompiledTraining:
         finite = numpy.array(numpy.broadcast_to(finite, shape)).reshape(networks)
         losses = numpy.zeros((len(epochs), networks))
         for segment in self.segments(epochs[0], factors):
-            layout, kernel, constants = self._kernel(state, segment)
+            layout, kernel, constants, memory = self._kernel(state, segment)
             others = [*segment.arrays, *after, *constants, finite, losses, segment.batch_size / N]
-            self._run(kernel, layout, segment, epochs, others)
+            self._run(kernel, layout, segment, epochs, memory, others)
         if len(epochs) == 1 and not finite.all():  # a network may have diverged in a later segment of the epoch
             for old, new in zip(before, after, strict=True):
                 new[~finite] = old[~finite]
@@ -439,39 +439,53 @@ class CompiledTraining:
             rows = {**rows, "weight": _with_networks(numpy.ones((rows["X"].shape[1], 1), rows["X"].dtype))}
         return Segment(m, start, stop - start, N % m > 0, rows, keys, masks, _rates(batches, factors), _fixed(batches))
 
-    def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any]]:
-        """Return the layout, the kernel and its constants for a segment."""
+    def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any], list[Any]]:
+        """Return the layout, the kernel, its constants, and the working memory of each thread, for a segment."""
         layout = _layout(state, segment)
         if layout not in self._kernels:
-            text, constants = _text(self._step, state, segment, layout)
+            text, size, constants = _text(self._step, state, segment, layout)
             states = [numpy.zeros((1, 1), array.dtype) for array in (state.theta, *state.optimizer_state)]
-            nothing = [*[0] * 8, *segment.arrays, *states, *constants, numpy.zeros(1, "bool"), numpy.zeros((1, 1)), 0.0]
-            self._kernels[layout] = load(text, tuple(nothing), self._compiler.announce), constants
+            memory = [_memory(size) for _ in self._parts(math.prod(state.theta.shape[:-1]), layout)]
+            nothing = [*[0] * 8, memory[0], *segment.arrays, *states, *constants]
+            nothing += [numpy.zeros(1, "bool"), numpy.zeros((1, 1)), 0.0]
+            self._kernels[layout] = load(text, tuple(nothing), self._compiler.announce), constants, memory
         return (layout, *self._kernels[layout])
 
-    def _run(self, kernel: Any, layout: Layout, segment: Segment, epochs: range, others: list[Any]) -> None:
+    def _parts(self, networks: int, layout: Layout) -> list[tuple[int, int]]:
+        return self._compiler.parts(networks, LANES if layout.lanes else 1)
+
+    def _run(
+        self, kernel: Any, layout: Layout, segment: Segment, epochs: range, memory: list[Any], others: list[Any]
+    ) -> None:
         """Call a kernel for all steps, with blocks of networks on several threads.
 
         A call for one epoch may exceed the maximum duration of a call; then there are several for a part of the steps.
         """
-        compiler, step, steps = self._compiler, 0, segment.steps
-        networks = others[-2].shape[1]
-        parts = compiler.parts(networks, LANES if layout.lanes else 1)
+        step, steps = 0, segment.steps
+        parts = self._parts(others[-2].shape[1], layout)
         while step < steps:
             at_once = max(int(MAX_KERNEL_SECONDS * self._steps_per_second), 1)
             stop = steps if len(epochs) > 1 else min(step + at_once, steps)
             ranges = (step, stop, segment.size, segment.position, epochs[0], len(epochs))
+            calls = [(*part, *ranges, own, *others) for part, own in zip(parts, memory, strict=True)]
             started = time.perf_counter()
-            if len(parts) == 1:
-                kernel(0, networks, *ranges, *others)
+            if len(calls) == 1:
+                kernel(*calls[0])
             else:
-                list(compiler.pool.map(lambda part, ranges=ranges: kernel(*part, *ranges, *others), parts))
+                list(self._compiler.pool.map(lambda call: kernel(*call), calls))
             taken = (stop - step) * len(epochs)
             self._steps_per_second = taken / max(time.perf_counter() - started, 1e-6)
             step = stop
 
 
-_TEXTS: dict[Any, tuple[str, list[Any]]] = {}
+def _memory(size: int) -> Any:
+    """Return working memory of so many bytes for a kernel, aligned."""
+    memory = numpy.empty(size + ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]
+
+
+_TEXTS: dict[Any, tuple[str, int, list[Any]]] = {}
 """The sources of kernels of built-in functions: recording and printing take longer than many small epochs."""
 
 
@@ -502,8 +516,8 @@ def _program(step: Any, state: Any, segment: Segment, layout: Layout) -> Program
     return fuse(lower(*record(step, state, segment), blas_threshold=math.inf if layout.lanes else BLAS_THRESHOLD))
 
 
-def _text(step: Any, state: Any, segment: Segment, layout: Layout) -> tuple[str, list[Any]]:
-    """Return the source of a kernel, and the values of its constants."""
+def _text(step: Any, state: Any, segment: Segment, layout: Layout) -> tuple[str, int, list[Any]]:
+    """Return the source of a kernel, the size of its working memory, and the values of its constants."""
     key = _description(step, state, segment, layout)
     if key in _TEXTS:
         return _TEXTS[key]
@@ -511,10 +525,10 @@ def _text(step: Any, state: Any, segment: Segment, layout: Layout) -> tuple[str,
     constants = [
         numpy.asarray(buffer.values, buffer.dtype) for buffer in program.buffers.values() if buffer.kind == "constant"
     ]
-    text = source(program, layout)
+    text = (*source(program, layout), constants)
     if key is not None:
-        _TEXTS[key] = text, constants
-    return text, constants
+        _TEXTS[key] = text
+    return text
 
 
 def _layout(state: Any, segment: Segment) -> Layout:

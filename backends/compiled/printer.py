@@ -42,6 +42,9 @@ Of longer ones `CHUNK` terms are, and a loop over the chunks is outside.
 """
 CHUNK = 8
 
+ALIGNMENT = 64
+"""The alignment of arrays in the working memory, in bytes: that of a cache line."""
+
 BYTES = {"float64": 8, "float32": 4, "bool": 1, "uint64": 8, "uint32": 4}
 """The sizes of numbers."""
 
@@ -74,17 +77,26 @@ def arguments(program: Program) -> list[str]:
     """Return the names of a kernel's arguments.
 
     They are ranges of networks and steps, the number of samples and the position of the first one in the epoch, the
-    number of the first epoch and the number of epochs; then arrays; then the fraction of all samples in a batch.
+    number of the first epoch and the number of epochs; then working memory and arrays; then the fraction of all samples
+    in a batch.
     """
     kinds = ("sample", "rate", "fixed", "state", "constant")
     arrays = [buffer.name for kind in kinds for buffer in program.buffers.values() if buffer.kind == kind]
     ranges = ["first", "last", "begin", "end", "samples", "position", "epoch", "epochs"]
-    return [*ranges, "order_key", "mask_key", *arrays, "finite", "loss", "loss_weight"]
+    return [*ranges, "memory", "order_key", "mask_key", *arrays, "finite", "loss", "loss_weight"]
 
 
-def source(program: Program, layout: Layout) -> str:
+class Source(NamedTuple):
+    """The source of a Python module with a kernel, and the bytes of working memory that the kernel needs."""
+
+    text: str
+    memory: int
+
+
+def source(program: Program, layout: Layout) -> Source:
     """Return the source of a Python module with the kernel of a program."""
-    return _Printer(program, layout).module()
+    printer = _Printer(program, layout)
+    return Source(printer.module(), printer.memory)
 
 
 @dataclass
@@ -98,6 +110,8 @@ class _Printer:
     random_functions: set[str] = field(default_factory=set)
     integers: set[int] = field(default_factory=set)
     matrices: dict[Matrix, str] = field(default_factory=dict)
+    memory: int = 0
+    placed: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         kind_differs = {
@@ -167,12 +181,21 @@ class _Printer:
         return "\n".join([*header, *self.lines, *views, *body, *releases, ""])
 
     def _allocate(self) -> list[str]:
-        """Print the local arrays. Return the names of those that must be released."""
+        """Print the local arrays. Return the names of those that must be released.
+
+        Without lanes they are parts of the working memory, which the caller keeps, because new memory of many megabytes
+        takes as long as a step. With lanes they are small, and do not overlap as far as the compiler knows.
+        """
         m, layout, released = self.layout.batch_size, self.layout, []
 
         def array(name: str, dtype: str, *shape: int | str) -> None:
             if not layout.lanes:
-                self._line(f"{name} = np.empty(({', '.join(map(str, shape))},), np.{_numpy(dtype)})")
+                if dtype == "bool" or "samples" in shape:
+                    self._line(f"{name} = np.empty(({', '.join(map(str, shape))},), np.{_numpy(dtype)})")
+                    return
+                start, stop = self._place(name.removesuffix("_"), math.prod(map(int, shape)) * BYTES[dtype])
+                reshaped = f".reshape(({', '.join(map(str, shape))}))" if len(shape) > 1 else ""
+                self._line(f"{name} = memory[{start}:{stop}].view(np.{dtype}){reshaped}")
                 return
             size = " * ".join(map(str, (*shape, BYTES[dtype])))
             self._line(f"{name}_memory = allocate({size})")
@@ -199,6 +222,29 @@ class _Printer:
         for name, size in sorted(self.stored.items()):
             array(name, self.program.types[name], size)
         return released
+
+    def _place(self, name: str, size: int) -> tuple[int, int]:
+        """Return where an array of so many bytes is in the working memory.
+
+        Scratch arrays are in use from the nest that writes them to the last nest that reads them. Others may take the
+        same place before and after.
+        """
+        nests = [
+            i
+            for i, nest in enumerate(self.program.nests)
+            if any(access.buffer == name for access, _ in nest.accesses())
+        ]
+        is_scratch = name in self.program.buffers and self.program.buffers[name].kind == "scratch" and name != "loss"
+        first, last = (nests[0], nests[-1]) if is_scratch else (-1, len(self.program.nests))
+        start = 0
+        for other_start, other_stop, other_first, other_last in sorted(self.placed):
+            if other_first <= last and first <= other_last:  # both are in use at the same time
+                if start + size <= other_start:
+                    break
+                start = max(start, -(-other_stop // ALIGNMENT) * ALIGNMENT)
+        self.placed.append((start, start + size, first, last))
+        self.memory = max(self.memory, start + size)
+        return start, start + size
 
     def _begin_epoch(self) -> None:
         for buffer in self._buffers("state"):
