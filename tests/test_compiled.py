@@ -533,6 +533,7 @@ def test_whether_it_pays_depends_on_the_work():
     assert pays([1, 10, 10, 1], 1000, networks=100)
     assert not pays([1000, 1000, 10], 10, batch_size=100)
     assert pays([1000, 1000, 10], 100, batch_size=100)
+    assert not pays([1000, 1000, 10], 10**6, N=10**4, batch_size=10**4)  # it spends its time in BLAS
 
 
 def test_false_never_compiles(without_numba, always_pays):

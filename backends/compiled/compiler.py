@@ -43,6 +43,9 @@ MAX_ORDERS_BYTES = 2**26
 MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
 
+MAX_MULTIPLICATIONS = 10**9
+"""The maximum number of multiplications per step for `is_worthwhile`: larger steps spend their time in BLAS anyway."""
+
 MIN_SECONDS_SAVED, MIN_SECONDS_SAVED_WITH_LANES = 2.0, 6.0
 """The minimum time that compiling must save: compiling takes 1 to 3 seconds, with lanes 2 to 10, and is cached."""
 
@@ -235,6 +238,8 @@ class Compiler:
         choice.
         """
         networks = state.theta.size // state.theta.shape[-1]
+        if batch_size * state.theta.shape[-1] > MAX_MULTIPLICATIONS:
+            return False
         numbers = networks * (state.theta.shape[-1] + batch_size * sum(sizes[1:]))
         saved = epochs * steps * (10e-6 * (len(sizes) - 1) + 4e-9 * numbers)
         lanes = networks >= MIN_NETWORKS_FOR_LANES[str(state.theta.dtype)]
