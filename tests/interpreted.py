@@ -25,7 +25,7 @@ def interpreted(text, empty_arguments=None):
     names |= {"random_words": random_words, "random_words_in_lanes": random_words}
     text = re.sub(r"^(from|import|@njit).*$", "", text, flags=re.MULTILINE)
     # Python's integers: in other threads NumPy 2.1 makes real numbers of unsigned and signed ones.
-    exec(re.sub(r"np\.uint64\((\d+)\)", r"\1", text), names)
+    exec(re.sub(r"^(U\d+) = np\.uint64\((\d+)\)", r"\1 = \2", text, flags=re.MULTILINE), names)
     return np.errstate(all="ignore")(names["kernel"])  # as compiled code, in other threads too
 
 
