@@ -370,6 +370,16 @@ def test_ctrl_c_among_several_epochs_leaves_a_complete_epoch(calls, monkeypatch)
     assert_close(network, trained(False, {}, {"epochs": network.epochs_trained}))
 
 
+@pytest.mark.parametrize("ensemble", [None, MANY])
+def test_an_epoch_in_parts_has_the_same_bits(ensemble, without_numba, monkeypatch):
+    networks = []
+    for seconds in (1e-9, 1e9):  # a step at a time, or all epochs but the first step
+        monkeypatch.setattr(compiler_module, "MAX_KERNEL_SECONDS", seconds)
+        networks.append(trained(True, {"ensemble": ensemble}))
+    np.testing.assert_array_equal(networks[0].theta, networks[1].theta)
+    np.testing.assert_array_equal(networks[0].history["loss"], networks[1].history["loss"])
+
+
 def test_many_samples_with_orders_of_their_own_do_not_use_lanes(without_numba, monkeypatch):
     monkeypatch.setattr(compiler_module, "MAX_ORDERS_BYTES", 4 * 64 * 7 - 1)
     for shuffle in (True, False):

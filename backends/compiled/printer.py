@@ -252,7 +252,8 @@ class _Printer:
             with self._indented(), self._each_lane(buffer.name):
                 self._line(f"{self._at(buffer.name, 'i')} = {self._kept(buffer.name)}")
         with self._each_lane("total"):
-            self._line(f"{self._at('total', '0')} = 0.0")
+            # What earlier calls for a part of the epoch have added: in this order, the sum is the same for any parts.
+            self._line(f"{self._at('total', '0')} = loss[count, {self._network()}]")
         for name, used in (("order_key", self.layout.shuffled), ("mask_key", bool(self._buffers("mask")))):
             if used:
                 network = self._network(name)
@@ -299,8 +300,7 @@ class _Printer:
             with self._indented(), self._each_lane(buffer.name):
                 kept = self._kept(buffer.name)
                 self._line(f"{kept} = {self._at(buffer.name, 'i')} if {finite} else {kept}")
-        loss = f"loss[count, {self._network()}]"
-        self._for_each_network(f"{loss} = {loss} + {total} if {finite} else np.nan")
+        self._for_each_network(f"loss[count, {self._network()}] = {total} if {finite} else np.nan")
 
     def _copy_states(self, *, load: bool) -> None:
         """Copy the states of the networks in lanes from the arguments, or back to them."""
