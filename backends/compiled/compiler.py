@@ -227,7 +227,8 @@ class Compiler:
     def __init__(self, announce: Callable[[], None] = lambda: None, n_threads: int | None = None) -> None:
         self.announce = announce
         self.n_threads = n_threads or available_threads()
-        self._rows: dict[tuple[int, str], tuple[Any, dict[str, Any]]] = {}
+        self._rows: dict[tuple[Any, str], dict[str, Any]] = {}
+        self._memory: list[Any] = []
 
     def is_worthwhile(self, sizes: Sequence[int], state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether compiling saves clearly more time than it takes.
@@ -309,17 +310,22 @@ class Compiler:
         if not (is_small or (samples.are_ready and contiguous)):
             return None
         shared = all(array is None or array.ndim == 2 for array in (samples.X, samples.Y, samples.weight))
-        key = (id(samples), "" if shared else str(networks))
+        key = (samples, "" if shared else str(networks))
         if key not in self._rows:
-            # A reference to the samples ensures that no other object gets their id.
-            self._rows[key] = (samples, _rows(samples, slice(None), networks))
-        return self._rows[key][1]
+            self._rows[key] = _rows(samples, slice(None), networks)
+        return self._rows[key]
 
     def parts(self, networks: int, unit: int) -> list[tuple[int, int]]:
         """Return a range of networks for each thread, of whole units except for the last one."""
         units = -(-networks // unit)
         count = min(self.n_threads, units)
         return list(pairwise(min(unit * (units * k // count), networks) for k in range(count + 1)))
+
+    def memory(self, threads: int, size: int) -> list[Any]:
+        """Return working memory of so many bytes for each thread; all trainings, one after the other, use the same."""
+        if len(self._memory) < threads or self._memory[0].size < size:
+            self._memory = [_memory(size) for _ in range(threads)]
+        return self._memory[:threads]
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
@@ -342,7 +348,7 @@ class CompiledTraining:
 
     def __init__(self, compiler: Compiler, step: Any, batches: Any) -> None:
         self._compiler, self._step, self._batches = compiler, step, batches
-        self._kernels: dict[Layout, tuple[Any, list[Any], list[Any]]] = {}
+        self._kernels: dict[Layout, tuple[Any, list[Any], int]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first call takes one step
         rows = compiler.rows_of(batches.samples, batches.networks)
         self._whole = None if rows is None else self._segment(0, batches.samples.size, rows, shuffles=True)
@@ -356,8 +362,7 @@ class CompiledTraining:
         """How many epochs `train` can train for without exceeding the maximum duration of a kernel's call."""
         if self._whole is None:
             return 1
-        steps = -(-self._batches.samples.size // self._batches.batch_size)
-        return max(int(MAX_KERNEL_SECONDS * self._steps_per_second / steps), 1)
+        return max(int(MAX_KERNEL_SECONDS * self._steps_per_second / self._whole.steps), 1)
 
     def train(self, state: Any, finite: Any, epochs: range, factors: Any = None) -> tuple[Any, Any, Any]:
         """Take a training step for every batch of some epochs.
@@ -394,9 +399,9 @@ class CompiledTraining:
         finite = numpy.array(numpy.broadcast_to(finite, shape)).reshape(networks)
         losses = numpy.zeros((len(epochs), networks))
         for segment in self.segments(epochs[0], factors):
-            layout, kernel, constants, memory = self._kernel(state, segment)
+            layout, kernel, constants, memory_size = self._kernel(state, segment)
             others = [*segment.arrays, *after, *constants, finite, losses, segment.batch_size / N]
-            self._run(kernel, layout, segment, epochs, memory, others)
+            self._run(kernel, layout, segment, epochs, memory_size, others)
         if len(epochs) == 1 and not finite.all():  # a network may have diverged in a later segment of the epoch
             for old, new in zip(before, after, strict=True):
                 new[~finite] = old[~finite]
@@ -444,30 +449,27 @@ class CompiledTraining:
             rows = {**rows, "weight": _with_networks(numpy.ones((rows["X"].shape[1], 1), rows["X"].dtype))}
         return Segment(m, start, stop - start, N % m > 0, rows, keys, masks, _rates(batches, factors), _fixed(batches))
 
-    def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any], list[Any]]:
-        """Return the layout, the kernel, its constants, and the working memory of each thread, for a segment."""
+    def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any], int]:
+        """Return the layout, the kernel, its constants, and the size of its working memory, for a segment."""
         layout = _layout(state, segment)
         if layout not in self._kernels:
             text, size, constants = _text(self._step, state, segment, layout)
             states = [numpy.zeros((1, 1), array.dtype) for array in (state.theta, *state.optimizer_state)]
-            memory = [_memory(size) for _ in self._parts(math.prod(state.theta.shape[:-1]), layout)]
-            nothing = [*[0] * 8, memory[0], *segment.arrays, *states, *constants]
+            nothing = [*[0] * 8, *self._compiler.memory(1, size), *segment.arrays, *states, *constants]
             nothing += [numpy.zeros(1, "bool"), numpy.zeros((1, 1)), 0.0]
-            self._kernels[layout] = load(text, tuple(nothing), self._compiler.announce), constants, memory
+            self._kernels[layout] = load(text, tuple(nothing), self._compiler.announce), constants, size
         return (layout, *self._kernels[layout])
 
-    def _parts(self, networks: int, layout: Layout) -> list[tuple[int, int]]:
-        return self._compiler.parts(networks, LANES if layout.lanes else 1)
-
     def _run(
-        self, kernel: Any, layout: Layout, segment: Segment, epochs: range, memory: list[Any], others: list[Any]
+        self, kernel: Any, layout: Layout, segment: Segment, epochs: range, memory_size: int, others: list[Any]
     ) -> None:
         """Call a kernel for all steps, with blocks of networks on several threads.
 
         A call for one epoch may exceed the maximum duration of a call; then there are several for a part of the steps.
         """
         step, steps = 0, segment.steps
-        parts = self._parts(others[-2].shape[1], layout)
+        parts = self._compiler.parts(others[-2].shape[1], LANES if layout.lanes else 1)
+        memory = self._compiler.memory(len(parts), memory_size)
         while step < steps:
             at_once = max(int(MAX_KERNEL_SECONDS * self._steps_per_second), 1)
             stop = steps if len(epochs) > 1 else min(step + at_once, steps)

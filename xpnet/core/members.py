@@ -112,7 +112,7 @@ class Members:
                 if value
             }
             if self.settings.has_unequal_sizes:
-                strengths["present"] = self.present(backend)[chunk]
+                strengths["present"] = backend.asarray(self.settings.present[chunk])
             return strengths
 
     def optimizer(self, backend: Backend) -> Optimizer:
@@ -121,20 +121,11 @@ class Members:
         optimizer = self.settings.optimizer
         return regularized(optimizer, self.weights_mask(backend), **strengths) if strengths else optimizer
 
-    def present(self, backend: Backend) -> Array:
-        """Return an array of bool of shape (E, P), True for the parameters that each network has."""
-        layout = self.settings.layout
-        present = host.zeros((len(self.settings.seeds), layout.size), dtype=host.bool)
-        for row, sizes in zip(present, cycle(self.settings.each_sizes), strict=False):
-            for W, b in layout.views_of(host, row, sizes):
-                W[...] = b[...] = True
-        return backend.asarray(present)
-
     def check_absent(self, backend: Backend, name: str, array: Array) -> None:
         """Validate that parameters, or an optimizer state of the same shape, are 0 where a network has no units."""
         if not self.settings.has_unequal_sizes or array.shape[-1] != self.settings.layout.size:
             return
-        if bool(backend.xp.any((array != 0.0) & ~self.present(backend))):
+        if bool(backend.xp.any((array != 0.0) & ~backend.asarray(self.settings.present))):
             msg = f"{name} must be 0 for units that a network does not have; see its sizes in layer_list"
             raise ValueError(msg)
 

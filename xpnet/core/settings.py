@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import pairwise
+from itertools import cycle, pairwise
 from reprlib import repr
 from typing import Any, Self
 
@@ -42,6 +42,8 @@ from xpnet.data.placement import bring, common_backend
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, Loss, categorical_crossentropy, half_squared_error
 from xpnet.optimizers import OPTIMIZERS, Optimizer
+
+host = HOST.xp
 
 # ---- The check of each setting, ``check(settings, value)``: the settings before it are already validated
 
@@ -327,6 +329,15 @@ class Settings:
     def layout(self) -> Layout:
         """The positions of the parameters in theta."""
         return Layout(self.sizes)
+
+    @cached_property
+    def present(self) -> Any:
+        """A host array of bool of shape (E, P), True for the parameters that each network has."""
+        present = host.zeros((len(self.seeds), self.layout.size), dtype=host.bool)
+        for row, sizes in zip(present, cycle(self.each_sizes), strict=False):
+            for W, b in self.layout.views_of(host, row, sizes):
+                W[...] = b[...] = True
+        return present
 
     @property
     def itemsize(self) -> int:

@@ -94,8 +94,7 @@ class Progress(Snapshot):
             xp = self.backend.xp
             own = self.state.map(lambda array: xp.asarray(array[i, ...], copy=True))
             if self.settings.has_unequal_sizes:
-                present = Members(self.settings).present(HOST)[i]
-                positions = self.backend.asarray(host.nonzero(present)[0], "int32")
+                positions = self.backend.asarray(host.nonzero(self.settings.present[i])[0], "int32")
                 own = own.map(lambda array: xp.take(array, positions, axis=-1) if array.shape[-1] == P else array)
         return Progress(
             settings=settings,
