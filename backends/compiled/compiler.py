@@ -417,13 +417,10 @@ class CompiledTraining:
         if self._whole is not None:
             yield self._whole if factors is None else replace(self._whole, rates=_rates(self._batches, factors))
             return
-        batches, order = self._batches, None
-        N, m = batches.samples.size, batches.batch_size
-        if batches.order_keys is not None:
-            from xpnet.backends.compiled import random  # here, because importing Numba takes long
+        from xpnet.backends.compiled import random  # here, because importing Numba takes long
 
-            order = random.permutations(streams.epoch_keys(batches.order_keys, epoch), N)
-            order = order[0] if len(order) == 1 else order
+        batches = self._batches
+        N, m, order = batches.samples.size, batches.batch_size, batches.order(epoch, random.permutations)
         for start in range(0, N, batches.samples_at_once):
             stop = min(start + batches.samples_at_once, N)
             rows = _rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -102,11 +102,11 @@ class Batches:
                         self.regularization,
                     )
 
-    def order(self, epoch: int) -> Any:
+    def order(self, epoch: int, permutations: Callable[[Any, int], Any] = streams.permutations) -> Any:
         """Return the order of the samples in an epoch, a host array of shape (N,) or (E, N), or None."""
         if self.order_keys is None:
             return None
-        orders = streams.permutations(streams.epoch_keys(self.order_keys, epoch), self.samples.size)
+        orders = permutations(streams.epoch_keys(self.order_keys, epoch), self.samples.size)
         return orders[0] if len(orders) == 1 else orders
 
     def mean(self, losses: Array) -> Array:

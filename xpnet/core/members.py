@@ -262,11 +262,14 @@ class Members:
 
         They end before a later epoch for which the schedule reads the history, which does not exist yet.
         """
-        factors = [self._factors(schedule, history, steps, epochs[0])]
+        factors = list(self._each_factors(schedule, history, steps, epochs))
+        return factors[0] if len(factors) == 1 else host.concat(factors)
+
+    def _each_factors(self, schedule: Schedule, history: Any, steps: int, epochs: Sequence[int]) -> Iterator[Array]:
+        yield self._factors(schedule, history, steps, epochs[0])
         with suppress(_FutureHistoryRead):
             for epoch in epochs[1:]:
-                factors.append(self._factors(schedule, _FutureHistory(), steps, epoch))
-        return factors[0] if len(factors) == 1 else host.concat(factors)
+                yield self._factors(schedule, _FutureHistory(), steps, epoch)
 
     def _factors(self, schedule: Schedule, history: Any, steps: int, epoch: int) -> Array:
         what = f"what the schedule returns for epoch {epoch}"
@@ -287,10 +290,8 @@ class Members:
 
     def try_schedule(self, schedule: Schedule, history: Any, steps: int, epochs: range) -> None:
         """Validate what a schedule returns for all epochs, as far as it does not depend on a future history."""
-        self._factors(schedule, history, steps, epochs[0])
-        with suppress(_FutureHistoryRead):
-            for epoch in (*epochs[1:1000], *epochs[1000:][-1:]):
-                self._factors(schedule, _FutureHistory(), steps, epoch)
+        for _ in self._each_factors(schedule, history, steps, (*epochs[:1000], *epochs[1000:][-1:])):
+            pass  # not kept, as they may be many
 
     # ---- Predicting and measuring
 
