@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy
 
 from xpnet.backends.base import Array, Backend, DeviceUnavailable, NoCompiler
 from xpnet.backends.host import host_array
+
+T = TypeVar("T", bound=Backend)
 
 
 @cache
@@ -36,6 +38,12 @@ def keep_memory() -> None:
     numpy.empty(2**25 - 2**16, dtype="uint8")
 
 
+@cache
+def _on_cpu(kind: type[T]) -> T:
+    """Return the backend of the CPU, always the same one: creating it takes longer than a small operation."""
+    return kind("cpu")
+
+
 class NumpyBackend(Backend):
     """NumPy without a wrapper: it implements the standard from version 2.1 on, and a wrapper would be slower."""
 
@@ -52,7 +60,7 @@ class NumpyBackend(Backend):
 
     @classmethod
     def of(cls, array: Array) -> Self:
-        return cls("cpu")
+        return _on_cpu(cls)
 
     @classmethod
     def devices(cls) -> list[str]:

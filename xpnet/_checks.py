@@ -26,12 +26,12 @@ _NOT_NUMBERS = ("bool", "timedelta64")  # Python and NumPy count these types as 
 
 def is_integer(value: Any) -> bool:
     """Return whether a value is an integer."""
-    return isinstance(value, Integral) and type(value).__name__ not in _NOT_NUMBERS
+    return type(value) is int or (isinstance(value, Integral) and type(value).__name__ not in _NOT_NUMBERS)
 
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a real number."""
-    return isinstance(value, Real) and type(value).__name__ not in _NOT_NUMBERS
+    return type(value) in (int, float) or (isinstance(value, Real) and type(value).__name__ not in _NOT_NUMBERS)
 
 
 def boolean(name: str, value: Any) -> bool:

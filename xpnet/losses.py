@@ -336,6 +336,6 @@ def mean_loss(xp: Namespace, loss: Loss, A: Array, Y: Array, weight: Array | Non
         raise ValueError(msg)
     if weight is not None:
         dA = dA * weight
-    if m == 1:  # xp.mean of one number would take a tenth of the time of a per-sample step
+    if m == 1:  # the sum of one number would take a tenth of the time of a per-sample step
         return values[..., 0], dA
-    return xp.mean(values, axis=-1), dA / m
+    return xp.sum(values, axis=-1) / m, dA / m  # NumPy's mean takes twice as long

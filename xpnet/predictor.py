@@ -10,15 +10,16 @@ import copy
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
-from xpnet._types import Array
+from xpnet._types import Array, Layers
 from xpnet.activations import Activation
 from xpnet.backends import HOST, Backend
 from xpnet.core.members import Members
 from xpnet.core.parameters import Parameters
 from xpnet.core.settings import Settings, public
-from xpnet.data.incoming import bring_samples, brought, extent, sample_rows
+from xpnet.data.incoming import bring_samples, brought, check_finite, sample_rows
 from xpnet.data.placement import Transfer, bring, common_backend
 from xpnet.data.samples import Form
 from xpnet.initializers import Initializer
@@ -51,10 +52,19 @@ class Snapshot:
     theta: Array
     form: Form | None = None
 
+    @cached_property
+    def layers(self) -> Layers:
+        """The weights and biases of all layers, views into theta."""
+        return self.settings.layout.layers(self.backend.xp, self.theta)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "layers"}
+
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with some attributes replaced; `dataclasses.replace` would take four times as long."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
+        new.__dict__.pop("layers", None)
         return new
 
     def moved(self, backend: Backend) -> Self:
@@ -222,8 +232,11 @@ class Predictor:
             outputs, axes = self._outputs(transfer, X)
             form = self._snapshot.form
             axes = axes if form is None else form.axes
-            shape = (-1, n_L, 1) if axes == 3 else (-1,) if axes == n_L == 1 else (-1, n_L)
-            return transfer.to_caller(transfer.backend.xp.reshape(outputs, (*settings.ensemble_shape, *shape)))
+            if axes == 3:
+                outputs = outputs[..., None]
+            elif axes == n_L == 1:
+                outputs = outputs[..., 0]
+            return transfer.to_caller(outputs)
 
     def predict_classes(self, X: Array) -> Array:
         """Return the predicted class of each sample.
@@ -272,8 +285,8 @@ class Predictor:
         backend, settings = transfer.backend, self._settings
         X = brought(transfer, "X", X)
         rows = sample_rows("X", X, settings.sizes[0], "input layer", settings.ensemble)
-        extent(backend.xp, "X", rows, self.dtype)
-        return self._members.predict(backend, self._at(backend).theta, rows), X.ndim - (rows.ndim - 2)
+        check_finite(backend.xp, "X", rows, settings.dtype)
+        return self._members.predict(backend, self._at(backend).layers, rows), X.ndim - (rows.ndim - 2)
 
     def evaluate(
         self,

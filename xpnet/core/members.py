@@ -26,7 +26,7 @@ from xpnet.core.settings import Settings
 from xpnet.core.step import Step, make_step
 from xpnet.data.incoming import TrainingData
 from xpnet.data.placement import bring
-from xpnet.data.samples import Samples
+from xpnet.data.samples import Samples, as_columns
 from xpnet.initializers import INITIALIZERS, Initializer
 from xpnet.losses import LOSSES, fuse, sample_losses
 from xpnet.metrics import Metric
@@ -143,6 +143,8 @@ class Members:
     def try_parts(self, backend: Backend) -> None:
         """Validate what custom activations and losses return, in a dry run."""
         settings, xp, ensemble = self.settings, backend.xp, [2] * (self.settings.ensemble is not None)
+        if not settings.has_parts_to_try:
+            return
 
         def sample_values(n: int, m: int) -> Array:
             shape = (*ensemble, n, m)
@@ -295,13 +297,16 @@ class Members:
 
     # ---- Predicting and measuring
 
-    def predict(self, backend: Backend, theta: Array, rows: Array) -> Array:
+    def predict(self, backend: Backend, layers: Layers, rows: Array) -> Array:
         """Return the outputs for samples as rows, of shape (..., N, n_L)."""
-        xp, activations = backend.xp, self.settings.activations
-        samples, networks = Samples(backend, self.settings.dtype, rows), []
-        for layers, chunk in self._chunks_of(backend, theta, samples):
-            chunks = (samples.columns(which, chunk)[0] for which in self._slices(backend, samples))
-            networks.append(_joined(xp, [forward(xp, X, layers, activations)[0].mT for X in chunks], axis=-2))
+        xp, settings, N = backend.xp, self.settings, rows.shape[-2]
+        at_once, networks = self._samples_at_once(backend), []
+        for own, chunk in self._chunks_of(backend, layers, N):
+            own_rows, outputs = rows[chunk] if rows.ndim > 2 else rows, []
+            for start in range(0, N, at_once):
+                X = as_columns(xp, own_rows[..., start : min(start + at_once, N), :], settings.dtype)
+                outputs.append(forward(xp, X, own, settings.activations)[0].mT)
+            networks.append(_joined(xp, outputs, axis=-2))
         return _joined(xp, networks)
 
     def measure(
@@ -311,10 +316,10 @@ class Members:
         xp, activations, loss = backend.xp, self.settings.activations, self.settings.loss
         fused, fused_loss = fuse(activations, loss)
         measured: dict[str, list[Array]] = {name: [] for name in ("loss", *metrics)}
-        for layers, chunk in self._chunks_of(backend, theta, samples):
+        for layers, chunk in self._chunks_of(backend, self.settings.layout.layers(xp, theta), samples.size):
             total: Any = 0.0
             states = dict.fromkeys(metrics)
-            for which in self._slices(backend, samples):
+            for which in samples.slices(self._samples_at_once(backend)):
                 X, Y, weight = samples.columns(which, chunk)
                 Z = forward(xp, X, layers, fused)[0]  # without a reference to the cache, which frees it
                 total = total + xp.sum(sample_losses(xp, fused_loss, Z, Y, weight), axis=-1)
@@ -357,19 +362,14 @@ class Members:
                 measured |= {f"validation_{name}": value for name, value in validation.items()}
         return recorded | {name: value[None, ...] for name, value in measured.items()} | recorded
 
-    def _slices(self, backend: Backend, samples: Samples) -> list[slice]:
-        """Return slices of samples such that a forward pass of one network fits into the memory of a step."""
-        return samples.slices(max(backend.step_memory // (self._numbers_per_sample * self.settings.itemsize), 1))
+    def _samples_at_once(self, backend: Backend) -> int:
+        """Return for how many samples a forward pass of one network fits into the memory of a step."""
+        return max(backend.step_memory // (self.settings.numbers_per_sample * self.settings.itemsize), 1)
 
-    def _chunks_of(self, backend: Backend, theta: Array, samples: Samples) -> Iterator[tuple[Layers, Chunk]]:
-        """Yield the layers of as many networks as fit into memory with all samples, and their chunk."""
-        for chunk in self._chunks(backend, self._numbers_per_sample * samples.size):
-            yield self.settings.layout.layers(backend.xp, theta[chunk]), chunk
-
-    @property
-    def _numbers_per_sample(self) -> int:
-        """How many numbers in memory the forward pass of a sample needs."""
-        return 3 * sum(self.settings.sizes)
+    def _chunks_of(self, backend: Backend, layers: Layers, N: int) -> Iterator[tuple[Layers, Chunk]]:
+        """Yield the layers of as many networks as fit into memory with N samples, and their chunk."""
+        for chunk in self._chunks(backend, self.settings.numbers_per_sample * N):
+            yield layers if chunk == ALL else [(W[chunk], b[chunk]) for W, b in layers], chunk
 
 
 def _try_units_one_by_one(xp: Namespace, name: str, activation: Activation, Z: Array) -> None:

@@ -326,6 +326,12 @@ class Settings:
         return len(set(self.each_sizes)) > 1
 
     @cached_property
+    def has_parts_to_try(self) -> bool:
+        """Whether an activation or the loss is custom, or might not fit networks of unequal sizes."""
+        builtin = all(name_of(each, ACTIVATIONS) for each in self.activations) and name_of(self.loss, LOSSES)
+        return not builtin or self.has_unequal_sizes
+
+    @cached_property
     def layout(self) -> Layout:
         """The positions of the parameters in theta."""
         return Layout(self.sizes)
@@ -339,7 +345,12 @@ class Settings:
                 W[...] = b[...] = True
         return present
 
-    @property
+    @cached_property
+    def numbers_per_sample(self) -> int:
+        """How many numbers in memory the forward pass of a sample needs."""
+        return 3 * sum(self.sizes)
+
+    @cached_property
     def itemsize(self) -> int:
         """The number of bytes of a parameter."""
         return int(self.dtype.removeprefix("float")) // 8

@@ -106,6 +106,13 @@ def extent(xp: Any, name: str, array: Array, dtype: str) -> tuple[float, float]:
     return minimum, maximum
 
 
+def check_finite(xp: Any, name: str, array: Array, dtype: str) -> None:
+    """Raise a ValueError if an entry is not finite in the precision."""
+    # Entries of a finite sum are finite, which is a single reduction.
+    if array.dtype != getattr(xp, dtype) or not math.isfinite(xp.sum(array)):
+        extent(xp, name, array, dtype)
+
+
 def _first_beyond(array: Array, limit: float) -> str:
     """Return the position of the first entry that is NaN or beyond a limit, as text."""
     entries = host.asarray(backend_of(array).to_numpy(array))

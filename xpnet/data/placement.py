@@ -19,7 +19,7 @@ def common_backend(**data: Any) -> Backend | None:
     TypeError
         If an array is of a library that has no backend.
     """
-    backends: dict[str, Backend] = {}
+    first_name, first = "", None
     for name, x in data.items():
         try:
             backend = backend_of(x)
@@ -27,17 +27,17 @@ def common_backend(**data: Any) -> Backend | None:
             msg = f"{name}: {error}"
             raise TypeError(msg) from None
         axes = getattr(x, "ndim", 0)
-        if isinstance(axes, int) and axes > 0:
-            backends[name] = backend
-    for name, backend in backends.items():
-        first_name, first = next(iter(backends.items()))
-        if backend != first:
+        if not isinstance(axes, int) or axes == 0:
+            continue
+        if first is None:
+            first_name, first = name, backend
+        elif backend != first:
             msg = (
                 f"{first_name} and {name} must be arrays of one library on one device, got {first.name} on "
                 f"{first.device} and {backend.name} on {backend.device}; convert one of them"
             )
             raise ValueError(msg)
-    return next(iter(backends.values()), None)
+    return first
 
 
 def bring(name: str, x: Any, backend: Backend, dtype: str | None = None) -> Array:

@@ -28,6 +28,12 @@ class Form(NamedTuple):
     dtype: str
 
 
+def as_columns(xp: Any, rows: Array, dtype: str) -> Array:
+    """Return samples as columns of shape (..., n, m), in the precision to compute in."""
+    precision = getattr(xp, dtype)
+    return rows.mT if rows.dtype == precision else xp.astype(rows.mT, precision)
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Samples as rows, in the data types in which they were passed, with weights.
@@ -117,11 +123,9 @@ class Samples:
         """Return rows of an array as columns of shape (..., n, m), in the precision to compute in."""
         if array is None:
             return None
-        backend, xp = self.backend, self.backend.xp
         array = array[networks] if array.ndim > 2 else array
-        taken = array[..., rows, :] if isinstance(rows, slice) else backend.take_rows(array, rows)
-        dtype = getattr(xp, self.dtype)
-        return taken.mT if taken.dtype == dtype else xp.astype(taken.mT, dtype)
+        taken = array[..., rows, :] if isinstance(rows, slice) else self.backend.take_rows(array, rows)
+        return as_columns(self.backend.xp, taken, self.dtype)
 
     def slices(self, chunk_size: int | None = None) -> list[slice]:
         """Return slices of `chunk_size` samples each, by default of as many as take 16 MiB."""

@@ -183,7 +183,10 @@ class Run:
         if history.epochs <= self._checked:
             return None
         losses = history.since("loss", self._checked)
-        nonfinite = host.nonzero(~host.any(host.isfinite(losses), axis=tuple(range(1, losses.ndim))))[0]
+        finite = host.isfinite(losses)
+        if host.all(finite):
+            return None
+        nonfinite = host.nonzero(~host.any(finite, axis=tuple(range(1, losses.ndim))))[0]
         return self._checked + int(nonfinite[0]) if nonfinite.size else None
 
     def _which_epoch(self, otherwise: str) -> str:
