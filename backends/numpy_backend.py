@@ -60,7 +60,8 @@ class NumpyBackend(Backend):
 
     @classmethod
     def of(cls, array: Array) -> Self:
-        return _on_cpu(cls)
+        backend: Self = _on_cpu(cls)
+        return backend
 
     @classmethod
     def devices(cls) -> list[str]:

@@ -543,7 +543,27 @@ def test_whether_it_pays_depends_on_the_work():
     assert pays([1, 10, 10, 1], 1000, networks=100)
     assert not pays([1000, 1000, 10], 10, batch_size=100)
     assert pays([1000, 1000, 10], 100, batch_size=100)
-    assert not pays([1000, 1000, 10], 10**6, N=10**4, batch_size=10**4)  # it spends its time in BLAS
+
+
+def test_a_kernel_that_an_interrupt_leaves_running_keeps_its_memory_for_itself(monkeypatch, always_pays):
+    """The threads of the kernel go on for a moment, while the next training may begin."""
+    trained(True)
+    assert compiler_module._SPARE
+    (spare,) = compiler_module._SPARE
+    used = []
+
+    def interrupted(*arguments):
+        used.append(arguments[8])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler_module, "load", lambda *_: interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained(True)
+    assert np.shares_memory(used[0], spare[0])
+    assert not compiler_module._SPARE
+    trained(True)
+    assert not np.shares_memory(compiler_module._SPARE[0][0], spare[0])
 
 
 def test_false_never_compiles(without_numba, always_pays):

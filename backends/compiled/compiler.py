@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -43,8 +44,8 @@ MAX_ORDERS_BYTES = 2**26
 MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
 
-MAX_MULTIPLICATIONS = 10**9
-"""The maximum number of multiplications per step for `is_worthwhile`: larger steps spend their time in BLAS anyway."""
+MAX_SPARE_BYTES = 2**26
+"""The maximum size of the working memory that is kept for the next training, in bytes."""
 
 MIN_SECONDS_SAVED, MIN_SECONDS_SAVED_WITH_LANES = 2.0, 6.0
 """The minimum time that compiling must save: compiling takes 1 to 3 seconds, with lanes 2 to 10, and is cached."""
@@ -228,7 +229,6 @@ class Compiler:
         self.announce = announce
         self.n_threads = n_threads or available_threads()
         self._rows: dict[tuple[Any, str], dict[str, Any]] = {}
-        self._memory: list[Any] = []
 
     def is_worthwhile(self, sizes: Sequence[int], state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether compiling saves clearly more time than it takes.
@@ -239,8 +239,6 @@ class Compiler:
         choice.
         """
         networks = state.theta.size // state.theta.shape[-1]
-        if batch_size * state.theta.shape[-1] > MAX_MULTIPLICATIONS:
-            return False
         numbers = networks * (state.theta.shape[-1] + batch_size * sum(sizes[1:]))
         saved = epochs * steps * (10e-6 * (len(sizes) - 1) + 4e-9 * numbers)
         lanes = networks >= MIN_NETWORKS_FOR_LANES[str(state.theta.dtype)]
@@ -320,12 +318,6 @@ class Compiler:
         units = -(-networks // unit)
         count = min(self.n_threads, units)
         return list(pairwise(min(unit * (units * k // count), networks) for k in range(count + 1)))
-
-    def memory(self, threads: int, size: int) -> list[Any]:
-        """Return working memory of so many bytes for each thread; all trainings, one after the other, use the same."""
-        if len(self._memory) < threads or self._memory[0].size < size:
-            self._memory = [_memory(size) for _ in range(threads)]
-        return self._memory[:threads]
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
@@ -452,7 +444,7 @@ class CompiledTraining:
         if layout not in self._kernels:
             text, size, constants = _text(self._step, state, segment, layout)
             states = [numpy.zeros((1, 1), array.dtype) for array in (state.theta, *state.optimizer_state)]
-            nothing = [*[0] * 8, *self._compiler.memory(1, size), *segment.arrays, *states, *constants]
+            nothing = [*[0] * 8, _memory(size), *segment.arrays, *states, *constants]
             nothing += [numpy.zeros(1, "bool"), numpy.zeros((1, 1)), 0.0]
             self._kernels[layout] = load(text, tuple(nothing), self._compiler.announce), constants, size
         return (layout, *self._kernels[layout])
@@ -466,12 +458,17 @@ class CompiledTraining:
         """
         step, steps = 0, segment.steps
         parts = self._compiler.parts(others[-2].shape[1], LANES if layout.lanes else 1)
-        memory = self._compiler.memory(len(parts), memory_size)
+        # An interrupt leaves threads that still use their memory: it is spare again only after they have ended.
+        memory: list[Any] = []
+        with suppress(IndexError):
+            memory = _SPARE.pop()
+        if len(memory) < len(parts) or memory[0].size < memory_size:
+            memory = [_memory(memory_size) for _ in parts]
         while step < steps:
             at_once = max(int(MAX_KERNEL_SECONDS * self._steps_per_second), 1)
             stop = steps if len(epochs) > 1 else min(step + at_once, steps)
             ranges = (step, stop, segment.size, segment.position, epochs[0], len(epochs))
-            calls = [(*part, *ranges, own, *others) for part, own in zip(parts, memory, strict=True)]
+            calls = [(*part, *ranges, own, *others) for part, own in zip(parts, memory, strict=False)]
             started = time.perf_counter()
             if len(calls) == 1:
                 kernel(*calls[0])
@@ -480,6 +477,12 @@ class CompiledTraining:
             taken = (stop - step) * len(epochs)
             self._steps_per_second = taken / max(time.perf_counter() - started, 1e-6)
             step = stop
+        if memory_size * len(parts) <= MAX_SPARE_BYTES:
+            _SPARE[:] = [memory]
+
+
+_SPARE: list[list[Any]] = []
+"""The working memory of the last kernel, for the next one: new memory of many megabytes takes as long as a step."""
 
 
 def _memory(size: int) -> Any:

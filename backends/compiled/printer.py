@@ -146,8 +146,7 @@ class _Printer:
                 self._line(self.loop("i", buffer.size))
                 with self._indented(), self._each_lane(buffer.name):
                     self._line(f"{self._at(buffer.name, 'i')} = {buffer.name}[{self._network(buffer.name)}, i]")
-            if lanes:
-                self._copy_states(load=True)
+            self._load_states()
             self._line("for count in range(epochs):")
             with self._indented():
                 self._begin_epoch()
@@ -156,7 +155,7 @@ class _Printer:
                     self._step()
                 self._end_epoch()
             if lanes:
-                self._copy_states(load=False)
+                self._copy_kept(to_arguments=True)
             self._for_each_network(f"finite[{self._network()}] = {self._at('finite', '0')}")
         body, self.lines, self.indent = self.lines, [], 1
         released = self._allocate()
@@ -246,11 +245,15 @@ class _Printer:
         self.memory = max(self.memory, start + size)
         return start, start + size
 
-    def _begin_epoch(self) -> None:
+    def _load_states(self) -> None:
+        if self.layout.lanes:
+            self._copy_kept()
         for buffer in self._buffers("state"):
             self._line(self.loop("i", buffer.size))
             with self._indented(), self._each_lane(buffer.name):
                 self._line(f"{self._at(buffer.name, 'i')} = {self._kept(buffer.name)}")
+
+    def _begin_epoch(self) -> None:
         with self._each_lane("total"):
             # What earlier calls for a part of the epoch have added: in this order, the sum is the same for any parts.
             self._line(f"{self._at('total', '0')} = loss[count, {self._network()}]")
@@ -283,7 +286,7 @@ class _Printer:
             self._line(f"{total} = {total} + np.float64({self._at('loss', '0')}) * ({weight})")
 
     def _end_epoch(self) -> None:
-        """Go back to the state before the epoch if a number is not finite; such a network stays as it is from then."""
+        """Keep the state if all numbers are finite; a network stays as it was before the first epoch that is not."""
         finite, total = self._at("finite", "0"), self._at("total", "0")
         with self._each_lane("finite"):
             largest = f"np.float64(np.finfo(np.{self.program.buffers['loss'].dtype}).max)"
@@ -291,26 +294,36 @@ class _Printer:
         for buffer in self._buffers("state"):
             if buffer.dtype == "bool":
                 continue
-            infinity = self.value(math.inf, buffer.dtype)
-            self._line(self.loop("i", buffer.size))
-            with self._indented(), self._each_lane(buffer.name):
-                self._line(f"{finite} = {finite} & (abs({self._at(buffer.name, 'i')}) < {infinity})")
+            value, zero = self._at(buffer.name, "i"), self.value(0.0, buffer.dtype)
+            if self.layout.lanes:
+                self._line(self.loop("i", buffer.size))
+                with self._indented(), self._each_lane(buffer.name):
+                    self._line(f"{finite} = {finite} & (abs({value}) < {self.value(math.inf, buffer.dtype)})")
+            else:  # 0 times infinity is NaN, and a sum runs in vector registers
+                self._line(f"zeros = {zero}")
+                self._line(self.loop("i", buffer.size))
+                self._line(f"    zeros = zeros + {value} * {zero}")
+                self._line(f"{finite} = {finite} & (zeros == {zero})")
         for buffer in self._buffers("state"):
+            kept, value = self._kept(buffer.name), self._at(buffer.name, "i")
+            if not self.layout.lanes:
+                self._line(f"for i in range({self.whole(buffer.size)} if {finite} else {self.whole(0)}):")
+                self._line(f"    {kept} = {value}")
+                continue
             self._line(self.loop("i", buffer.size))
             with self._indented(), self._each_lane(buffer.name):
-                kept = self._kept(buffer.name)
-                self._line(f"{kept} = {self._at(buffer.name, 'i')} if {finite} else {kept}")
+                self._line(f"{kept} = {value} if {finite} else {kept}")
         self._for_each_network(f"loss[count, {self._network()}] = {total} if {finite} else np.nan")
 
-    def _copy_states(self, *, load: bool) -> None:
-        """Copy the states of the networks in lanes from the arguments, or back to them."""
+    def _copy_kept(self, *, to_arguments: bool = False) -> None:
+        """Copy the kept states of the networks in lanes from the arguments, or back to them."""
         for buffer in self._buffers("state"):
             # The last network fills the unused lanes of the last block.
-            self._line(f"for e in range({LANES if load else f'min({LANES}, last - network)'}):")
+            self._line(f"for e in range({f'min({LANES}, last - network)' if to_arguments else LANES}):")
             with self._indented():
                 self._line(self.loop("i", buffer.size))
                 kept, argument = self._kept(buffer.name), f"{buffer.name}[{self._network()}, i]"
-                self._line(f"    {kept} = {argument}" if load else f"    {argument} = {kept}")
+                self._line(f"    {argument} = {kept}" if to_arguments else f"    {kept} = {argument}")
 
     def _rates(self) -> None:
         steps = f"((samples + {self.layout.batch_size - 1}) // {self.layout.batch_size})"
