@@ -73,8 +73,9 @@ def typecheck(session: nox.Session) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on one backend, on NumPy the slow ones too; arguments after -- go to pytest."""
     cupy = ["cupy-cuda12x[ctk]>=14.1.1"] if backend == "cupy" else CUPY
-    session.install(".[all]", *group("test"), *cupy)
-    slow = ["--slow"] if backend == "numpy" else []  # they do not depend on the backend
+    # What does not depend on the backend is tested on NumPy.
+    clang, slow = (group("clang"), ["--slow"]) if backend == "numpy" else ([], [])
+    session.install(".[all]", *group("test"), *clang, *cupy)
     measure = ["--cov", "--cov-report="]
     data = {"COVERAGE_FILE": str(session.cache_dir / f"coverage.{backend}")}
     session.run("pytest", "-n", "auto", *measure, *slow, "--backend", backend, *session.posargs, env=data)

@@ -82,7 +82,7 @@ def recorded(function, *arrays, in_place=False, fused=True, blas_threshold=math.
         name = f"{'x' if in_place else 'y'}{i}"
         buffers.setdefault(name, Buffer(name, each.size, each.node.dtype, "state"))
         outputs[name] = each.node
-    buffers["loss"] = Buffer("loss", 1, dtype, "scratch")
+    buffers["loss"] = Buffer("loss", 1, dtype, "result")
     program = lower(buffers, outputs, xp.constants, blas_threshold=blas_threshold)
     return fuse(program) if fused else program, expected
 

@@ -174,7 +174,7 @@ def test_the_picture_of_the_recorded_step_is_drawn(tmp_path):
 
 
 def test_every_code_block_of_the_guide_is_run_here():
-    assert len(blocks("docs/guide.md")) == 16
+    assert len(blocks("docs/guide.md")) == 17
 
 
 def test_the_guide_lists_all_built_in_names():

@@ -46,7 +46,7 @@ SUBPACKAGES = {
     "training": [
         *("__init__", "history", "early_stopping", "options", "reports", "progress", "lbfgs", "run", "loop"),
     ],
-    "storage": ["__init__", "files", "checkpoints", "onnx"],
+    "storage": ["__init__", "files", "checkpoints", "exporting", "onnx", "c99"],
 }
 MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py"))
 
@@ -136,7 +136,8 @@ print(xpnet.__file__, xpnet.get_backend("cpu").name, found)
 def test_every_module_that_computes_has_a_test_file():
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     # These modules are tested through the modules that use them.
-    elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "placement", "incoming", "options", "progress"}
+    elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "exporting", "placement", "incoming", "options"}
+    elsewhere |= {"progress"}
     assert {module.rpartition(".")[2] for module in MODULES} - elsewhere <= tested
 
 

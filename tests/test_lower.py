@@ -268,7 +268,7 @@ def nests(program):
 
 
 def scratch(program):
-    return [name for name, buffer in program.buffers.items() if buffer.kind == "scratch" and name != "loss"]
+    return [name for name, buffer in program.buffers.items() if buffer.kind == "scratch"]
 
 
 def test_elementwise_operations_are_one_loop_without_arrays_between(rng):

@@ -30,6 +30,7 @@ from xpnet.gradient_check import gradient_check
 from xpnet.losses import Loss
 from xpnet.network import NeuralNetwork
 from xpnet.optimizers import Optimizer
+from xpnet.storage.c99 import export_c
 from xpnet.storage.checkpoints import load_checkpoint, save_checkpoint
 from xpnet.storage.onnx import export_onnx
 
@@ -41,6 +42,7 @@ __all__ = [
     "NeuralNetwork",
     "Optimizer",
     "backend_of",
+    "export_c",
     "export_onnx",
     "get_backend",
     "gradient_check",

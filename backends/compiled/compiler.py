@@ -207,7 +207,7 @@ def record(step: Any, state: Any, segment: Segment) -> Recording:
                 "it may hold an array with a number for each network"
             )
             raise CannotCompile(msg)
-    buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "scratch")
+    buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "result")
     outputs = {"loss": loss.node, "theta": after.theta.node}
     outputs |= {f"s{i}": array.node for i, array in enumerate(after.optimizer_state)}
     return Recording(buffers, outputs, recorder.constants)

@@ -33,7 +33,7 @@ def fuse(program: Program) -> Program:
     while True:
         read = {access.buffer for nest in nests for access, _ in nest.accesses() if isinstance(access, Load)}
         scratch = {name for name, buffer in program.buffers.items() if buffer.kind == "scratch"}
-        unread = scratch - read - {"loss"}
+        unread = scratch - read
         remaining = [nest if isinstance(nest, Product) else _remove_unread(nest, unread) for nest in nests]
         remaining = [nest for nest in remaining if any(isinstance(each, Store) for each, _ in nest.accesses())]
         if remaining == nests:

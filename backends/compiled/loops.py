@@ -72,7 +72,7 @@ class Buffer:
     kind : str
         ``"state"`` (carried from step to step), ``"sample"`` (indexed by sample), ``"mask"`` (indexed by position in
         the epoch), ``"rate"`` (one number for a network or a step), ``"fixed"`` (the same in all steps of a network),
-        ``"constant"`` or ``"scratch"``.
+        ``"constant"``, ``"scratch"``, or ``"result"`` (what the caller reads).
     values : tuple
         The values of a constant; of a mask, the number of the first pair of its random words in a row, and the smallest
         word that keeps a unit.
@@ -219,6 +219,11 @@ class Program:
     buffers: dict[str, Buffer]
     nests: list[Nest | Product]
     types: dict[str, str]
+
+    def operand_type(self, let: Let) -> str:
+        """Return the type of the operands of a function; of `where`, that of the two numbers."""
+        args = let.args[1:] if let.op == "where" else let.args
+        return next((self.types[arg] for arg in args if isinstance(arg, str)), self.types[let.name])
 
     def __str__(self) -> str:
         lines = []

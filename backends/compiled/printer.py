@@ -31,6 +31,7 @@ from xpnet.backends.compiled.loops import (
     Value,
     names_read,
 )
+from xpnet.backends.compiled.places import Places
 
 LANES = 64
 """The number of networks in a block, one for each lane."""
@@ -96,7 +97,7 @@ class Source(NamedTuple):
 def source(program: Program, layout: Layout) -> Source:
     """Return the source of a Python module with the kernel of a program."""
     printer = _Printer(program, layout)
-    return Source(printer.module(), printer.memory)
+    return Source(printer.module(), printer.places.size)
 
 
 @dataclass
@@ -110,13 +111,12 @@ class _Printer:
     random_functions: set[str] = field(default_factory=set)
     integers: set[int] = field(default_factory=set)
     matrices: dict[Matrix, str] = field(default_factory=dict)
-    memory: int = 0
-    placed: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         kind_differs = {
             "state": True,
             "scratch": True,
+            "result": True,
             "sample": "order_key" in self.layout.per_network,
             "mask": "mask_key" in self.layout.per_network,
         }
@@ -128,6 +128,7 @@ class _Printer:
         if self.layout.lanes:
             self.varying |= {"total", "finite"} | {"order_key", "mask_key"} & self.layout.per_network
         self.stored: dict[str, int] = {}
+        self.places = Places(self.program, ALIGNMENT)
 
     def _buffers(self, *kinds: str) -> list[Buffer]:
         return [buffer for buffer in self.program.buffers.values() if buffer.kind in kinds]
@@ -192,19 +193,20 @@ class _Printer:
                 if dtype == "bool" or "samples" in shape:
                     self._line(f"{name} = np.empty(({', '.join(map(str, shape))},), np.{_numpy(dtype)})")
                     return
-                start, stop = self._place(name.removesuffix("_"), math.prod(map(int, shape)) * BYTES[dtype])
+                size = math.prod(map(int, shape)) * BYTES[dtype]
+                start = self.places.place(name.removesuffix("_"), size)
                 reshaped = f".reshape(({', '.join(map(str, shape))}))" if len(shape) > 1 else ""
-                self._line(f"{name} = memory[{start}:{stop}].view(np.{dtype}){reshaped}")
+                self._line(f"{name} = memory[{start}:{start + size}].view(np.{dtype}){reshaped}")
                 return
-            size = " * ".join(map(str, (*shape, BYTES[dtype])))
-            self._line(f"{name}_memory = allocate({size})")
+            product = " * ".join(map(str, (*shape, BYTES[dtype])))
+            self._line(f"{name}_memory = allocate({product})")
             self._line(f"{name} = carray(aligned({name}_memory), ({', '.join(map(str, shape))},), np.{_numpy(dtype)})")
             released.append(f"{name}_memory")
 
         def lanes(name: str) -> tuple[int, ...]:
             return (LANES,) if name in self.varying else ()
 
-        for buffer in self._buffers("sample", "mask", "rate", "fixed", "state", "scratch"):
+        for buffer in self._buffers("sample", "mask", "rate", "fixed", "state", "scratch", "result"):
             size = buffer.size * (m if buffer.kind in ("sample", "mask") else 1)
             array(f"{buffer.name}_", buffer.dtype, size, *lanes(buffer.name))
             if buffer.kind == "state" and layout.lanes:
@@ -221,29 +223,6 @@ class _Printer:
         for name, size in sorted(self.stored.items()):
             array(name, self.program.types[name], size)
         return released
-
-    def _place(self, name: str, size: int) -> tuple[int, int]:
-        """Return where an array of so many bytes is in the working memory.
-
-        Scratch arrays are in use from the nest that writes them to the last nest that reads them. Others may take the
-        same place before and after.
-        """
-        nests = [
-            i
-            for i, nest in enumerate(self.program.nests)
-            if any(access.buffer == name for access, _ in nest.accesses())
-        ]
-        is_scratch = name in self.program.buffers and self.program.buffers[name].kind == "scratch" and name != "loss"
-        first, last = (nests[0], nests[-1]) if is_scratch else (-1, len(self.program.nests))
-        start = 0
-        for other_start, other_stop, other_first, other_last in sorted(self.placed):
-            if other_first <= last and first <= other_last:  # both are in use at the same time
-                if start + size <= other_start:
-                    break
-                start = max(start, -(-other_stop // ALIGNMENT) * ALIGNMENT)
-        self.placed.append((start, start + size, first, last))
-        self.memory = max(self.memory, start + size)
-        return start, start + size
 
     def _load_states(self) -> None:
         if self.layout.lanes:
@@ -482,14 +461,10 @@ class _Printer:
                 dtype = self.program.buffers[buffer].dtype
                 return f"{self.position(buffer, index, at)} = {self.value(value, dtype)}"
             case Let(name, op, args):
-                dtype = self._operand_type(op, args, self.program.types[name])
+                dtype = self.program.operand_type(statement)
                 values = [self.value(arg, "bool" if op == "where" and i == 0 else dtype) for i, arg in enumerate(args)]
                 return f"{name} = {self.operation(op, values, dtype)}"
         raise AssertionError(statement)
-
-    def _operand_type(self, op: str, args: Sequence[Value], dtype: str) -> str:
-        known = [self.program.types[arg] for arg in (args[1:] if op == "where" else args) if isinstance(arg, str)]
-        return known[0] if known else dtype
 
     def position(self, buffer: str, index: Index, at: Mapping[str, str] | None = None) -> str:
         """Return the expression for an element of a local array."""

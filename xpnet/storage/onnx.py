@@ -12,18 +12,17 @@ References
 from __future__ import annotations
 
 import os
-import reprlib
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from xpnet._checks import name_of
 from xpnet._types import Array, Layers, Namespace
-from xpnet.activations import ACTIVATIONS, Activation
+from xpnet.activations import Activation
 from xpnet.backends import HOST
 from xpnet.core.propagation import forward
 from xpnet.predictor import Predictor
+from xpnet.storage.exporting import checked_for_export, checked_network
 from xpnet.storage.files import file_path, write_atomically
 
 
@@ -58,9 +57,7 @@ def export_onnx(network: Predictor, path: str | os.PathLike[str]) -> None:
     >>> Path("network.onnx").exists()
     True
     """
-    if not isinstance(network, Predictor):
-        msg = f"network must be a NeuralNetwork, got {reprlib.repr(network)}; use export_onnx(network, path)"
-        raise TypeError(msg)
+    network = checked_network(network, "export_onnx")
     theta = HOST.asarray(network.backend.to_numpy(network.theta))
     write_onnx(path, network._settings.layout.layers(HOST.xp, theta), network.activations)
 
@@ -84,7 +81,7 @@ def write_onnx(path: str | os.PathLike[str], layers: Layers, activations: Sequen
         ndonnx,
         X,
         list(zip(map(_Weights, products), biases, strict=True)),
-        [_checked_for_export(activation, l) for l, activation in enumerate(activations, start=1)],
+        [checked_for_export(activation, l) for l, activation in enumerate(activations, start=1)],
     )
     from importlib import metadata
 
@@ -123,32 +120,3 @@ class _Weights:
 
     def __matmul__(self, A: Array) -> Array:
         return self.product(A)
-
-
-def _checked_for_export(activation: Activation, l: int) -> Activation:
-    """Return the activation of layer l with checks that raise an error if it cannot be exported."""
-    name = name_of(activation, ACTIVATIONS) or getattr(activation.forward, "__name__", repr(activation.forward))
-
-    def checked_forward(ndonnx: Namespace, Z: Array) -> Array:
-        try:
-            A = activation.forward(ndonnx, Z)
-        except Exception as error:  # a custom function may fail with ndonnx in any way
-            msg = (
-                f"the activation of layer {l}, {name}, must use only functions of the array API to be exported, and "
-                f"neither values nor the number of samples, got {type(error).__name__}: {error}"
-            )
-            raise ValueError(msg) from error
-        if not isinstance(A, ndonnx.Array):
-            msg = f"the activation of layer {l}, {name}, must return an array, got {type(A).__name__}"
-            raise ValueError(msg)
-        # An unknown size is None.
-        fits = A.ndim == Z.ndim and all(a in (z, None) for a, z in zip(A.shape, Z.shape, strict=True))
-        if A.dtype != Z.dtype or not fits:
-            msg = (
-                f"the activation of layer {l}, {name}, must return the shape {Z.shape} and the dtype {Z.dtype} of its "
-                f"argument, got {A.shape} and {A.dtype}"
-            )
-            raise ValueError(msg)
-        return A
-
-    return activation._replace(forward=checked_forward)

@@ -1,0 +1,156 @@
+"""A program as C99: its loops, and numbers and functions of the types of its buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy
+
+from xpnet.backends.compiled.loops import (
+    INFIX,
+    Index,
+    Let,
+    Load,
+    Nest,
+    Product,
+    Program,
+    Reduce,
+    Statement,
+    Store,
+    Value,
+)
+
+TYPES = {"float64": "double", "float32": "float", "bool": "bool"}
+
+_FUNCTIONS = {"abs": "fabs", "round": "rint"}
+"""The functions of the C library whose names differ from those of the standard; `rint` rounds halves to even."""
+
+
+def c_lines(program: Program, element: Callable[[str, Index], str], indent: str = "    ") -> list[str]:
+    """Return the loops of a program as lines of C.
+
+    Parameters
+    ----------
+    program : Program
+        The program, without a `Product`.
+    element : callable
+        ``element(buffer, index)`` returns the expression for an element of a buffer. Index expressions of the type
+        ``size_t`` are correct with negative factors, too, because it wraps around.
+    indent : str
+        The indentation of the outermost loops.
+
+    Returns
+    -------
+    lines : list of str
+        The lines. They need ``math.h``, ``stddef.h``, and for numbers of type bool ``stdbool.h``.
+    """
+    printer = _Printer(program, element)
+    lines: list[str] = []
+    for nest in program.nests:
+        assert not isinstance(nest, Product)
+        lines += [indent + line for line in printer.nest(nest)]
+    return lines
+
+
+def literal(value: float, dtype: str) -> str:
+    """Return a number of a type as C; decimal digits that are read back to the same number."""
+    if dtype == "bool":
+        return str(bool(value)).lower()
+    if not math.isfinite(value):
+        text = "NAN" if value != value else "INFINITY"
+    else:
+        text = str(abs(numpy.dtype(dtype).type(value))) + "f" * (dtype == "float32")
+    return f"(-{text})" if math.copysign(1.0, value) < 0.0 else text
+
+
+class _Printer:
+    def __init__(self, program: Program, element: Callable[[str, Index], str]) -> None:
+        self.program, self.element = program, element
+
+    def nest(self, nest: Nest) -> Iterator[str]:
+        """Yield the lines of nested loops."""
+        indent = ""
+        for level, statements in enumerate(nest.at):
+            for statement in statements:
+                yield from (indent + line for line in self.statement(statement))
+            if level < len(nest.variables):
+                yield indent + _loop(*nest.variables[level])
+                indent += "    "
+        for level in reversed(range(len(nest.variables))):
+            yield f"{'    ' * level}}}"
+
+    def statement(self, statement: Statement) -> Iterator[str]:
+        """Yield the lines of a statement."""
+        types, buffers = self.program.types, self.program.buffers
+        match statement:
+            case Load(name, buffer, index):
+                yield f"const {TYPES[types[name]]} {name} = {self.element(buffer, index)};"
+            case Store(buffer, index, value):
+                yield f"{self.element(buffer, index)} = {self.value(value, buffers[buffer].dtype)};"
+            case Let(name, op, args):
+                dtype = self.program.operand_type(statement)
+                values = [self.value(arg, "bool" if op == "where" and i == 0 else dtype) for i, arg in enumerate(args)]
+                yield f"const {TYPES[types[name]]} {name} = {_operation(op, values, dtype)};"
+            case Reduce(name, op, variables, body, value):
+                dtype, indent = types[name], ""
+                yield f"{TYPES[dtype]} {name} = {literal(_START[op], dtype)};"
+                for variable, extent in variables:
+                    yield indent + _loop(variable, extent)
+                    indent += "    "
+                for each in body:
+                    yield from (indent + line for line in self.statement(each))
+                yield f"{indent}{name} = {_operation(_COMBINED[op], [name, self.value(value, dtype)], dtype)};"
+                for level in reversed(range(len(variables))):
+                    yield f"{'    ' * level}}}"
+
+    def value(self, value: Value, dtype: str) -> str:
+        """Return a name, or a number of a type."""
+        return value if isinstance(value, str) else literal(value, dtype)
+
+
+_START = {"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf, "any": False, "all": True}
+_COMBINED = {
+    "sum": "add",
+    "prod": "multiply",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+}
+
+
+def _loop(variable: str, extent: int) -> str:
+    return f"for (size_t {variable} = 0; {variable} < {extent}; {variable}++) {{"
+
+
+def _operation(op: str, args: Sequence[str], dtype: str) -> str:
+    """Return the expression for an elementwise function of numbers of a type."""
+    x, *others = args
+    y, z = (*others, "", "")[:2]
+    zero, one = literal(0.0, dtype), literal(1.0, dtype)
+    suffix = "f" * (dtype == "float32")
+    infix = INFIX | {"logical_and": "&&", "logical_or": "||"}
+    if op in infix:
+        return f"{x} {infix[op]} {y}"
+    expressions = {
+        "negative": f"-{x}",
+        "square": f"{x} * {x}",
+        "reciprocal": f"{one} / {x}",
+        "sign": f"{x} > {zero} ? {one} : ({x} < {zero} ? -{one} : {x})",
+        # A NaN in either operand stays: fmax and fmin would return the other one.
+        "maximum": f"({x} >= {y} || {x} != {x}) ? {x} : {y}",
+        "minimum": f"({x} <= {y} || {x} != {x}) ? {x} : {y}",
+        "logaddexp": f"{x} == {y} ? {x} + {literal(math.log(2.0), dtype)} : "
+        f"fmax{suffix}({x}, {y}) + log1p{suffix}(exp{suffix}(-fabs{suffix}({x} - {y})))",
+        "logical_not": f"!{x}",
+        "where": f"{x} ? {y} : {z}",
+        "cast_bool": f"{x} != {zero}",
+        "cast_float64": f"(double){x}",
+        "cast_float32": f"(float){x}",
+    }
+    if op in expressions:
+        return expressions[op]
+    if op in ("isnan", "isfinite", "isinf"):  # macros for all types
+        suffix = ""
+    return f"{_FUNCTIONS.get(op, op)}{suffix}({', '.join(args)})"
