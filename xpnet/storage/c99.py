@@ -87,8 +87,9 @@ def c_source(layers: Layers, activations: Sequence[Activation], description: str
             starts[name] = places.place(name, buffer.size)
 
     def element(buffer: str, index: Index) -> str:
-        scratch = f"{TYPES[program.buffers[buffer].dtype]}_scratch"
-        return f"{scratch}[{index + starts[buffer]}]" if buffer in starts else f"{buffer}[{index}]"
+        if buffer in starts:
+            return f"{TYPES[program.buffers[buffer].dtype]}_scratch[{index + starts[buffer]}]"
+        return f"{buffer}[{index}]"
 
     flash = sum(len(values) * _BYTES[program.buffers[name].dtype] for name, values in constants.items())
     stack = sum(places.size * _BYTES[each] for each, places in scratch.items())
