@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy
 
 from xpnet.backends.compiled.loops import (
     INFIX,
+    Buffer,
     Index,
     Let,
     Load,
@@ -20,11 +22,78 @@ from xpnet.backends.compiled.loops import (
     Store,
     Value,
 )
+from xpnet.backends.compiled.places import Places
 
 TYPES = {"float64": "double", "float32": "float", "bool": "bool"}
+BYTES = {"float64": 8, "float32": 4, "bool": 1}
 
 _FUNCTIONS = {"abs": "fabs", "round": "rint"}
 """The functions of the C library whose names differ from those of the standard; `rint` rounds halves to even."""
+
+
+class CFunction(NamedTuple):
+    """The parts of a C function, as lines.
+
+    Attributes
+    ----------
+    headers : list of str
+        The headers to include.
+    tables : list of str
+        The definitions of the constant arrays.
+    body : list of str
+        What is between the braces of the function.
+    table_bytes, stack_bytes : int
+        The sizes of the constant and of the local arrays.
+    """
+
+    headers: list[str]
+    tables: list[str]
+    body: list[str]
+    table_bytes: int
+    stack_bytes: int
+
+
+def c_function(program: Program, constants: Mapping[str, Sequence[float]]) -> CFunction:
+    """Return a program as a C function.
+
+    Parameters
+    ----------
+    program : Program
+        The program, without a `Product`.
+    constants : mapping of str to sequence of float
+        The values of buffers that become constant arrays, beside those of the kind ``"constant"``. The other buffers,
+        except the scratch arrays, are arguments of the function.
+    """
+    values = dict(constants) | {name: each.values for name, each in program.buffers.items() if each.kind == "constant"}
+    places: dict[str, Places] = {}
+    starts: dict[str, int] = {}
+    for name, buffer in program.buffers.items():
+        if buffer.kind == "scratch":
+            starts[name] = places.setdefault(buffer.dtype, Places(program)).place(name, buffer.size)
+
+    def element(buffer: str, index: Index) -> str:
+        if buffer in starts:
+            return f"{TYPES[program.buffers[buffer].dtype]}_scratch[{index + starts[buffer]}]"
+        return f"{buffer}[{index}]"
+
+    return CFunction(
+        ["math.h", *["stdbool.h"] * ("bool" in program.types.values()), "stddef.h"],
+        [line for name, numbers in values.items() for line in _table(program.buffers[name], numbers)],
+        [f"    {TYPES[dtype]} {TYPES[dtype]}_scratch[{each.size}];" for dtype, each in places.items()]
+        + c_lines(program, element),
+        sum(len(numbers) * BYTES[program.buffers[name].dtype] for name, numbers in values.items()),
+        sum(each.size * BYTES[dtype] for dtype, each in places.items()),
+    )
+
+
+def _table(buffer: Buffer, values: Sequence[float]) -> Iterator[str]:
+    """Yield the definition of a constant array."""
+    yield f"static const {TYPES[buffer.dtype]} {buffer.name}[{buffer.size}] = {{"
+    for start in range(0, len(values), 5):
+        numbers = (literal(value, buffer.dtype).strip("()") for value in values[start : start + 5])
+        yield f"    {', '.join(numbers)},"
+    yield "};"
+    yield ""
 
 
 def c_lines(program: Program, element: Callable[[str, Index], str], indent: str = "    ") -> list[str]:

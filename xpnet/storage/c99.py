@@ -13,12 +13,6 @@ from typing import Any
 from xpnet._types import Layers
 from xpnet.activations import Activation
 from xpnet.backends import HOST
-from xpnet.backends.compiled.c import TYPES, c_lines, literal
-from xpnet.backends.compiled.fuse import fuse
-from xpnet.backends.compiled.loops import Buffer, Index, Program
-from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.places import Places
-from xpnet.backends.compiled.recorder import Recorder
 from xpnet.core.propagation import forward
 from xpnet.predictor import Predictor
 from xpnet.storage.exporting import checked_for_export, checked_network
@@ -26,8 +20,6 @@ from xpnet.storage.files import file_path, write_atomically
 from xpnet.summary import of_network
 
 host = HOST.xp
-
-_BYTES = {"float64": 8, "float32": 4, "bool": 1}
 
 
 def export_c(network: Predictor, path: str | os.PathLike[str]) -> None:
@@ -73,59 +65,44 @@ def export_c(network: Predictor, path: str | os.PathLike[str]) -> None:
 
 def c_source(layers: Layers, activations: Sequence[Activation], description: str) -> str:
     """Return the source for layers of one network on the host; raises the errors of `export_c`."""
+    from xpnet.backends.compiled.c import TYPES, c_function  # here, to keep `import xpnet` fast
+
     (W1, _), (WL, _) = layers[0], layers[-1]
-    dtype, n_0, n_L = str(W1.dtype), W1.shape[1], WL.shape[0]
     arrays = {name: array for l, (W, b) in enumerate(layers, start=1) for name, array in ((f"W{l}", W), (f"b{l}", b))}
-    program = _forward_pass(arrays, activations, dtype)
-    constants = {name: array.reshape(-1).tolist() for name, array in arrays.items()}
-    constants |= {name: buffer.values for name, buffer in program.buffers.items() if buffer.kind == "constant"}
-    scratch: dict[str, Places] = {}
-    starts: dict[str, int] = {}
-    for name, buffer in program.buffers.items():
-        if buffer.kind == "scratch":
-            places = scratch.setdefault(buffer.dtype, Places(program))
-            starts[name] = places.place(name, buffer.size)
-
-    def element(buffer: str, index: Index) -> str:
-        if buffer in starts:
-            return f"{TYPES[program.buffers[buffer].dtype]}_scratch[{index + starts[buffer]}]"
-        return f"{buffer}[{index}]"
-
-    flash = sum(len(values) * _BYTES[program.buffers[name].dtype] for name, values in constants.items())
-    stack = sum(places.size * _BYTES[each] for each, places in scratch.items())
-    type_ = TYPES[dtype]
-    signature = f"void xpnet_predict(const {type_} x[{n_0}], {type_} y[{n_L}])"
-    uses_bool = "bool" in program.types.values()
-    return "\n".join(
-        [
-            *_comment(description, flash, stack),
-            "#include <math.h>",
-            *["#include <stdbool.h>"] * uses_bool,
-            "#include <stddef.h>",
-            "",
-            *(line for name, values in constants.items() for line in _table(program.buffers[name], values)),
-            f"{signature};",
-            "",
-            signature,
-            "{",
-            *(f"    {TYPES[each]} {TYPES[each]}_scratch[{places.size}];" for each, places in scratch.items()),
-            *c_lines(program, element),
-            "}",
-            "",
-        ]
-    )
+    program = _forward_pass(arrays, activations)
+    function = c_function(program, {name: array.reshape(-1).tolist() for name, array in arrays.items()})
+    number = TYPES[str(W1.dtype)]
+    signature = f"void xpnet_predict(const {number} x[{W1.shape[1]}], {number} y[{WL.shape[0]}])"
+    lines = [
+        *_comment(description, function.table_bytes, function.stack_bytes),
+        *(f"#include <{header}>" for header in function.headers),
+        "",
+        *function.tables,
+        f"{signature};",
+        "",
+        signature,
+        "{",
+        *function.body,
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def _forward_pass(arrays: dict[str, Any], activations: Sequence[Activation], dtype: str) -> Program:
-    """Return the loops that compute y for one sample x."""
+def _forward_pass(arrays: dict[str, Any], activations: Sequence[Activation]) -> Any:
+    """Return the loops that compute y for one sample x, given the weights and biases by name."""
+    from xpnet.backends.compiled.fuse import fuse
+    from xpnet.backends.compiled.loops import Buffer
+    from xpnet.backends.compiled.lower import lower
+    from xpnet.backends.compiled.recorder import Recorder
+
+    dtype, n_0 = str(arrays["W1"].dtype), arrays["W1"].shape[1]
     recorder = Recorder(dtype)
-    n_0 = arrays["W1"].shape[1]
     buffers = {"x": Buffer("x", n_0, dtype, "sample")}
     buffers |= {name: Buffer(name, array.size, dtype, "fixed") for name, array in arrays.items()}
-    inputs = {name: recorder.input(name, array.shape, dtype) for name, array in arrays.items()}
+    inputs = {name: recorder.input(name, array.shape) for name, array in arrays.items()}
     layers = [(inputs[f"W{l}"], inputs[f"b{l}"]) for l in range(1, len(activations) + 1)]
     checked = [checked_for_export(activation, l) for l, activation in enumerate(activations, start=1)]
-    A, _ = forward(recorder, recorder.input("x", (n_0, 1), dtype), layers, checked)
+    A, _ = forward(recorder, recorder.input("x", (n_0, 1)), layers, checked)
     buffers["y"] = Buffer("y", A.shape[0], dtype, "result")
     return fuse(lower(buffers, {"y": A.node}, recorder.constants))
 
@@ -142,14 +119,4 @@ def _comment(description: str, flash: int, stack: int) -> Iterator[str]:
     for line in ["", *text.splitlines(), "", *textwrap.wrap(facts, 110)]:
         yield f" * {line}".rstrip()
     yield " */"
-    yield ""
-
-
-def _table(buffer: Buffer, values: Sequence[float]) -> Iterator[str]:
-    """Yield the definition of a constant array."""
-    yield f"static const {TYPES[buffer.dtype]} {buffer.name}[{buffer.size}] = {{"
-    for start in range(0, len(values), 5):
-        numbers = (literal(value, buffer.dtype).strip("()") for value in values[start : start + 5])
-        yield f"    {', '.join(numbers)},"
-    yield "};"
     yield ""
