@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from reprlib import repr
 from typing import Any
 
@@ -59,8 +60,8 @@ class _Record:
         """Transfer all unread values to the host: one transfer for each name, not for each epoch."""
         while self.unread:
             start, _, backend, first = self.unread[0]
-            kinds = [(each, measured.keys()) for _, _, each, measured in self.unread]
-            same = self.unread[: next((i for i, kind in enumerate(kinds) if kind != kinds[0]), len(kinds))]
+            _, group = next(groupby(self.unread, lambda each: (each[2], each[3].keys())))
+            same = list(group)
             stop = same[-1][1]
             for name in first:
                 with backend.on_device():

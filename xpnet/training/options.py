@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from xpnet._checks import boolean, fraction, non_negative_number, positive_integer
@@ -48,9 +48,8 @@ class TrainingOptions:
     progress_bar: Any
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            if each.name in _CHECKS:
-                object.__setattr__(self, each.name, _CHECKS[each.name](each.name, getattr(self, each.name)))
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.validation_split and self.validation_data:
             msg = "validation_split must be 0 with validation_data, got both"
             raise ValueError(msg)
