@@ -19,8 +19,9 @@ nox.needs_version = ">=2025.2.9"
 
 BACKENDS = ["numpy", "array_api_strict", "cupy"]
 HAS_GPU = bool(ctypes.util.find_library("cuda") or shutil.which("nvidia-smi"))
-# CuPy has no wheels for macOS. Without a GPU its names, signatures and error messages are still tested.
-CUPY = [] if sys.platform == "darwin" else ["cupy-cuda12x>=14.1.1"]
+# CuPy has no wheels for macOS. Without a GPU its names, signatures and error messages are still tested, and
+# that NVIDIA's compiler accepts the kernels.
+CUPY = [] if sys.platform == "darwin" else ["cupy-cuda12x>=14.1.1", "nvidia-cuda-nvrtc-cu12"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -48,6 +49,7 @@ nox.options.sessions = [
     "coverage",
     *(f"tests-{python}" for python in OTHER_PYTHONS),
     *(["oldest"] if is_installed(PYTHONS[0]) else []),
+    *(["sanitizers"] if sys.platform == "linux" and shutil.which("g++") else []),
     "examples",
 ]
 
@@ -113,6 +115,20 @@ def oldest(session: nox.Session) -> None:
     session.install(".[all]", *group("test"), "--constraint", str(constraints))
     # Old libraries warn of each other.
     session.run("pytest", "-n", "auto", "-W", "default", "--backend", "numpy", *session.posargs)
+
+
+@nox.session
+def sanitizers(session: nox.Session) -> None:
+    """Run the printed CUDA kernels on the host, where AddressSanitizer and UBSan watch every access."""
+    session.install(".", *group("test"))
+    libraries = [
+        subprocess.run(["gcc", f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True)
+        for name in ("asan", "stdc++")
+    ]
+    session.env["LD_PRELOAD"] = " ".join(library.stdout.strip() for library in libraries)
+    session.env["ASAN_OPTIONS"] = "detect_leaks=0"  # Python does not free everything
+    session.env["XPNET_CXXFLAGS"] = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+    session.run("pytest", "-n", "auto", "tests/test_cuda.py", "-k", "not compile_for_gpus", *session.posargs)
 
 
 @nox.session

@@ -6,6 +6,7 @@ first matrix product. Therefore `open` tests a device before it returns it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Self
 import array_api_compat.cupy
 import cupy
 
-from xpnet.backends.base import Array, Backend, DeviceUnavailable, first_line
+from xpnet.backends.base import Array, Backend, CannotCompile, DeviceUnavailable, first_line
 from xpnet.backends.host import host_array
 from xpnet.backends.registry import CUDA_FIX
 
@@ -25,6 +26,25 @@ def _vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 # The namespace of array-api-compat, except for two functions: its `sign` waits for the device to look for NaN, which
 # cupy.sign returns as NaN anyway, and its `vecdot` is a matrix product for every sample.
 _NAMESPACE = SimpleNamespace(**{**vars(array_api_compat.cupy), "sign": cupy.sign, "vecdot": _vecdot})
+
+
+_THREADS = 64
+"""The threads of a block: few, so that a few thousand networks occupy all multiprocessors."""
+
+
+def _load(source: str) -> Callable[[str, int, Sequence[Any]], None]:
+    """Compile a CUDA module, which CuPy caches, and return what launches its functions on the current stream."""
+    module = cupy.RawModule(code=source)
+    try:
+        module.compile()
+    except cupy.cuda.compiler.CompileException as error:
+        msg = f"CUDA's compiler refuses the kernel: {first_line(error)}"
+        raise CannotCompile(msg) from error
+
+    def launch(function: str, threads: int, arguments: Sequence[Any]) -> None:
+        module.get_function(function)((-(-threads // _THREADS),), (_THREADS,), tuple(arguments))
+
+    return launch
 
 
 class CupyBackend(Backend):
@@ -99,6 +119,11 @@ class CupyBackend(Backend):
     def to_numpy(self, array: Array) -> Any:
         with self.on_device():
             return cupy.asnumpy(array)
+
+    def compiler(self, announce: Callable[[], None] = lambda: None) -> Any:
+        from xpnet.backends.compiled.cuda_compiler import CudaCompiler
+
+        return CudaCompiler(self, _load)
 
     def synchronize(self) -> None:
         with self.on_device() as device:

@@ -37,6 +37,18 @@ python3 -c "import sklearn" 2>/dev/null || skipped+=(-k "not digits")
 echo "== skipped, because their libraries are missing: ${skipped[*]:-none}" | tee "$results/skipped.txt"
 
 run devices python3 -m xpnet
+run compiled python3 -c "
+import numpy as np
+from xpnet import NeuralNetwork
+X = np.linspace(-2, 2, 500)[:, None]
+for settings in ({}, {'ensemble': 1000}, {'ensemble': 1000, 'dropout': 0.2, 'optimizer': 'adam'}):
+    compiled, eager = (NeuralNetwork([1, 10, 10, 1], device='$device', seed=0, **settings) for _ in range(2))
+    for network, compile in ((compiled, True), (eager, False)):
+        network.train(X, X**2 / 4, 0.01, epochs=3, batch_size=50, shuffle=True, verbose=False, compile=compile)
+    error = np.max(np.abs(compiled.history['loss'] - eager.history['loss']))
+    print(settings, 'largest difference of a loss:', error)
+    assert error < 1e-10
+"
 run tests python3 -m pytest -q --backend "$backend" -p no:cacheprovider "${skipped[@]}"
 run sine python3 examples/sine.py --device "$device" --epochs 100 --verbose_epoch 20 --output "$results"
 run sine_in_batches python3 examples/sine.py --device "$device" --batch-size 50 --learning-rate 0.5 --no-plots
@@ -45,5 +57,6 @@ run sweep python3 examples/sweep.py --device "$device" --output "$results"
 run uncertainty python3 examples/uncertainty.py --device "$device" --output "$results"
 run per_sample python3 benchmarks/per_sample.py --device "$device" --processes 2 --rounds 3 --output "$results/per_sample.json"
 run ensembles python3 benchmarks/ensembles.py --device "$device" --processes 2 --rounds 3 --output "$results/ensembles.json"
+run kernels python3 benchmarks/kernels.py --device "$device" --rounds 3 --output "$results/kernels.json"
 run seeds python3 benchmarks/seeds.py --device "$device" --epochs 20 --output "$results/seeds.json"
 exit $failed

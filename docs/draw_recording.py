@@ -12,7 +12,8 @@ import matplotlib as mpl
 import numpy as np
 
 from xpnet import NeuralNetwork
-from xpnet.backends.compiled.compiler import CompiledTraining, Compiler, record
+from xpnet.backends.compiled.compiler import CompiledTraining, Compiler
+from xpnet.backends.compiled.recording import record
 from xpnet.core.epochs import Batches
 from xpnet.data.samples import Samples
 

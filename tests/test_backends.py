@@ -21,7 +21,7 @@ import xpnet
 from xpnet import DeviceUnavailable, NeuralNetwork, Optimizer, backend_of, export_onnx, get_backend, gradient_check
 from xpnet.__main__ import NOTE, table
 from xpnet._types import State
-from xpnet.backends import Stream, backend_names, load_backend, new_seed, random_stream, registry
+from xpnet.backends import CannotCompile, Stream, backend_names, load_backend, new_seed, random_stream, registry
 from xpnet.backends.numpy_backend import NumpyBackend
 from xpnet.schedules import reduce_on_plateau
 
@@ -404,6 +404,31 @@ def test_cupy_has_every_function_that_the_code_uses(use, module, cupy):
 def test_cupys_arrays_have_every_attribute_that_the_code_uses(cupy):
     for name in ("mT", "shape", "ndim", "size", "dtype", "device", "__matmul__", "__isub__", "__invert__"):
         assert hasattr(cupy.ndarray, name), name
+
+
+def test_cupy_compiles_and_launches_kernels(cupy, monkeypatch):
+    from xpnet.backends import cupy_backend
+
+    assert {"compile", "get_function"} <= set(dir(cupy.RawModule))
+    launched = []
+
+    class Module:
+        def __init__(self, *, code):
+            self.code = code
+
+        def compile(self):
+            if "refused" in self.code:
+                msg = "error: refused\nmore"
+                raise cupy.cuda.compiler.CompileException(msg, self.code, "", ())
+
+        def get_function(self, name):
+            return lambda *call: launched.append((self.code, name, *call))
+
+    monkeypatch.setattr(cupy, "RawModule", Module)
+    cupy_backend._load("source")("kernel", 130, [1, 2])
+    assert launched == [("source", "kernel", (3,), (64,), (1, 2))]
+    with pytest.raises(CannotCompile, match="CUDA's compiler refuses the kernel: error: refused"):
+        cupy_backend._load("refused")
 
 
 # ---- Random numbers

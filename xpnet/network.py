@@ -292,8 +292,9 @@ class NeuralNetwork(StepByStep):
             How many networks of an ensemble are computed together; by default as many as fit into the working memory
             of the backend.
         compile : bool or "auto"
-            Whether to compile the training step, for NumPy arrays, with Numba (``pip install "xpnet[jit]"``).
-            ``"auto"`` compiles if that saves time. Compiled training differs from the other by rounding only.
+            Whether to compile the training step: on a CPU with Numba (``pip install "xpnet[jit]"``), on a GPU as CUDA
+            C. ``"auto"`` compiles on a CPU if that saves time. Compiled training differs from the other by rounding
+            only.
 
         Raises
         ------

@@ -96,7 +96,14 @@ def _table(buffer: Buffer, values: Sequence[float]) -> Iterator[str]:
     yield ""
 
 
-def c_lines(program: Program, element: Callable[[str, Index], str], indent: str = "    ") -> list[str]:
+def c_lines(
+    program: Program,
+    element: Callable[[str, Index], str],
+    indent: str = "    ",
+    *,
+    index: str = "size_t",
+    pragmas: Sequence[str] = (),
+) -> list[str]:
     """Return the loops of a program as lines of C.
 
     Parameters
@@ -108,13 +115,17 @@ def c_lines(program: Program, element: Callable[[str, Index], str], indent: str 
         ``size_t`` are correct with negative factors, too, because it wraps around.
     indent : str
         The indentation of the outermost loops.
+    index : str
+        The type of loop variables.
+    pragmas : sequence of str
+        Lines before each loop.
 
     Returns
     -------
     lines : list of str
         The lines. They need ``math.h``, ``stddef.h``, and for numbers of type bool ``stdbool.h``.
     """
-    printer = _Printer(program, element)
+    printer = _Printer(program, element, index, pragmas)
     lines: list[str] = []
     for nest in program.nests:
         assert not isinstance(nest, Product)
@@ -134,8 +145,10 @@ def literal(value: float, dtype: str) -> str:
 
 
 class _Printer:
-    def __init__(self, program: Program, element: Callable[[str, Index], str]) -> None:
-        self.program, self.element = program, element
+    def __init__(
+        self, program: Program, element: Callable[[str, Index], str], index: str, pragmas: Sequence[str]
+    ) -> None:
+        self.program, self.element, self.index, self.pragmas = program, element, index, pragmas
 
     def nest(self, nest: Nest) -> Iterator[str]:
         """Yield the lines of nested loops."""
@@ -144,7 +157,7 @@ class _Printer:
             for statement in statements:
                 yield from (indent + line for line in self.statement(statement))
             if level < len(nest.variables):
-                yield indent + _loop(*nest.variables[level])
+                yield from (indent + line for line in self.loop(*nest.variables[level]))
                 indent += "    "
         for level in reversed(range(len(nest.variables))):
             yield f"{'    ' * level}}}"
@@ -165,13 +178,17 @@ class _Printer:
                 dtype, indent = types[name], ""
                 yield f"{TYPES[dtype]} {name} = {literal(_START[op], dtype)};"
                 for variable, extent in variables:
-                    yield indent + _loop(variable, extent)
+                    yield from (indent + line for line in self.loop(variable, extent))
                     indent += "    "
                 for each in body:
                     yield from (indent + line for line in self.statement(each))
                 yield f"{indent}{name} = {_operation(_COMBINED[op], [name, self.value(value, dtype)], dtype)};"
                 for level in reversed(range(len(variables))):
                     yield f"{'    ' * level}}}"
+
+    def loop(self, variable: str, extent: int) -> list[str]:
+        """Return the first lines of a loop."""
+        return [*self.pragmas, f"for ({self.index} {variable} = 0; {variable} < {extent}; {variable}++) {{"]
 
     def value(self, value: Value, dtype: str) -> str:
         """Return a name, or a number of a type."""
@@ -187,10 +204,6 @@ _COMBINED = {
     "any": "logical_or",
     "all": "logical_and",
 }
-
-
-def _loop(variable: str, extent: int) -> str:
-    return f"for (size_t {variable} = 0; {variable} < {extent}; {variable}++) {{"
 
 
 def _operation(op: str, args: Sequence[str], dtype: str) -> str:

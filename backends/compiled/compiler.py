@@ -10,21 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 
 from xpnet.backends import streams
-from xpnet.backends.base import CannotCompile, first_line
 from xpnet.backends.compiled.cache import load
 from xpnet.backends.compiled.fuse import fuse
-from xpnet.backends.compiled.loops import Buffer, Program
+from xpnet.backends.compiled.loops import Program
 from xpnet.backends.compiled.lower import lower
 from xpnet.backends.compiled.printer import ALIGNMENT, LANES, Layout, source
-from xpnet.backends.compiled.recorder import Node, Recorder
+from xpnet.backends.compiled.recording import Segment, record
 
 BLAS_THRESHOLD = 2048
 """BLAS computes matrix products of at least this number of multiplications."""
@@ -61,156 +60,6 @@ def available_threads() -> int:
     limits = [int(variable)] if variable.isdigit() and int(variable) else []
     limits += [pool["num_threads"] for pool in pools.threadpool_info()] if pools else []
     return min([cores, *limits])
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive samples of an epoch, as the arrays that a kernel reads.
-
-    Attributes
-    ----------
-    batch_size : int
-        The samples of a step.
-    position : int
-        The position of the first sample in the epoch.
-    size : int
-        The number of samples.
-    padded : bool
-        Whether the last batch of the epoch is smaller.
-    samples : dict of str to array of shape (E or 1, N, n)
-        Inputs, targets and weights.
-    keys : dict of str to array of uint64 of shape (E or 1, 2)
-        The keys of random numbers: the `order_key` if the kernel shuffles the samples, and the `mask_key` for dropout.
-    masks : dict of str to (int, int, int)
-        Of each layer with dropout the number of units, the number of the first pair of its random words, and the
-        smallest word that keeps a unit.
-    rates : dict of str to array of shape (steps or 1, E or 1)
-        Learning rates and regularization strengths.
-    fixed : dict of str to array of shape (E or 1, n)
-        What differs between networks, but not between steps.
-    """
-
-    batch_size: int
-    position: int
-    size: int
-    padded: bool
-    samples: dict[str, Any]
-    keys: dict[str, Any]
-    masks: dict[str, tuple[int, int, int]]
-    rates: dict[str, Any]
-    fixed: dict[str, Any]
-
-    @property
-    def steps(self) -> int:
-        """The number of steps in an epoch."""
-        return -(-self.size // self.batch_size)
-
-    def layout(self, networks: int, size: int, dtype: str) -> Layout:
-        """Return the layout of a kernel for a number of networks, each with a state of `size` bytes."""
-        per_network = {name for name, array in (self.samples | self.keys | self.fixed).items() if array.shape[0] > 1}
-        per_network |= {name for name, array in self.rates.items() if array.shape[1] > 1}
-        own_orders = 4 * self.size if "order_key" in per_network else 0
-        fits = size * LANES <= MAX_BLOCK_BYTES and own_orders * LANES <= MAX_ORDERS_BYTES
-        lanes = networks >= MIN_NETWORKS_FOR_LANES[dtype] and fits
-        return Layout(self.batch_size, lanes, "order_key" in self.keys, self.padded, frozenset(per_network))
-
-    @property
-    def arrays(self) -> list[Any]:
-        """The arrays in the order of a kernel's arguments."""
-        none = numpy.zeros((1, 2), "uint64")
-        keys = [self.keys.get(name, none) for name in ("order_key", "mask_key")]
-        return [*keys, *self.samples.values(), *self.rates.values(), *self.fixed.values()]
-
-
-class Recording(NamedTuple):
-    """The recorded operations of a step.
-
-    Attributes
-    ----------
-    buffers : dict of str to Buffer
-        The arrays of inputs and outputs, by name.
-    outputs : dict of str to Node
-        The operation whose result is the new value of each state, and of the loss.
-    constants : dict of arrays
-        The arrays that the step captured, by the key of their node.
-    """
-
-    buffers: dict[str, Buffer]
-    outputs: dict[str, Node]
-    constants: dict[tuple[str, bytes], Any]
-
-
-def record(step: Any, state: Any, segment: Segment) -> Recording:
-    """Return the operations of a step of one network.
-
-    Parameters
-    ----------
-    step : Step
-        The step; it is called with a `Recorder` as its namespace.
-    state : State
-        The state, with or without an axis of networks; only its shapes and types are used.
-    segment : Segment
-        The other inputs; only their shapes and types are used.
-
-    Returns
-    -------
-    recording : Recording
-        The operations.
-
-    Raises
-    ------
-    CannotCompile
-        If an operation of the step cannot be recorded.
-    """
-    theta, networks_axis = state.theta, state.theta.ndim - 1
-    dtype, m = str(theta.dtype), segment.batch_size
-    recorder, buffers = Recorder(dtype), {}
-
-    def add_input(name: str, shape: tuple[int, ...], array: Any, kind: str, size: int) -> Any:
-        number_type = str(array.dtype)
-        if number_type not in ("float64", "float32", "bool"):
-            what = "an optimizer state" if kind == "state" else name
-            msg = f"{what} of {number_type}"
-            raise CannotCompile(msg)
-        buffers[name] = Buffer(name, size, number_type, kind)
-        return recorder.input(name, shape, number_type)
-
-    rows = {
-        name: add_input(name, (array.shape[-1], m), array, "sample", array.shape[-1])
-        for name, array in segment.samples.items()
-    }
-    for name, (units, first, least) in segment.masks.items():
-        buffers[name] = Buffer(name, units, "bool", "mask", (float(first), float(least)))
-        rows[name] = recorder.input(name, (units, m), "bool")
-    rates = {name: add_input(name, (), array, "rate", 1) for name, array in segment.rates.items()}
-    fixed = {
-        name: add_input(name, array.shape[1:], array, "fixed", array.shape[1]) for name, array in segment.fixed.items()
-    }
-    states = {}
-    for name, array in {"theta": theta, **{f"s{i}": array for i, array in enumerate(state.optimizer_state)}}.items():
-        shape = tuple(array.shape[networks_axis:])
-        states[name] = add_input(name, shape, array, "state", int(numpy.prod(shape)))
-    masks = [rows.get(f"mask{l}") for l in range(len(step.dropout_rates))] if segment.masks else ()
-    inputs = (rows["X"], rows["Y"], rates.pop("learning_rate"), rows.get("weight"), masks, rates | fixed)
-    before = type(state)(states["theta"], tuple(array for name, array in states.items() if name != "theta"))
-    try:
-        after, loss = replace(step, xp=recorder)(before, inputs)
-    except CannotCompile:
-        raise
-    except Exception as error:  # a custom function may be written for one array library
-        msg = f"{type(error).__name__}: {first_line(error)}"
-        raise CannotCompile(msg) from error
-    for array, old in zip((after.theta, *after.optimizer_state), (before.theta, *before.optimizer_state), strict=True):
-        if (array.shape, array.dtype) != (old.shape, old.dtype):
-            msg = (
-                f"an optimizer that makes {array.dtype}{array.shape} from {old.dtype}{old.shape} for one network; "
-                "it may hold an array with a number for each network"
-            )
-            raise CannotCompile(msg)
-    buffers["loss"] = Buffer("loss", 1, loss.node.dtype, "result")
-    outputs = {"loss": loss.node, "theta": after.theta.node}
-    outputs |= {f"s{i}": array.node for i, array in enumerate(after.optimizer_state)}
-    return Recording(buffers, outputs, recorder.constants)
 
 
 class Compiler:
@@ -539,9 +388,13 @@ def _text(step: Any, state: Any, segment: Segment, layout: Layout) -> tuple[str,
 
 
 def _layout(state: Any, segment: Segment) -> Layout:
-    networks = state.theta.shape[0] if state.theta.ndim > 1 else 1
+    """Return the layout of a kernel: networks are in lanes if there are many, and their arrays are small."""
+    dtype, networks = str(state.theta.dtype), state.theta.shape[0] if state.theta.ndim > 1 else 1
     size = sum(array.nbytes for array in (state.theta, *state.optimizer_state)) // networks
-    return segment.layout(networks, size, str(state.theta.dtype))
+    own_orders = 4 * segment.size if "order_key" in segment.per_network else 0
+    fits = size * LANES <= MAX_BLOCK_BYTES and own_orders * LANES <= MAX_ORDERS_BYTES
+    lanes = networks >= MIN_NETWORKS_FOR_LANES[dtype] and fits
+    return Layout(segment.batch_size, lanes, "order_key" in segment.keys, segment.padded, segment.per_network)
 
 
 def _rows(samples: Any, which: Any, networks: Any) -> dict[str, Any]:

@@ -151,16 +151,23 @@ def _remove_unread(nest: Nest, unread: set[str]) -> Nest:
     at: list[list[Statement]] = []
     for statements in reversed(nest.at):
         remaining: list[Statement] = []
-        for each in reversed(statements):
+        for statement in reversed(statements):
+            each = statement
             match each:
                 case Store(buffer, _, value):
                     if buffer in unread:
                         continue
                     needed.add(value)
-                case Reduce(name, _, _, body, value):
+                case Reduce(name, op, variables, body, value):
                     if name not in needed:
                         continue
-                    needed |= {value, *(arg for one in body if isinstance(one, Let) for arg in one.args)}
+                    needed.add(value)
+                    used: list[Load | Let] = []
+                    for one in reversed(body):
+                        if one.name in needed:
+                            used.append(one)
+                            needed |= set(one.args) if isinstance(one, Let) else set()
+                    each = Reduce(name, op, variables, tuple(used[::-1]), value)
                 case Let(name, _, args):
                     if name not in needed:
                         continue

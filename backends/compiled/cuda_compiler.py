@@ -1,0 +1,239 @@
+"""Training with CUDA kernels; the results equal those of separate steps up to rounding."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy
+
+from xpnet.backends import streams
+from xpnet.backends.base import Backend
+from xpnet.backends.compiled.cuda import arguments, cuda_source, is_in_registers
+from xpnet.backends.compiled.fuse import fuse
+from xpnet.backends.compiled.loops import Program
+from xpnet.backends.compiled.lower import lower
+from xpnet.backends.compiled.printer import Layout
+from xpnet.backends.compiled.recording import Segment, record
+
+Launch: TypeAlias = Callable[[str, int, Sequence[Any]], None]
+"""``launch(function, threads, arguments)`` runs a function of a module in so many threads."""
+
+MAX_LAUNCH_SECONDS = 0.5
+"""The maximum duration of a launch, so that Ctrl-C interrupts the training soon."""
+
+MAX_ORDERS_BYTES = 2**28
+"""The maximum size of the orders of the samples in one launch, in bytes."""
+
+_SCALARS = {"int": numpy.int32, "unsigned": numpy.uint32, "double": numpy.float64}
+
+
+class CudaCompiler:
+    """Compiles training steps for a GPU.
+
+    Parameters
+    ----------
+    backend : Backend
+        The backend of the GPU.
+    load : callable
+        ``load(source)`` compiles a CUDA module and returns its `Launch`.
+    """
+
+    def __init__(self, backend: Backend, load: Callable[[str], Launch]) -> None:
+        self.backend, self.load = backend, load
+
+    def is_worthwhile(self, sizes: Sequence[int], state: Any, batch_size: int, steps: int, epochs: int) -> bool:
+        """Return False: where compiling pays on a GPU has not been measured yet."""
+        return False
+
+    def compile(self, step: Any, state: Any, batches: Any) -> CudaTraining:
+        """Compile the training step of some networks; see `xpnet.backends.compiled.compiler.Compiler.compile`."""
+        return CudaTraining(self, step, state, batches)
+
+    def explain(self, step: Any, state: Any, batches: Any) -> str:
+        """Return the loops of a step as text, with a description of how they are executed."""
+        segment = _segment(self.backend, batches)
+        layout = _layout(segment)
+        program = _program(self.backend, step, state, segment)
+        where = "registers" if is_in_registers(program, layout) else "memory"
+        per_network = ", ".join(sorted(layout.per_network)) or "nothing"
+        return (
+            f"# each thread of the GPU trains one network, whose parameters are in {where}\n"
+            f"# for each network separately: {per_network}\n"
+            f"# for each step of {segment.batch_size} samples:\n{program}"
+        )
+
+
+class CudaTraining:
+    """Trains some networks with a CUDA kernel; from `CudaCompiler.compile`.
+
+    Parameters
+    ----------
+    compiler : CudaCompiler
+        The compiler.
+    step : Step
+        The step of the networks.
+    state : State
+        Their initial state.
+    batches : Batches
+        Their batches.
+
+    Raises
+    ------
+    CannotCompile
+        If an operation of the step cannot be recorded, or a step is too large for one thread.
+    """
+
+    def __init__(self, compiler: CudaCompiler, step: Any, state: Any, batches: Any) -> None:
+        self._compiler, self._step, self._batches = compiler, step, batches
+        self._backend: Backend = compiler.backend
+        self._whole = _segment(self._backend, batches)
+        self._modules: dict[Layout, tuple[Program, Launch]] = {}
+        self._steps_per_second = 0.0  # not yet measured: the first launch takes one step
+        self._module(state, self._whole)
+
+    @property
+    def epochs_at_once(self) -> int:
+        """How many epochs `train` can train for without exceeding the maximum duration of a launch."""
+        orders = 4 * self._whole.size * len(self._whole.keys["order_key"]) if "order_key" in self._whole.keys else 1
+        in_time = int(MAX_LAUNCH_SECONDS * self._steps_per_second / self._whole.steps)
+        return max(min(in_time, MAX_ORDERS_BYTES // orders), 1)
+
+    def train(self, state: Any, finite: Any, epochs: range, factors: Any = None) -> tuple[Any, Any, Any]:
+        """Take a training step for every batch of some epochs; see `CompiledTraining.train`."""
+        xp, whole = self._backend.xp, self._whole
+        segment = whole if factors is None else replace(whole, rates=_rates(self._backend, self._batches, factors))
+        program, launch = self._module(state, segment)
+        layout, shape = _layout(segment), state.theta.shape[:-1]
+        E, before = math.prod(shape), (state.theta, *state.optimizer_state)
+        # The kernel has the networks last, and changes copies.
+        kept = [_copy(xp, xp.reshape(array, (E, -1)).T) for array in before]
+        alive = xp.asarray(xp.broadcast_to(xp.reshape(xp.asarray(finite), (-1,)), (E,)), copy=True)
+        losses = xp.zeros((len(epochs), E), dtype=xp.float64)
+        given = {
+            "networks": E,
+            "samples": segment.size,
+            "position": segment.position,
+            "epoch": epochs[0] % 2**32,
+            "epochs": len(epochs),
+            "loss_weight": segment.batch_size / segment.size,
+            "finite": alive,
+            "loss_of_epoch": losses,
+            **segment.keys,
+            **segment.samples,
+            **segment.rates,
+            **{f"{name}_rows": rate.shape[0] for name, rate in segment.rates.items()},
+            **segment.fixed,
+        }
+        if layout.shuffled:
+            given["orders"] = self._orders(segment, epochs, launch)
+        for name, array in zip(_names_of_states(before), kept, strict=True):
+            given |= {f"{name}_kept": array, f"{name}_": xp.empty_like(array)}
+        for name, buffer in program.buffers.items():
+            if buffer.kind == "constant":
+                given[name] = self._backend.asarray(numpy.asarray(buffer.values, buffer.dtype))
+        self._run(launch, arguments(program, layout), given, segment.steps)
+        after = [_copy(xp, array.T) for array in kept]
+        if len(epochs) == 1:  # a network may have diverged in a later launch for the epoch
+            after = [
+                xp.where(alive[:, None], new, xp.reshape(old, (E, -1))) for new, old in zip(after, before, strict=True)
+            ]
+        arrays = [xp.reshape(new, old.shape) for new, old in zip(after, before, strict=True)]
+        losses = xp.astype(losses, state.theta.dtype)
+        return (
+            type(state)(arrays[0], tuple(arrays[1:])),
+            xp.reshape(alive, shape),
+            xp.reshape(losses, (len(epochs), *shape)),
+        )
+
+    def _module(self, state: Any, segment: Segment) -> tuple[Program, Launch]:
+        """Return the program of a segment, and its compiled module."""
+        layout = _layout(segment)
+        if layout not in self._modules:
+            program = _program(self._backend, self._step, state, segment)
+            self._modules[layout] = program, self._compiler.load(cuda_source(program, layout))
+        return self._modules[layout]
+
+    def _orders(self, segment: Segment, epochs: range, launch: Launch) -> Any:
+        """Return the orders of the samples in some epochs, of shape (epochs, N, E or 1)."""
+        keys = segment.keys["order_key"]
+        orders = self._backend.xp.empty((len(epochs), segment.size, len(keys)), dtype=self._backend.xp.uint32)
+        sizes = [numpy.int32(len(keys)), numpy.int32(segment.size)]
+        range_ = [numpy.uint32(epochs[0] % 2**32), numpy.int32(len(epochs))]
+        launch("permutations", len(epochs) * len(keys), [*sizes, *range_, keys, orders])
+        return orders
+
+    def _run(self, launch: Launch, parameters: Sequence[tuple[str, str]], given: Mapping[str, Any], steps: int) -> None:
+        """Launch the kernel for all steps; for one epoch there are several launches if one would take too long."""
+        step, E, epochs = 0, given["networks"], given["epochs"]
+        while step < steps:
+            at_once = max(int(MAX_LAUNCH_SECONDS * self._steps_per_second), 1)
+            stop = steps if epochs > 1 else min(step + at_once, steps)
+            values = {**given, "begin": step, "end": stop}
+            call = [_SCALARS.get(kind, lambda array: array)(values[name]) for kind, name in parameters]
+            started = time.perf_counter()
+            launch("kernel", E, call)
+            self._backend.synchronize()
+            self._steps_per_second = (stop - step) * epochs / max(time.perf_counter() - started, 1e-6)
+            step = stop
+
+
+def _names_of_states(arrays: Sequence[Any]) -> list[str]:
+    return ["theta", *(f"s{i}" for i in range(len(arrays) - 1))]
+
+
+def _program(backend: Backend, step: Any, state: Any, segment: Segment) -> Program:
+    """Return the loops of a step."""
+    if step.weights_mask is not None:
+        step = replace(step, weights_mask=backend.to_numpy(step.weights_mask))
+    return fuse(lower(*record(step, state, segment)))
+
+
+def _layout(segment: Segment) -> Layout:
+    shuffled, per_network = "order_key" in segment.keys, segment.per_network
+    return Layout(segment.batch_size, False, shuffled, segment.padded, per_network)
+
+
+def _segment(backend: Backend, batches: Any) -> Segment:
+    """Return all samples, and the other inputs of the steps, as arrays on the GPU."""
+    xp, N, m = backend.xp, batches.samples.size, batches.batch_size
+    columns = zip(("X", "Y", "weight"), batches.samples.columns(slice(None), batches.networks), strict=True)
+    rows = {name: _with_networks(xp, array.mT, 3) for name, array in columns if array is not None}
+    if N % m and "weight" not in rows:
+        rows["weight"] = xp.ones((1, N, 1), dtype=rows["X"].dtype)
+    keys, masks = {}, {}
+    if batches.order_keys is not None:
+        keys["order_key"] = backend.asarray(batches.order_keys)
+    if batches.masks is not None:
+        keys["mask_key"] = backend.asarray(batches.masks.keys)
+        layers = enumerate(batches.masks.layers)
+        masks = {f"mask{l}": (n, streams.first_pair(l), streams.smallest_kept(rate)) for l, (n, rate) in layers if rate}
+    present = batches.regularization.get("present")
+    fixed = {} if present is None else {"present": _with_networks(xp, present, 2)}
+    return Segment(m, 0, N, N % m > 0, rows, keys, masks, _rates(backend, batches, None), fixed)
+
+
+def _rates(backend: Backend, batches: Any, factors: Any) -> dict[str, Any]:
+    """Return learning rates and regularization strengths, each of shape (steps or 1, E or 1)."""
+    xp, rate = backend.xp, backend.xp.reshape(batches.learning_rate, (1, -1))
+    if factors is not None:
+        rate = rate * backend.asarray(numpy.ascontiguousarray(factors.reshape(factors.shape[0], -1)))
+    strengths = {
+        name: xp.reshape(xp.asarray(value, dtype=rate.dtype), (1, -1))
+        for name, value in batches.regularization.items()
+        if name != "present"
+    }
+    return {"learning_rate": _copy(xp, rate), **strengths}
+
+
+def _with_networks(xp: Any, array: Any, axes: int) -> Any:
+    """Return a contiguous array with a leading axis of networks."""
+    return _copy(xp, array if array.ndim == axes else array[None, ...])
+
+
+def _copy(xp: Any, array: Any) -> Any:
+    """Return a copy in C order: reshaping makes it, unless the array is in that order already."""
+    return xp.asarray(xp.reshape(xp.reshape(array, (-1,)), array.shape), copy=True)
