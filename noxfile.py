@@ -119,16 +119,23 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session
 def sanitizers(session: nox.Session) -> None:
-    """Run the printed CUDA kernels on the host, where AddressSanitizer and UBSan watch every access."""
+    """Run the printed CUDA kernels on the host, where sanitizers watch every access, and races between threads."""
     session.install(".", *group("test"))
-    libraries = [
-        subprocess.run(["gcc", f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True)
-        for name in ("asan", "stdc++")
-    ]
-    session.env["LD_PRELOAD"] = " ".join(library.stdout.strip() for library in libraries)
-    session.env["ASAN_OPTIONS"] = "detect_leaks=0"  # Python does not free everything
-    session.env["XPNET_CXXFLAGS"] = "-fsanitize=address,undefined -fno-sanitize-recover=all"
-    session.run("pytest", "-n", "auto", "tests/test_cuda.py", "-k", "not compile_for_gpus", *session.posargs)
+    watched = {
+        "asan": ("-fsanitize=address,undefined -fno-sanitize-recover=all", "not compile_for_gpus"),
+        "tsan": ("-fsanitize=thread", "blocks and (every_training or every_part)"),
+    }
+    for library, (flags, tests) in watched.items():
+        # Python is not instrumented, and must load the library first; it does not free everything.
+        names = [f"-print-file-name=lib{name}.so" for name in (library, "stdc++")]
+        found = [subprocess.run(["gcc", name], capture_output=True, text=True, check=True) for name in names]
+        env = {
+            "LD_PRELOAD": " ".join(each.stdout.strip() for each in found),
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "TSAN_OPTIONS": "halt_on_error=1",
+            "XPNET_CXXFLAGS": flags,
+        }
+        session.run("pytest", "-n", "auto", "tests/test_cuda.py", "-k", tests, *session.posargs, env=env)
 
 
 @nox.session

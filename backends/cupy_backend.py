@@ -28,11 +28,7 @@ def _vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 _NAMESPACE = SimpleNamespace(**{**vars(array_api_compat.cupy), "sign": cupy.sign, "vecdot": _vecdot})
 
 
-_THREADS = 64
-"""The threads of a block: few, so that a few thousand networks occupy all multiprocessors."""
-
-
-def _load(source: str) -> Callable[[str, int, Sequence[Any]], None]:
+def _load(source: str) -> Callable[[str, int, int, int, Sequence[Any]], None]:
     """Compile a CUDA module, which CuPy caches, and return what launches its functions on the current stream."""
     module = cupy.RawModule(code=source)
     try:
@@ -41,8 +37,11 @@ def _load(source: str) -> Callable[[str, int, Sequence[Any]], None]:
         msg = f"CUDA's compiler refuses the kernel: {first_line(error)}"
         raise CannotCompile(msg) from error
 
-    def launch(function: str, threads: int, arguments: Sequence[Any]) -> None:
-        module.get_function(function)((-(-threads // _THREADS),), (_THREADS,), tuple(arguments))
+    def launch(name: str, blocks: int, threads: int, shared_bytes: int, arguments: Sequence[Any]) -> None:
+        function = module.get_function(name)
+        if shared_bytes > 48 * 2**10:  # more must be allowed
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        function((blocks,), (threads,), tuple(arguments), shared_mem=shared_bytes)
 
     return launch
 
@@ -123,7 +122,8 @@ class CupyBackend(Backend):
     def compiler(self, announce: Callable[[], None] = lambda: None) -> Any:
         from xpnet.backends.compiled.cuda_compiler import CudaCompiler
 
-        return CudaCompiler(self, _load)
+        with self.on_device() as device:
+            return CudaCompiler(self, _load, device.attributes["MaxSharedMemoryPerBlockOptin"])
 
     def synchronize(self) -> None:
         with self.on_device() as device:

@@ -412,6 +412,15 @@ def test_cupy_compiles_and_launches_kernels(cupy, monkeypatch):
     assert {"compile", "get_function"} <= set(dir(cupy.RawModule))
     launched = []
 
+    class Function:
+        max_dynamic_shared_size_bytes = 48 * 2**10
+
+        def __init__(self, *which):
+            self.which = which
+
+        def __call__(self, *call, shared_mem):
+            launched.append((*self.which, *call, shared_mem, self.max_dynamic_shared_size_bytes))
+
     class Module:
         def __init__(self, *, code):
             self.code = code
@@ -422,11 +431,14 @@ def test_cupy_compiles_and_launches_kernels(cupy, monkeypatch):
                 raise cupy.cuda.compiler.CompileException(msg, self.code, "", ())
 
         def get_function(self, name):
-            return lambda *call: launched.append((self.code, name, *call))
+            return Function(self.code, name)
 
     monkeypatch.setattr(cupy, "RawModule", Module)
-    cupy_backend._load("source")("kernel", 130, [1, 2])
-    assert launched == [("source", "kernel", (3,), (64,), (1, 2))]
+    launch = cupy_backend._load("source")
+    launch("kernel", 3, 64, 0, [1, 2])
+    launch("kernel", 3, 256, 10**5, [])
+    assert launched[0] == ("source", "kernel", (3,), (64,), (1, 2), 0, 48 * 2**10)
+    assert launched[1] == ("source", "kernel", (3,), (256,), (), 10**5, 10**5)
     with pytest.raises(CannotCompile, match="CUDA's compiler refuses the kernel: error: refused"):
         cupy_backend._load("refused")
 

@@ -15,7 +15,7 @@ import pytest
 
 from xpnet import Activation, NeuralNetwork, export_c
 from xpnet.activations import ACTIVATIONS, relu
-from xpnet.backends.compiled.c import c_lines, literal
+from xpnet.backends.compiled.c import CLines, literal
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer
 from xpnet.backends.compiled.lower import lower
@@ -134,7 +134,9 @@ def test_every_function_that_can_be_recorded_is_printed(precision, compiler, pat
     n = node.shape[0]
     buffers = {name: Buffer(name, 7, precision, "fixed") for name in "ab"}
     buffers["y"] = Buffer("y", n, precision, "result")
-    lines = c_lines(fuse(lower(buffers, {"y": node}, recorder.constants)), lambda buffer, index: f"{buffer}[{index}]")
+    program = fuse(lower(buffers, {"y": node}, recorder.constants))
+    printer = CLines(program, lambda buffer, index: f"{buffer}[{index}]")
+    lines = [line for nest in program.nests for line in printer.nest(nest)]
     type_ = {"float64": "double", "float32": "float"}[precision]
     signature = f"void f(const {type_} *x, {type_} *y);\nvoid f(const {type_} *x, {type_} *y)"
     split = f"    const {type_} *a = x, *b = x + 7;"
@@ -164,7 +166,8 @@ def test_every_reduction_is_printed(precision, compiler, path, rng):
         for each in program.buffers.values()
         if each.kind == "scratch"
     ]
-    lines = c_lines(program, lambda buffer, index: f"{buffer}[{index}]")
+    printer = CLines(program, lambda buffer, index: f"{buffer}[{index}]")
+    lines = [line for nest in program.nests for line in printer.nest(nest)]
     signature = f"void f(const {type_} *x, {type_} *y);\nvoid f(const {type_} *x, {type_} *y)"
     headers = [f"#include <{name}.h>" for name in ("math", "stdbool", "stddef")]
     path.write_text("\n".join([*headers, signature, "{", *arrays, *lines, "}", ""]))

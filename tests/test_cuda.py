@@ -25,16 +25,19 @@ from xpnet.optimizers import OPTIMIZERS
 ON_HOST = pytest.mark.skipif(cuda_on_host.MISSING is not None, reason=str(cuda_on_host.MISSING))
 
 
-@pytest.fixture
-def sources(monkeypatch):
-    """Let networks on NumPy train with CUDA kernels on the host, and return the list of the sources."""
-    found = []
+@pytest.fixture(params=["threads", "blocks"])
+def sources(request, monkeypatch):
+    """Let networks on NumPy train with CUDA kernels on the host, and return the list of the sources.
+
+    Networks are trained by a thread each, or in batches by a block of threads each.
+    """
+    found, shared_memory = [], 0 if request.param == "threads" else cuda_compiler.SHARED_MEMORY
 
     def load(source):
         found.append(source)
         return cuda_on_host.load(source)
 
-    monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce=None: CudaCompiler(self, load))
+    monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce=None: CudaCompiler(self, load, shared_memory))
     return found
 
 
@@ -87,7 +90,7 @@ def test_networks_are_kept_in_registers_if_they_are_small(sizes, sources):
     settings = {"activations": None, "ensemble": 5, "dropout": 0.3, "dtype": "float32"}
     assert_close(*(trained(compile, settings, {"shuffle": True}, sizes=sizes) for compile in (True, False)))
     assert ("float theta_[22];" in sources[0]) == (sizes == (2, 4, 2))
-    assert ("float * theta_," in sources[0]) == (sizes != (2, 4, 2))
+    assert ("float * theta_)" in sources[0]) == (sizes != (2, 4, 2))
 
 
 @ON_HOST
@@ -145,14 +148,14 @@ def test_the_orders_are_those_of_other_backends(sources):
     launch, keys = cuda_on_host.load(sources[0]), streams.seed_keys([3, 4, 5], Stream.SHUFFLING)
     orders = np.zeros((2, 11, 3), "uint32")
     sizes = [np.int32(3), np.int32(11), np.uint32(2**32 - 1), np.int32(2)]
-    launch("permutations", 6, [*sizes, keys, orders])
+    launch("permutations", 1, 64, 0, [*sizes, keys, orders])
     for orders_of_epoch, epoch in zip(orders, (2**32 - 1, 2**32), strict=True):
         expected = streams.permutations(streams.epoch_keys(keys, epoch), 11)
         np.testing.assert_array_equal(orders_of_epoch.T, expected)
 
 
-def test_what_is_too_large_for_a_thread_is_refused(sources):
-    network = NeuralNetwork([2, 300, 2], seed=0)
+def test_what_is_too_large_for_a_kernel_is_refused(sources):
+    network = NeuralNetwork([2, 3000, 2], seed=0)
     with pytest.raises(CannotCompile, match=r"compile=True: a step that computes with [\d,]+ bytes for each network"):
         network.train(X, Y, 0.1, epochs=1, batch_size=7, verbose=False, compile=True)
     assert network.epochs_trained == 0
@@ -171,10 +174,19 @@ def test_by_default_nothing_is_compiled_for_a_gpu(sources):
     assert not sources
 
 
-@pytest.mark.parametrize(("sizes", "where"), [([2, 4, 1], "registers"), ([2, 40, 40, 1], "memory")])
-def test_the_loops_say_where_the_parameters_are(sizes, where, sources):
-    text = NeuralNetwork(sizes, ensemble=3, seed=0).explain_step()
-    assert f"# each thread of the GPU trains one network, whose parameters are in {where}" in text
+EXECUTION = {
+    "each thread trains one network, whose parameters are in registers": ([2, 4, 1], 1),
+    "each thread trains one network, whose parameters are in memory": ([2, 40, 40, 1], 1),
+    "each block of threads trains one network, whose parameters are in shared memory": ([2, 40, 40, 1], 32),
+}
+
+
+@pytest.mark.parametrize(("execution", "network"), EXECUTION.items(), ids=str)
+def test_the_loops_say_how_they_are_executed(execution, network, monkeypatch):
+    sizes, batch_size = network
+    monkeypatch.setattr(NumpyBackend, "compiler", lambda self, announce=None: CudaCompiler(self, None))
+    text = NeuralNetwork(sizes, ensemble=3, seed=0).explain_step(batch_size)
+    assert text.startswith(f"# {execution}\n")
     assert "state    theta" in text
 
 
@@ -212,6 +224,7 @@ KERNELS = {
     "batches": (SINE | {"dtype": "float32"}, {"batch_size": 5}, (1, 10, 10, 1)),
     "dropout": (SINE | {"dtype": "float32", "dropout": 0.3}, {"shuffle": True}, (1, 10, 10, 1)),
     "many units": (SINE | {"dtype": "float32"}, {}, (1, 32, 32, 1)),
+    "a block for each network": (SINE | {"dtype": "float32", "optimizer": "adam"}, {"batch_size": 7}, (1, 32, 32, 1)),
     "all together": (*TRAININGS["all together"], (2, 4, 2)),
 }
 

@@ -76,11 +76,12 @@ def c_function(program: Program, constants: Mapping[str, Sequence[float]]) -> CF
             return f"{TYPES[program.buffers[buffer].dtype]}_scratch[{index + starts[buffer]}]"
         return f"{buffer}[{index}]"
 
+    lines = CLines(program, element)
     return CFunction(
         ["math.h", *["stdbool.h"] * ("bool" in program.types.values()), "stddef.h"],
         [line for name, numbers in values.items() for line in _table(program.buffers[name], numbers)],
         [f"    {TYPES[dtype]} {TYPES[dtype]}_scratch[{each.size}];" for dtype, each in places.items()]
-        + c_lines(program, element),
+        + [f"    {line}" for nest in program.nests for line in lines.nest(nest)],
         sum(len(numbers) * BYTES[program.buffers[name].dtype] for name, numbers in values.items()),
         sum(each.size * BYTES[dtype] for dtype, each in places.items()),
     )
@@ -96,43 +97,6 @@ def _table(buffer: Buffer, values: Sequence[float]) -> Iterator[str]:
     yield ""
 
 
-def c_lines(
-    program: Program,
-    element: Callable[[str, Index], str],
-    indent: str = "    ",
-    *,
-    index: str = "size_t",
-    pragmas: Sequence[str] = (),
-) -> list[str]:
-    """Return the loops of a program as lines of C.
-
-    Parameters
-    ----------
-    program : Program
-        The program, without a `Product`.
-    element : callable
-        ``element(buffer, index)`` returns the expression for an element of a buffer. Index expressions of the type
-        ``size_t`` are correct with negative factors, too, because it wraps around.
-    indent : str
-        The indentation of the outermost loops.
-    index : str
-        The type of loop variables.
-    pragmas : sequence of str
-        Lines before each loop.
-
-    Returns
-    -------
-    lines : list of str
-        The lines. They need ``math.h``, ``stddef.h``, and for numbers of type bool ``stdbool.h``.
-    """
-    printer = _Printer(program, element, index, pragmas)
-    lines: list[str] = []
-    for nest in program.nests:
-        assert not isinstance(nest, Product)
-        lines += [indent + line for line in printer.nest(nest)]
-    return lines
-
-
 def literal(value: float, dtype: str) -> str:
     """Return a number of a type as C; decimal digits that are read back to the same number."""
     if dtype == "bool":
@@ -144,14 +108,34 @@ def literal(value: float, dtype: str) -> str:
     return f"(-{text})" if math.copysign(1.0, value) < 0.0 else text
 
 
-class _Printer:
+class CLines:
+    """Prints loops as lines of C. They need ``math.h``, ``stddef.h``, and for numbers of type bool ``stdbool.h``.
+
+    Parameters
+    ----------
+    program : Program
+        The program that the loops belong to.
+    element : callable
+        ``element(buffer, index)`` returns the expression for an element of a buffer. Index expressions of the type
+        ``size_t`` are correct with negative factors, too, because it wraps around.
+    index : str
+        The type of loop variables.
+    pragmas : sequence of str
+        Lines before each loop.
+    """
+
     def __init__(
-        self, program: Program, element: Callable[[str, Index], str], index: str, pragmas: Sequence[str]
+        self,
+        program: Program,
+        element: Callable[[str, Index], str],
+        index: str = "size_t",
+        pragmas: Sequence[str] = (),
     ) -> None:
         self.program, self.element, self.index, self.pragmas = program, element, index, pragmas
 
-    def nest(self, nest: Nest) -> Iterator[str]:
-        """Yield the lines of nested loops."""
+    def nest(self, nest: Nest | Product) -> Iterator[str]:
+        """Yield the lines of nested loops; there is no BLAS for a `Product`."""
+        assert isinstance(nest, Nest)
         indent = ""
         for level, statements in enumerate(nest.at):
             for statement in statements:

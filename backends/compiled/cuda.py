@@ -1,19 +1,24 @@
-"""The kernel of a training step as CUDA C: each thread trains one network.
+"""The kernel of a training step as CUDA C. A thread trains a network, or a block of threads does.
 
-The states of all networks have the shape (P, E), so that the threads of a warp read numbers that are side by side. A
-small network is kept in registers: all loops are unrolled, so that every index is a constant. A larger one stays in
-global memory, and what a step computes in local memory.
+- Sample by sample, each thread trains one network. The states of all networks have the shape (P, E), so that the
+  threads of a warp read numbers that are side by side. A small network is kept in registers: all loops are unrolled, so
+  that every index is a constant. A larger one stays in global memory, and what a step computes in local memory.
+- In batches, each block trains one network, whose state and what a step computes are in shared memory. The threads
+  divide the iterations of each nest of loops among themselves, and wait for each other after it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from xpnet.backends.base import CannotCompile
-from xpnet.backends.compiled.c import BYTES, TYPES, c_lines, literal
-from xpnet.backends.compiled.loops import Buffer, Index, Program
+from xpnet.backends.compiled.c import BYTES, TYPES, CLines, literal
+from xpnet.backends.compiled.loops import Buffer, Index, Let, Load, Nest, Program
+from xpnet.backends.compiled.places import Places
 from xpnet.backends.compiled.printer import Layout
 
 MAX_REGISTERS = 200
@@ -21,6 +26,66 @@ MAX_REGISTERS = 200
 
 MAX_LOCAL = 4096
 """The maximum number of words of a step, without the state, in the local memory of a thread."""
+
+NETWORKS_OF_BLOCK = 64
+"""The threads of a block that trains as many networks: few, so that a few thousand occupy all multiprocessors."""
+
+THREADS_OF_NETWORK = 256
+"""The threads of a block that trains one network."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A CUDA module with the functions ``kernel`` and ``permutations``.
+
+    Attributes
+    ----------
+    source : str
+        The source of the module.
+    arguments : list of (str, str)
+        The types and the names of the arguments of ``kernel``, in order.
+    execution : str
+        How networks are mapped to threads, and where their parameters are, as text.
+    is_block : bool
+        Whether a block trains a network, not a thread. States then have the shape (E, P), not (P, E).
+    shared_bytes : int
+        The shared memory of a block.
+    """
+
+    source: str
+    arguments: list[tuple[str, str]]
+    execution: str
+    is_block: bool
+    shared_bytes: int
+
+    def shape(self, networks: int) -> tuple[int, int]:
+        """Return how many blocks of how many threads train a number of networks."""
+        if self.is_block:
+            return networks, THREADS_OF_NETWORK
+        return -(-networks // NETWORKS_OF_BLOCK), NETWORKS_OF_BLOCK
+
+
+def cuda_kernel(program: Program, layout: Layout, shared_memory: int) -> Kernel:
+    """Return the kernel of a program, for a GPU whose blocks have so many bytes of shared memory.
+
+    Raises
+    ------
+    CannotCompile
+        If a step is too large.
+    """
+    block = _BlockKernel(program, layout)
+    local = _words(_of(program, "sample", "mask", "scratch"), layout)
+    if block.places.size <= shared_memory and (layout.batch_size > 1 or local > MAX_LOCAL):
+        execution = "each block of threads trains one network, whose parameters are in shared memory"
+        return Kernel(block.source(), block.arguments(), execution, True, block.places.size)
+    if local > MAX_LOCAL:
+        msg = f"a step that computes with {4 * local:,} bytes for each network, too many for a GPU's kernel"
+        raise CannotCompile(msg)
+    in_registers = local + _words(_of(program, "state"), layout) <= MAX_REGISTERS
+    thread = _ThreadKernel(program, layout, in_registers)
+    execution = f"each thread trains one network, whose parameters are in {'registers' if in_registers else 'memory'}"
+    return Kernel(thread.source(), thread.arguments(), execution, False, 0)
+
 
 _PRELUDE = """\
 #ifndef INFINITY  // without the headers of the host
@@ -77,42 +142,6 @@ extern "C" __global__ void permutations(
 """
 
 
-def is_in_registers(program: Program, layout: Layout) -> bool:
-    """Return whether the kernel of a program keeps the networks in registers."""
-    local = _words(_of(program, "sample", "mask", "scratch"), layout)
-    if local > MAX_LOCAL:
-        msg = f"a step that computes with {4 * local:,} bytes for each network, more than {4 * MAX_LOCAL:,}"
-        raise CannotCompile(msg)
-    return local + _words(_of(program, "state"), layout) <= MAX_REGISTERS
-
-
-def arguments(program: Program, layout: Layout) -> list[tuple[str, str]]:
-    """Return the types and the names of the arguments of a kernel, in order."""
-    found = [("int", name) for name in ("networks", "begin", "end", "samples", "epochs")]
-    found += [("double", "loss_weight")]
-    if layout.shuffled:
-        found.append(("const unsigned *", "orders"))
-    if _of(program, "mask"):
-        found += [("const unsigned *", "mask_key"), ("unsigned", "epoch"), ("int", "position")]
-    for buffer in _of(program, "sample"):
-        found.append((f"const {TYPES[buffer.dtype]} *", buffer.name))
-    for buffer in _of(program, "rate"):
-        found += [(f"const {TYPES[buffer.dtype]} *", buffer.name), ("int", f"{buffer.name}_rows")]
-    for buffer in _of(program, "fixed", "constant"):
-        found.append((f"const {TYPES[buffer.dtype]} *", buffer.name))
-    for buffer in _of(program, "state"):
-        found.append((f"{TYPES[buffer.dtype]} *", f"{buffer.name}_kept"))
-    if not is_in_registers(program, layout):
-        for buffer in _of(program, "state"):
-            found.append((f"{TYPES[buffer.dtype]} *", f"{buffer.name}_"))
-    return [*found, ("bool *", "finite"), ("double *", "loss_of_epoch")]
-
-
-def cuda_source(program: Program, layout: Layout) -> str:
-    """Return the source of a CUDA module: the function ``kernel`` with `arguments`, and ``permutations``."""
-    return "\n".join([_PRELUDE, *_Kernel(program, layout).lines(), ""])
-
-
 def _of(program: Program, *kinds: str) -> list[Buffer]:
     return [buffer for kind in kinds for buffer in program.buffers.values() if buffer.kind == kind]
 
@@ -127,23 +156,39 @@ def _words(buffers: list[Buffer], layout: Layout) -> int:
 
 
 class _Kernel:
+    """What the kernels have in common."""
+
     def __init__(self, program: Program, layout: Layout) -> None:
         self.program, self.layout = program, layout
-        self.in_registers = is_in_registers(program, layout)
-        # Loops that are unrolled further, as the compiler would do by itself, need more registers than there are.
-        self.pragma = "#pragma unroll" if self.in_registers else "#pragma unroll 4"
         self.states = _of(program, "state")
 
-    def lines(self) -> Iterator[str]:
-        parameters = ",\n    ".join(f"{kind} {name}" for kind, name in arguments(self.program, self.layout))
-        yield f'extern "C" __global__ void kernel(\n    {parameters})'
-        yield "{"
-        yield "    const size_t E = networks, network = blockIdx.x * blockDim.x + threadIdx.x;"
-        yield "    if (network >= E)"
-        yield "        return;"
-        local = _of(self.program, "sample", "mask", "rate", "scratch", "result")
-        for buffer in local + self.states * self.in_registers:
-            yield f"    {TYPES[buffer.dtype]} {buffer.name}_[{_size(buffer, self.layout)}];"
+    def source(self) -> str:
+        parameters = ",\n    ".join(f"{kind} {name}" for kind, name in self.arguments())
+        lines = [f'extern "C" __global__ void kernel(\n    {parameters})', "{", *self.body(), "}"]
+        return "\n".join([_PRELUDE, *lines, ""])
+
+    def arguments(self) -> list[tuple[str, str]]:
+        """Return the types and the names of the arguments, in order."""
+        program = self.program
+        found = [("int", name) for name in ("networks", "begin", "end", "samples", "epochs")]
+        found += [("double", "loss_weight")]
+        if self.layout.shuffled:
+            found.append(("const unsigned *", "orders"))
+        if _of(program, "mask"):
+            found += [("const unsigned *", "mask_key"), ("unsigned", "epoch"), ("int", "position")]
+        for buffer in _of(program, "sample"):
+            found.append((f"const {TYPES[buffer.dtype]} *", buffer.name))
+        for buffer in _of(program, "rate"):
+            found += [(f"const {TYPES[buffer.dtype]} *", buffer.name), ("int", f"{buffer.name}_rows")]
+        for buffer in _of(program, "fixed", "constant"):
+            found.append((f"const {TYPES[buffer.dtype]} *", buffer.name))
+        for buffer in self.states:
+            found.append((f"{TYPES[buffer.dtype]} *", f"{buffer.name}_kept"))
+        return [*found, ("bool *", "finite"), ("double *", "loss_of_epoch")]
+
+    def body(self) -> Iterator[str]:
+        """Yield the lines of the function."""
+        yield from (f"    {line}" for line in self.declarations())
         yield "    bool is_finite = finite[network];"
         for buffer in self.states:
             yield from self.each(buffer, f"{self.element(buffer.name, _I)} = {self.kept(buffer)};")
@@ -154,8 +199,7 @@ class _Kernel:
         yield "        }"
         yield from (f"        {line}" for line in self.end_epoch())
         yield "    }"
-        yield "    finite[network] = is_finite;"
-        yield "}"
+        yield f"    {self.once('finite[network] = is_finite;')}"
 
     def step(self) -> Iterator[str]:
         """Yield the lines of a step."""
@@ -168,51 +212,46 @@ class _Kernel:
             yield f"{name}_[0] = {name}[{row} * {width}{self.own(name, 1)}];"
         yield from self.samples()
         yield from self.masks()
-        yield from c_lines(self.program, self.element, "", index="int", pragmas=[self.pragma])
+        yield from self.nests()
         weight = f"loss_weight * valid / {m}" if padded else "loss_weight"
         yield f"total += (double)loss_[0] * ({weight});"
 
     def samples(self) -> Iterator[str]:
         """Yield the lines that copy the samples of a step."""
         m, padded = self.layout.batch_size, self.layout.padded
-        yield from self.loop("s", m)
-        yield f"    const int place = {f'min(step * {m} + s, samples - 1)' if padded else f'step * {m} + s'};"
         row = "place"
         if self.layout.shuffled:
             width = "E" if self.is_own("order_key") else "1"
             row = f"orders[((size_t)count * samples + place) * {width}{self.own('order_key', 1)}]"
-        yield f"    const size_t row = {row};"
         for buffer in _of(self.program, "sample"):
             name, n = buffer.name, buffer.size
-            value = f"{name}[({'network * samples + ' * self.is_own(name)}row) * {n} + i]"
+            value = f"{name}[({'network * samples + ' * self.is_own(name)}row) * {n} + i % {n}]"
             if padded and name == "weight":
                 number = TYPES[buffer.dtype]
-                value = f"s < valid ? {value} * ({number})({m}.0 / valid) : {literal(0.0, buffer.dtype)}"
-            yield from (f"    {line}" for line in self.loop("i", n))
-            yield f"        {name}_[{n} * s + i] = {value};"
-            yield "    }"
-        yield "}"
+                value = f"i < valid ? {value} * ({number})({m}.0 / valid) : {literal(0.0, buffer.dtype)}"
+            place = f"step * {m} + i / {n}"
+            yield from self.loop("i", m * n)
+            yield f"    const int place = {f'min({place}, samples - 1)' if padded else place};"
+            yield f"    const size_t row = {row};"
+            yield f"    {name}_[i] = {value};"
+            yield "}"
 
     def masks(self) -> Iterator[str]:
         """Yield the lines that compute the dropout masks of a step."""
-        masks, m = _of(self.program, "mask"), self.layout.batch_size
-        if not masks:
-            return
-        key = "network" if self.is_own("mask_key") else "0"
-        yield from self.loop("s", m)
-        for mask in masks:
-            first, least = map(int, mask.values)
-            yield from (f"    {line}" for line in self.loop("pair", -(-mask.size // 2)))
-            yield "        unsigned words[2];"
-            counters = f"(unsigned)(position + step * {m} + s), {first}u + pair"
-            yield f"        threefry(mask_key[2 * {key}], mask_key[2 * {key} + 1] + epoch + count, {counters}, words);"
+        m, key = self.layout.batch_size, "network" if self.is_own("mask_key") else "0"
+        for mask in _of(self.program, "mask"):
+            (first, least), pairs = map(int, mask.values), -(-mask.size // 2)
+            yield from self.loop("i", m * pairs)
+            yield f"    const int row = i / {pairs}, pair = i % {pairs};"
+            yield "    unsigned words[2];"
+            counters = f"(unsigned)(position + step * {m} + row), {first}u + pair"
+            yield f"    threefry(mask_key[2 * {key}], mask_key[2 * {key} + 1] + epoch + count, {counters}, words);"
             for word in (0, 1):
                 inside = f"if (2 * pair + {word} < {mask.size}) " * (word == 1 and mask.size % 2 == 1)
-                place = f"{mask.size} * s + 2 * pair + {word}"
+                place = f"{mask.size} * row + 2 * pair + {word}"
                 # In 64 bits, because a rate of almost 1 keeps no unit.
-                yield f"        {inside}{mask.name}_[{place}] = (unsigned long long)words[{word}] >= {least}ull;"
-            yield "    }"
-        yield "}"
+                yield f"    {inside}{mask.name}_[{place}] = (unsigned long long)words[{word}] >= {least}ull;"
+            yield "}"
 
     def end_epoch(self) -> Iterator[str]:
         """Yield the lines that keep the state if all numbers are finite."""
@@ -222,16 +261,13 @@ class _Kernel:
             if buffer.dtype != "bool":
                 value = self.element(buffer.name, _I)
                 yield from self.each(buffer, f"is_finite = is_finite && isfinite({value});", "")
+        yield from self.agree()
         yield "if (is_finite) {"
         for buffer in self.states:
             yield f"    FORGET({buffer.name}_kept);"
             yield from self.each(buffer, f"{self.kept(buffer)} = {self.element(buffer.name, _I)};")
         yield "}"
-        yield "loss_of_epoch[count * E + network] = is_finite ? total : NAN;"
-
-    def loop(self, variable: str, extent: int) -> list[str]:
-        """Return the first lines of a loop."""
-        return [self.pragma, f"for (int {variable} = 0; {variable} < {extent}; {variable}++) {{"]
+        yield self.once("loss_of_epoch[count * E + network] = is_finite ? total : NAN;")
 
     def each(self, buffer: Buffer, statement: str, indent: str = "    ") -> Iterator[str]:
         """Yield the lines of a loop over the elements i of a buffer."""
@@ -244,15 +280,7 @@ class _Kernel:
         buffer = self.program.buffers[name]
         if buffer.kind == "fixed":
             return f"{name}[{index}{self.own(name, buffer.size)}]"
-        if buffer.kind == "constant":
-            return f"{name}[{index}]"
-        if buffer.kind == "state" and not self.in_registers:
-            return f"{name}_[({index}) * E + network]"
-        return f"{name}_[{index}]"
-
-    def kept(self, buffer: Buffer) -> str:
-        """Return the expression for element i of the state before the epoch."""
-        return f"{buffer.name}_kept[i * E + network]"
+        return f"{name}[{index}]" if buffer.kind == "constant" else f"{name}_[{index}]"
 
     def is_own(self, name: str) -> bool:
         """Return whether an argument has a separate entry for each network."""
@@ -261,6 +289,125 @@ class _Kernel:
     def own(self, name: str, size: int) -> str:
         """Return what the index of an argument with `size` numbers for each network is increased by."""
         return f" + network * {size}" * self.is_own(name)
+
+    # ---- What differs
+
+    def declarations(self) -> Iterator[str]:
+        """Yield the lines that declare E, the network and the local arrays."""
+        raise NotImplementedError
+
+    def loop(self, variable: str, extent: int) -> list[str]:
+        """Return the first lines of a loop whose iterations are independent."""
+        raise NotImplementedError
+
+    def nests(self) -> Iterator[str]:
+        """Yield the lines of the program."""
+        raise NotImplementedError
+
+    def agree(self) -> Iterator[str]:
+        """Yield the lines after which all threads of a network know whether it is finite."""
+        raise NotImplementedError
+
+    def once(self, statement: str) -> str:
+        """Return a statement that one thread of a network executes."""
+        raise NotImplementedError
+
+    def kept(self, buffer: Buffer) -> str:
+        """Return the expression for element i of the state before the epoch."""
+        raise NotImplementedError
+
+
+class _ThreadKernel(_Kernel):
+    """A thread trains a network."""
+
+    def __init__(self, program: Program, layout: Layout, in_registers: bool) -> None:
+        super().__init__(program, layout)
+        self.in_registers = in_registers
+        # Loops that are unrolled further, as the compiler would do by itself, need more registers than there are.
+        self.pragma = "#pragma unroll" if in_registers else "#pragma unroll 4"
+
+    def arguments(self) -> list[tuple[str, str]]:
+        working = [] if self.in_registers else self.states
+        return super().arguments() + [(f"{TYPES[buffer.dtype]} *", f"{buffer.name}_") for buffer in working]
+
+    def declarations(self) -> Iterator[str]:
+        yield "const size_t E = networks, network = blockIdx.x * blockDim.x + threadIdx.x;"
+        yield "if (network >= E)"
+        yield "    return;"
+        local = _of(self.program, "sample", "mask", "rate", "scratch", "result")
+        for buffer in local + self.states * self.in_registers:
+            yield f"{TYPES[buffer.dtype]} {buffer.name}_[{_size(buffer, self.layout)}];"
+
+    def loop(self, variable: str, extent: int) -> list[str]:
+        return [self.pragma, f"for (int {variable} = 0; {variable} < {extent}; {variable}++) {{"]
+
+    def nests(self) -> Iterator[str]:
+        lines = CLines(self.program, self.element, index="int", pragmas=[self.pragma])
+        for nest in self.program.nests:
+            yield from lines.nest(nest)
+
+    def agree(self) -> Iterator[str]:
+        yield from ()
+
+    def element(self, name: str, index: Index) -> str:
+        if self.program.buffers[name].kind == "state" and not self.in_registers:
+            return f"{name}_[({index}) * E + network]"
+        return super().element(name, index)
+
+    def once(self, statement: str) -> str:
+        return statement
+
+    def kept(self, buffer: Buffer) -> str:
+        return f"{buffer.name}_kept[i * E + network]"
+
+
+class _BlockKernel(_Kernel):
+    """A block of threads trains a network."""
+
+    def __init__(self, program: Program, layout: Layout) -> None:
+        super().__init__(program, layout)
+        self.places = Places(program, 16)
+        shared = _of(program, "sample", "mask", "scratch", "result", "state")
+        self.starts = {each: self.places.place(each.name, _size(each, layout) * BYTES[each.dtype]) for each in shared}
+
+    def declarations(self) -> Iterator[str]:
+        yield "extern __shared__ __align__(16) unsigned char memory[];"
+        yield "const size_t E = networks, network = blockIdx.x;"
+        for buffer, start in self.starts.items():
+            yield f"{TYPES[buffer.dtype]} *const {buffer.name}_ = ({TYPES[buffer.dtype]} *)(memory + {start});"
+        for buffer in _of(self.program, "rate"):
+            yield f"{TYPES[buffer.dtype]} {buffer.name}_[1];"
+
+    def loop(self, variable: str, extent: int) -> list[str]:
+        return [f"for (int {variable} = threadIdx.x; {variable} < {extent}; {variable} += blockDim.x) {{"]
+
+    def nests(self) -> Iterator[str]:
+        lines = CLines(self.program, self.element, index="int", pragmas=["#pragma unroll 4"])
+        for nest in self.program.nests:
+            assert isinstance(nest, Nest)
+            yield "__syncthreads();"
+            # Loops before which nothing is stored or summed are one loop, whose iterations the threads share.
+            at = [all(isinstance(each, (Load, Let)) for each in statements) for statements in nest.at]
+            shared = min(at.index(False), len(nest.variables))
+            outer, inner = nest.variables[:shared], nest.variables[shared:]
+            yield from self.loop("iteration", math.prod(extent for _, extent in outer))
+            left = "iteration"
+            for variable, extent in reversed(outer):
+                yield f"    const int {variable} = {left} % {extent};"
+                left = f"{left} / {extent}"
+            before = [statement for statements in nest.at[: shared + 1] for statement in statements]
+            yield from (f"    {line}" for line in lines.nest(Nest(inner, [before, *nest.at[shared + 1 :]])))
+            yield "}"
+        yield "__syncthreads();"
+
+    def agree(self) -> Iterator[str]:
+        yield "is_finite = __syncthreads_and(is_finite);"
+
+    def once(self, statement: str) -> str:
+        return f"if (threadIdx.x == 0) {statement}"
+
+    def kept(self, buffer: Buffer) -> str:
+        return f"{buffer.name}_kept[network * {buffer.size} + i]"
 
 
 _I = Index((("i", 1),))

@@ -12,15 +12,18 @@ import numpy
 
 from xpnet.backends import streams
 from xpnet.backends.base import Backend
-from xpnet.backends.compiled.cuda import arguments, cuda_source, is_in_registers
+from xpnet.backends.compiled.cuda import Kernel, cuda_kernel
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Program
 from xpnet.backends.compiled.lower import lower
 from xpnet.backends.compiled.printer import Layout
 from xpnet.backends.compiled.recording import Segment, record
 
-Launch: TypeAlias = Callable[[str, int, Sequence[Any]], None]
-"""``launch(function, threads, arguments)`` runs a function of a module in so many threads."""
+Launch: TypeAlias = Callable[[str, int, int, int, Sequence[Any]], None]
+"""``launch(function, blocks, threads, shared_bytes, arguments)`` runs a function of a module in blocks of threads."""
+
+SHARED_MEMORY = 99 * 2**10
+"""The shared memory of a block in bytes that every GPU since Ampere has."""
 
 MAX_LAUNCH_SECONDS = 0.5
 """The maximum duration of a launch, so that Ctrl-C interrupts the training soon."""
@@ -40,10 +43,12 @@ class CudaCompiler:
         The backend of the GPU.
     load : callable
         ``load(source)`` compiles a CUDA module and returns its `Launch`.
+    shared_memory : int
+        The maximum shared memory of a block in bytes.
     """
 
-    def __init__(self, backend: Backend, load: Callable[[str], Launch]) -> None:
-        self.backend, self.load = backend, load
+    def __init__(self, backend: Backend, load: Callable[[str], Launch], shared_memory: int = SHARED_MEMORY) -> None:
+        self.backend, self.load, self.shared_memory = backend, load, shared_memory
 
     def is_worthwhile(self, sizes: Sequence[int], state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return False: where compiling pays on a GPU has not been measured yet."""
@@ -58,10 +63,10 @@ class CudaCompiler:
         segment = _segment(self.backend, batches)
         layout = _layout(segment)
         program = _program(self.backend, step, state, segment)
-        where = "registers" if is_in_registers(program, layout) else "memory"
+        kernel = cuda_kernel(program, layout, self.shared_memory)
         per_network = ", ".join(sorted(layout.per_network)) or "nothing"
         return (
-            f"# each thread of the GPU trains one network, whose parameters are in {where}\n"
+            f"# {kernel.execution}\n"
             f"# for each network separately: {per_network}\n"
             f"# for each step of {segment.batch_size} samples:\n{program}"
         )
@@ -84,14 +89,14 @@ class CudaTraining:
     Raises
     ------
     CannotCompile
-        If an operation of the step cannot be recorded, or a step is too large for one thread.
+        If an operation of the step cannot be recorded, or a step is too large.
     """
 
     def __init__(self, compiler: CudaCompiler, step: Any, state: Any, batches: Any) -> None:
         self._compiler, self._step, self._batches = compiler, step, batches
         self._backend: Backend = compiler.backend
         self._whole = _segment(self._backend, batches)
-        self._modules: dict[Layout, tuple[Program, Launch]] = {}
+        self._modules: dict[Layout, tuple[Program, Kernel, Launch]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first launch takes one step
         self._module(state, self._whole)
 
@@ -106,11 +111,11 @@ class CudaTraining:
         """Take a training step for every batch of some epochs; see `CompiledTraining.train`."""
         xp, whole = self._backend.xp, self._whole
         segment = whole if factors is None else replace(whole, rates=_rates(self._backend, self._batches, factors))
-        program, launch = self._module(state, segment)
-        layout, shape = _layout(segment), state.theta.shape[:-1]
-        E, before = math.prod(shape), (state.theta, *state.optimizer_state)
-        # The kernel has the networks last, and changes copies.
-        kept = [_copy(xp, xp.reshape(array, (E, -1)).T) for array in before]
+        program, kernel, launch = self._module(state, segment)
+        shape, before = state.theta.shape[:-1], (state.theta, *state.optimizer_state)
+        E = math.prod(shape)
+        rows = [xp.reshape(array, (E, -1)) for array in before]
+        kept = [_copy(xp, array if kernel.is_block else array.T) for array in rows]  # the kernel changes copies
         alive = xp.asarray(xp.broadcast_to(xp.reshape(xp.asarray(finite), (-1,)), (E,)), copy=True)
         losses = xp.zeros((len(epochs), E), dtype=xp.float64)
         given = {
@@ -128,19 +133,17 @@ class CudaTraining:
             **{f"{name}_rows": rate.shape[0] for name, rate in segment.rates.items()},
             **segment.fixed,
         }
-        if layout.shuffled:
+        if "order_key" in segment.keys:
             given["orders"] = self._orders(segment, epochs, launch)
         for name, array in zip(_names_of_states(before), kept, strict=True):
             given |= {f"{name}_kept": array, f"{name}_": xp.empty_like(array)}
         for name, buffer in program.buffers.items():
             if buffer.kind == "constant":
                 given[name] = self._backend.asarray(numpy.asarray(buffer.values, buffer.dtype))
-        self._run(launch, arguments(program, layout), given, segment.steps)
-        after = [_copy(xp, array.T) for array in kept]
+        self._run(launch, kernel, given, segment.steps)
+        after = kept if kernel.is_block else [_copy(xp, array.T) for array in kept]
         if len(epochs) == 1:  # a network may have diverged in a later launch for the epoch
-            after = [
-                xp.where(alive[:, None], new, xp.reshape(old, (E, -1))) for new, old in zip(after, before, strict=True)
-            ]
+            after = [xp.where(alive[:, None], new, old) for new, old in zip(after, rows, strict=True)]
         arrays = [xp.reshape(new, old.shape) for new, old in zip(after, before, strict=True)]
         losses = xp.astype(losses, state.theta.dtype)
         return (
@@ -149,12 +152,13 @@ class CudaTraining:
             xp.reshape(losses, (len(epochs), *shape)),
         )
 
-    def _module(self, state: Any, segment: Segment) -> tuple[Program, Launch]:
-        """Return the program of a segment, and its compiled module."""
+    def _module(self, state: Any, segment: Segment) -> tuple[Program, Kernel, Launch]:
+        """Return the program of a segment, its kernel, and the compiled module."""
         layout = _layout(segment)
         if layout not in self._modules:
             program = _program(self._backend, self._step, state, segment)
-            self._modules[layout] = program, self._compiler.load(cuda_source(program, layout))
+            kernel = cuda_kernel(program, layout, self._compiler.shared_memory)
+            self._modules[layout] = program, kernel, self._compiler.load(kernel.source)
         return self._modules[layout]
 
     def _orders(self, segment: Segment, epochs: range, launch: Launch) -> Any:
@@ -163,19 +167,19 @@ class CudaTraining:
         orders = self._backend.xp.empty((len(epochs), segment.size, len(keys)), dtype=self._backend.xp.uint32)
         sizes = [numpy.int32(len(keys)), numpy.int32(segment.size)]
         range_ = [numpy.uint32(epochs[0] % 2**32), numpy.int32(len(epochs))]
-        launch("permutations", len(epochs) * len(keys), [*sizes, *range_, keys, orders])
+        launch("permutations", -(-len(epochs) * len(keys) // 64), 64, 0, [*sizes, *range_, keys, orders])
         return orders
 
-    def _run(self, launch: Launch, parameters: Sequence[tuple[str, str]], given: Mapping[str, Any], steps: int) -> None:
+    def _run(self, launch: Launch, kernel: Kernel, given: Mapping[str, Any], steps: int) -> None:
         """Launch the kernel for all steps; for one epoch there are several launches if one would take too long."""
-        step, E, epochs = 0, given["networks"], given["epochs"]
+        step, epochs = 0, given["epochs"]
         while step < steps:
             at_once = max(int(MAX_LAUNCH_SECONDS * self._steps_per_second), 1)
             stop = steps if epochs > 1 else min(step + at_once, steps)
             values = {**given, "begin": step, "end": stop}
-            call = [_SCALARS.get(kind, lambda array: array)(values[name]) for kind, name in parameters]
+            call = [_SCALARS.get(kind, lambda array: array)(values[name]) for kind, name in kernel.arguments]
             started = time.perf_counter()
-            launch("kernel", E, call)
+            launch("kernel", *kernel.shape(values["networks"]), kernel.shared_bytes, call)
             self._backend.synchronize()
             self._steps_per_second = (stop - step) * epochs / max(time.perf_counter() - started, 1e-6)
             step = stop
