@@ -335,7 +335,7 @@ class Backend(ABC):
         Returns
         -------
         compiler : Compiler
-            An object with the methods of `xpnet.backends.compiled.compiler.Compiler`.
+            An object with the methods of `xpnet.backends.compiled.cpu_compiler.Compiler`.
 
         Raises
         ------

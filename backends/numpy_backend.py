@@ -97,7 +97,7 @@ class NumpyBackend(Backend):
         if missing := missing_for_compiling():
             msg = f'{" and ".join(missing)} must be installed; use pip install "xpnet[jit]"'
             raise NoCompiler(msg)
-        from xpnet.backends.compiled.compiler import Compiler
+        from xpnet.backends.compiled.cpu_compiler import Compiler
 
         return Compiler(announce)
 

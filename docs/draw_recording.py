@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 
 from xpnet import NeuralNetwork
-from xpnet.backends.compiled.compiler import CompiledTraining, Compiler
+from xpnet.backends.compiled.cpu_compiler import CompiledTraining, Compiler
 from xpnet.backends.compiled.recording import record
 from xpnet.core.epochs import Batches
 from xpnet.data.samples import Samples

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from xpnet.backends import streams
-from xpnet.backends.compiled import compiler
+from xpnet.backends.compiled import cpu_compiler as compiler
+from xpnet.backends.compiled.cpu import source
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Buffer
 from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.printer import Layout, source
 from xpnet.backends.compiled.recorder import Recorder
+from xpnet.backends.compiled.recording import Layout
 
 
 def interpreted(text, empty_arguments=None):

@@ -34,8 +34,8 @@ from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import cosine, reduce_on_plateau
 
 pytest.importorskip("numba")
-from xpnet.backends.compiled import compiler as compiler_module
-from xpnet.backends.compiled.compiler import Compiler, available_threads
+from xpnet.backends.compiled import cpu_compiler as compiler_module
+from xpnet.backends.compiled.cpu_compiler import Compiler, available_threads
 from xpnet.backends.numpy_backend import NumpyBackend
 
 __all__ = ["lanes_for_few", "without_numba"]

@@ -12,11 +12,11 @@ from interpreted import assert_computed, interpreted, lanes_for_few, recorded, r
 from xpnet import get_backend
 from xpnet._types import State
 from xpnet.activations import ACTIVATIONS
-from xpnet.backends.compiled.compiler import Compiler
+from xpnet.backends.compiled.cpu import LANES, source
+from xpnet.backends.compiled.cpu_compiler import Compiler
 from xpnet.backends.compiled.fuse import jam
 from xpnet.backends.compiled.loops import Index, Nest, Product, Reduce, Store
-from xpnet.backends.compiled.printer import LANES, source
-from xpnet.backends.compiled.printer import Layout as PrintLayout
+from xpnet.backends.compiled.recording import Layout as PrintLayout
 from xpnet.core.epochs import Batches, Masks, NetworkChunk
 from xpnet.core.parameters import Layout
 from xpnet.core.regularization import regularized
@@ -176,7 +176,7 @@ def test_the_factors_of_a_schedule_belong_to_their_steps(each):
 
 @pytest.mark.parametrize("blas_threshold", [0, 10])
 def test_a_step_with_matrix_products_equals_numpys(blas_threshold, monkeypatch):
-    monkeypatch.setattr("xpnet.backends.compiled.compiler.BLAS_THRESHOLD", blas_threshold)
+    monkeypatch.setattr("xpnet.backends.compiled.cpu_compiler.BLAS_THRESHOLD", blas_threshold)
     assert_same_epoch(sizes=(3, 4, 5, 2), N=6, m=6, networks=2, optimizer="adam")
 
 

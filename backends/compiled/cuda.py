@@ -19,7 +19,7 @@ from xpnet.backends.base import CannotCompile
 from xpnet.backends.compiled.c import BYTES, TYPES, CLines, literal
 from xpnet.backends.compiled.loops import Buffer, Index, Let, Load, Nest, Program
 from xpnet.backends.compiled.places import Places
-from xpnet.backends.compiled.printer import Layout
+from xpnet.backends.compiled.recording import Layout
 
 MAX_REGISTERS = 200
 """The maximum number of 32-bit words of a step, with the state, that are kept in registers: a thread has 255."""

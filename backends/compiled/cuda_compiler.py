@@ -16,8 +16,7 @@ from xpnet.backends.compiled.cuda import Kernel, cuda_kernel
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Program
 from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.printer import Layout
-from xpnet.backends.compiled.recording import Segment, record
+from xpnet.backends.compiled.recording import Layout, Segment, record
 
 Launch: TypeAlias = Callable[[str, int, int, int, Sequence[Any]], None]
 """``launch(function, blocks, threads, shared_bytes, arguments)`` runs a function of a module in blocks of threads."""
@@ -55,7 +54,7 @@ class CudaCompiler:
         return False
 
     def compile(self, step: Any, state: Any, batches: Any) -> CudaTraining:
-        """Compile the training step of some networks; see `xpnet.backends.compiled.compiler.Compiler.compile`."""
+        """Compile the training step of some networks; see `xpnet.backends.compiled.cpu_compiler.Compiler.compile`."""
         return CudaTraining(self, step, state, batches)
 
     def explain(self, step: Any, state: Any, batches: Any) -> str:

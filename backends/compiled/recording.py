@@ -68,6 +68,30 @@ class Segment:
         return [*keys, *self.samples.values(), *self.rates.values(), *self.fixed.values()]
 
 
+class Layout(NamedTuple):
+    """How a kernel maps its arguments to networks.
+
+    Attributes
+    ----------
+    batch_size : int
+        The samples of a step.
+    lanes : bool
+        Whether networks are computed in lanes.
+    shuffled : bool
+        Whether the samples are shuffled in every epoch.
+    padded : bool
+        Whether the last batch of an epoch is smaller. It is filled up with samples of weight 0.
+    per_network : frozenset of str
+        The arrays with a separate entry for each network; in the others, the axis of networks has length 1.
+    """
+
+    batch_size: int
+    lanes: bool
+    shuffled: bool
+    padded: bool
+    per_network: frozenset[str]
+
+
 class Recording(NamedTuple):
     """The recorded operations of a step.
 

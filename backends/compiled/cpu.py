@@ -32,6 +32,7 @@ from xpnet.backends.compiled.loops import (
     names_read,
 )
 from xpnet.backends.compiled.places import Places
+from xpnet.backends.compiled.recording import Layout
 
 LANES = 64
 """The number of networks in a block, one for each lane."""
@@ -48,30 +49,6 @@ ALIGNMENT = 64
 
 BYTES = {"float64": 8, "float32": 4, "bool": 1, "uint64": 8, "uint32": 4}
 """The sizes of numbers."""
-
-
-class Layout(NamedTuple):
-    """How a kernel maps its arguments to networks.
-
-    Attributes
-    ----------
-    batch_size : int
-        The samples of a step.
-    lanes : bool
-        Whether networks are computed in lanes.
-    shuffled : bool
-        Whether the samples are shuffled in every epoch.
-    padded : bool
-        Whether the last batch of an epoch is smaller. It is filled up with samples of weight 0.
-    per_network : frozenset of str
-        The arrays with a separate entry for each network; in the others, the axis of networks has length 1.
-    """
-
-    batch_size: int
-    lanes: bool
-    shuffled: bool
-    padded: bool
-    per_network: frozenset[str]
 
 
 def arguments(program: Program) -> list[str]:

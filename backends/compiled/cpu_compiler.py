@@ -19,11 +19,11 @@ import numpy
 
 from xpnet.backends import streams
 from xpnet.backends.compiled.cache import load
+from xpnet.backends.compiled.cpu import ALIGNMENT, LANES, source
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Program
 from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.printer import ALIGNMENT, LANES, Layout, source
-from xpnet.backends.compiled.recording import Segment, record
+from xpnet.backends.compiled.recording import Layout, Segment, record
 
 BLAS_THRESHOLD = 2048
 """BLAS computes matrix products of at least this number of multiplications."""
