@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+import cuda_on_host
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -103,6 +104,7 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line(f"{library}: tested on {cases}")
     for library, reason in config.unavailable.items():
         terminalreporter.line(f"{library}: NOT TESTED, {reason}")
+    terminalreporter.line(f"CUDA kernels: {cuda_on_host.summary()}")
 
 
 @pytest.fixture(scope="session", autouse=True)

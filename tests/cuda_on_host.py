@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -125,3 +127,21 @@ def built(source):
 def compiler(announce=None):
     """Return a compiler for the host, in place of that of the backend."""
     return CudaCompiler(NumpyBackend("cpu"), load)
+
+
+def nvrtc():
+    """Return NVIDIA's runtime compiler, or None; it needs no GPU."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations]
+    found = itertools.chain.from_iterable(folder.glob("cu*/lib/libnvrtc.so.*") for folder in folders)
+    path = next(iter(sorted(found)), None)
+    return path and ctypes.CDLL(path)
+
+
+def summary():
+    """Return what is tested of the CUDA kernels on this machine, as text."""
+    run = "run on the CPU" if MISSING is None else f"NOT RUN, {MISSING}"
+    checked = (
+        "NOT compiled for GPUs, nvidia-cuda-nvrtc-cu12 is not installed" if nvrtc() is None else "compiled for GPUs"
+    )
+    return f"{run}; {checked}"

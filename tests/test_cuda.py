@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import itertools
 import warnings
-from pathlib import Path
 
 import cuda_on_host
 import numpy as np
@@ -193,15 +190,6 @@ def test_the_loops_say_how_they_are_executed(execution, network, monkeypatch):
 # ---- Compiled for GPUs
 
 
-def nvrtc():
-    """Return NVIDIA's runtime compiler, or None; it needs no GPU."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations]
-    found = itertools.chain.from_iterable(folder.glob("cu*/lib/libnvrtc.so.*") for folder in folders)
-    path = next(iter(sorted(found)), None)
-    return path and ctypes.CDLL(path)
-
-
 def compiled(library, source, architecture):
     """Return the log of the compiler."""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -232,7 +220,7 @@ KERNELS = {
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(("settings", "training", "sizes"), KERNELS.values(), ids=KERNELS)
 def test_kernels_compile_for_gpus_without_spilling_registers(settings, training, sizes, architecture, monkeypatch):
-    library, sources = nvrtc(), []
+    library, sources = cuda_on_host.nvrtc(), []
     if library is None:
         pytest.skip("nvidia-cuda-nvrtc-cu12 is not installed")
 
