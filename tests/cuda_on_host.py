@@ -141,7 +141,5 @@ def nvrtc():
 def summary():
     """Return what is tested of the CUDA kernels on this machine, as text."""
     run = "run on the CPU" if MISSING is None else f"NOT RUN, {MISSING}"
-    checked = (
-        "NOT compiled for GPUs, nvidia-cuda-nvrtc-cu12 is not installed" if nvrtc() is None else "compiled for GPUs"
-    )
-    return f"{run}; {checked}"
+    compiled = "NOT compiled, nvidia-cuda-nvrtc-cu12 is not installed" if nvrtc() is None else "compiled"
+    return f"{run}; {compiled} for GPUs"

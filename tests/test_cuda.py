@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from trainings import DATA, MANY, NETWORKS, OF_MANY, TRAININGS, WEIGHTS, X, Y, assert_close, trained
 
-from xpnet import Activation, NeuralNetwork
+from xpnet import Activation, DeviceUnavailable, NeuralNetwork, get_backend
 from xpnet.activations import ACTIVATIONS
 from xpnet.backends import CannotCompile, Stream, streams
 from xpnet.backends.compiled import cuda_compiler
@@ -185,6 +185,22 @@ def test_the_loops_say_how_they_are_executed(execution, network, monkeypatch):
     text = NeuralNetwork(sizes, ensemble=3, seed=0).explain_step(batch_size)
     assert text.startswith(f"# {execution}\n")
     assert "state    theta" in text
+
+
+# ---- On a GPU
+
+
+@pytest.mark.parametrize(("settings", "training"), TRAININGS.values(), ids=TRAININGS)
+def test_a_gpu_gives_the_same_network(settings, training):
+    try:
+        backend = get_backend("cuda")
+    except DeviceUnavailable:
+        pytest.skip("there is no GPU")
+    settings = {**settings, "ensemble": 40, "device": backend}
+    compiled, eager = (trained(compile, settings, training) for compile in (True, False))
+    theta = [backend.to_numpy(network.theta) for network in (compiled, eager)]
+    np.testing.assert_allclose(theta[0], theta[1], rtol=0.0, atol=1e-10 * np.max(np.abs(theta[1])))
+    np.testing.assert_allclose(compiled.history["loss"], eager.history["loss"], rtol=1e-9)
 
 
 # ---- Compiled for GPUs
