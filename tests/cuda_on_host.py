@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
 import itertools
 import os
@@ -15,9 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
-from xpnet.backends.compiled.cuda_compiler import CudaCompiler
-from xpnet.backends.numpy_backend import NumpyBackend
 
 THREADS = 3
 """The threads of a block that trains one network: real threads, which wait for each other at barriers."""
@@ -116,17 +112,11 @@ def built(source):
         names = ", ".join(re.findall(r"(\w+)(?:,|$)", parameters))
         launches.append(f'extern "C" void launch_{name}(int blocks, int threads, int in_threads, {parameters})')
         launches.append(f"{{\n    launch(blocks, threads, in_threads, [=] {{ {name}({names}); }});\n}}")
-    folder = Path(tempfile.gettempdir()) / f"xpnet-{hashlib.sha256(repr((source, FLAGS)).encode()).hexdigest()[:16]}"
-    folder.mkdir(exist_ok=True)
-    (folder / "kernel.cpp").write_text("\n".join([SHIM, source, *launches, ""]))
-    command = ["g++", *FLAGS, "-pthread", "-fPIC", "-shared", folder / "kernel.cpp", "-o", folder / "kernel.so"]
-    subprocess.run(command, check=True)
-    return ctypes.CDLL(folder / "kernel.so")
-
-
-def compiler(announce=None):
-    """Return a compiler for the host, in place of that of the backend."""
-    return CudaCompiler(NumpyBackend("cpu"), load)
+    with tempfile.TemporaryDirectory() as folder:
+        code, library = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
+        code.write_text("\n".join([SHIM, source, *launches, ""]))
+        subprocess.run(["g++", *FLAGS, "-pthread", "-fPIC", "-shared", code, "-o", library], check=True)
+        return ctypes.CDLL(library)
 
 
 def nvrtc():

@@ -55,11 +55,13 @@ class CudaCompiler:
 
     def compile(self, step: Any, state: Any, batches: Any) -> CudaTraining:
         """Compile the training step of some networks; see `xpnet.backends.compiled.cpu_compiler.Compiler.compile`."""
-        return CudaTraining(self, step, state, batches)
+        with self.backend.on_device():
+            return CudaTraining(self, step, state, batches)
 
     def explain(self, step: Any, state: Any, batches: Any) -> str:
         """Return the loops of a step as text, with a description of how they are executed."""
-        segment = _segment(self.backend, batches)
+        with self.backend.on_device():
+            segment = _segment(self.backend, batches)
         layout = _layout(segment)
         program = _program(self.backend, step, state, segment)
         kernel = cuda_kernel(program, layout, self.shared_memory)
@@ -115,7 +117,7 @@ class CudaTraining:
         E = math.prod(shape)
         rows = [xp.reshape(array, (E, -1)) for array in before]
         kept = [_copy(xp, array if kernel.is_block else array.T) for array in rows]  # the kernel changes copies
-        alive = xp.asarray(xp.broadcast_to(xp.reshape(xp.asarray(finite), (-1,)), (E,)), copy=True)
+        alive = _copy(xp, xp.broadcast_to(xp.reshape(xp.asarray(finite), (-1,)), (E,)))
         losses = xp.zeros((len(epochs), E), dtype=xp.float64)
         given = {
             "networks": E,
