@@ -120,7 +120,7 @@ def oldest(session: nox.Session) -> None:
 @nox.session
 def sanitizers(session: nox.Session) -> None:
     """Run the printed CUDA kernels on the host, where sanitizers watch every access, and races between threads."""
-    session.install(".", *group("test"))
+    session.install(".[plot]", *group("test"))
     watched = {
         "asan": ("-fsanitize=address,undefined -fno-sanitize-recover=all", "not compile_for_gpus"),
         "tsan": ("-fsanitize=thread", "blocks and (every_training or every_part)"),
