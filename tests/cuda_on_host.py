@@ -131,5 +131,5 @@ def nvrtc():
 def summary():
     """Return what is tested of the CUDA kernels on this machine, as text."""
     run = "run on the CPU" if MISSING is None else f"NOT RUN, {MISSING}"
-    compiled = "NOT compiled, nvidia-cuda-nvrtc-cu12 is not installed" if nvrtc() is None else "compiled"
-    return f"{run}; {compiled} for GPUs"
+    missing = ", nvidia-cuda-nvrtc-cu12 is not installed" if nvrtc() is None else ""
+    return f"{run}; {'NOT ' * bool(missing)}compiled for GPUs{missing}"
