@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy
 
 from xpnet.backends.compiled.loops import (
+    BYTES,
     INFIX,
     Buffer,
     Index,
@@ -25,7 +26,6 @@ from xpnet.backends.compiled.loops import (
 from xpnet.backends.compiled.places import Places
 
 TYPES = {"float64": "double", "float32": "float", "bool": "bool"}
-BYTES = {"float64": 8, "float32": 4, "bool": 1}
 
 _FUNCTIONS = {"abs": "fabs", "round": "rint"}
 """The functions of the C library whose names differ from those of the standard; `rint` rounds halves to even."""

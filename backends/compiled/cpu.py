@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from xpnet.backends.compiled.fuse import jam
 from xpnet.backends.compiled.loops import (
+    BYTES,
     INFIX,
     Buffer,
     Index,
@@ -46,9 +47,6 @@ CHUNK = 8
 
 ALIGNMENT = 64
 """The alignment of arrays in the working memory, in bytes: that of a cache line."""
-
-BYTES = {"float64": 8, "float32": 4, "bool": 1, "uint64": 8, "uint32": 4}
-"""The sizes of numbers."""
 
 
 def arguments(program: Program) -> list[str]:

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy
 
-from xpnet.backends import streams
 from xpnet.backends.compiled.cache import load
 from xpnet.backends.compiled.cpu import ALIGNMENT, LANES, source
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Program
 from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.recording import Layout, Segment, record
+from xpnet.backends.compiled.recording import Layout, Segment, masks_of, rates_of, record
 
 BLAS_THRESHOLD = 2048
 """BLAS computes matrix products of at least this number of multiplications."""
@@ -256,7 +255,7 @@ class CompiledTraining:
     def segments(self, epoch: int, factors: Any = None) -> Iterator[Segment]:
         """Yield the segments of an epoch, or a single one for more epochs, as large as memory permits."""
         if self._whole is not None:
-            yield self._whole if factors is None else replace(self._whole, rates=_rates(self._batches, factors))
+            yield self._whole if factors is None else replace(self._whole, rates=rates_of(self._batches, factors))
             return
         from xpnet.backends.compiled import random  # here, because importing Numba takes long
 
@@ -273,19 +272,16 @@ class CompiledTraining:
         self, start: int, stop: int, rows: dict[str, Any], factors: Any = None, *, shuffles: bool = False
     ) -> Segment:
         """Return a segment; its kernel may shuffle the rows if they are those of all samples."""
-        batches, keys, masks = self._batches, {}, {}
+        batches, keys = self._batches, {}
         N, m = batches.samples.size, batches.batch_size
         if shuffles and batches.order_keys is not None:
             keys["order_key"] = batches.order_keys.astype("uint64")
         if batches.masks is not None:
             keys["mask_key"] = batches.masks.keys.astype("uint64")
-            layers = enumerate(batches.masks.layers)
-            masks = {
-                f"mask{l}": (n, streams.first_pair(l), streams.smallest_kept(rate)) for l, (n, rate) in layers if rate
-            }
         if N % m and "weight" not in rows:
             rows = {**rows, "weight": _with_networks(numpy.ones((rows["X"].shape[1], 1), rows["X"].dtype))}
-        return Segment(m, start, stop - start, N % m > 0, rows, keys, masks, _rates(batches, factors), _fixed(batches))
+        inputs = masks_of(batches), rates_of(batches, factors), _fixed(batches)
+        return Segment(m, start, stop - start, N % m > 0, rows, keys, *inputs)
 
     def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any], int]:
         """Return the layout, the kernel, its constants, and the size of its working memory, for a segment."""
@@ -401,19 +397,6 @@ def _rows(samples: Any, which: Any, networks: Any) -> dict[str, Any]:
     """Return inputs, targets and weights of some samples, each of shape (E or 1, samples, n)."""
     columns = zip(("X", "Y", "weight"), samples.columns(which, networks), strict=True)
     return {name: _with_networks(array.mT) for name, array in columns if array is not None}
-
-
-def _rates(batches: Any, factors: Any) -> dict[str, Any]:
-    """Return learning rates and regularization strengths, each of shape (steps or 1, E or 1)."""
-    rate = numpy.reshape(batches.learning_rate, (1, -1))
-    if factors is not None:
-        rate = rate * factors.reshape(factors.shape[0], -1)
-    strengths = {
-        name: numpy.asarray(value, rate.dtype).reshape(1, -1)
-        for name, value in batches.regularization.items()
-        if name != "present"
-    }
-    return {"learning_rate": numpy.ascontiguousarray(rate), **strengths}
 
 
 def _fixed(batches: Any) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy
 
 from xpnet.backends.base import CannotCompile
-from xpnet.backends.compiled.c import BYTES, TYPES, CLines, literal
-from xpnet.backends.compiled.loops import Buffer, Index, Let, Load, Nest, Program
+from xpnet.backends.compiled.c import TYPES, CLines, literal
+from xpnet.backends.compiled.loops import BYTES, Buffer, Index, Let, Load, Nest, Program
 from xpnet.backends.compiled.places import Places
 from xpnet.backends.compiled.recording import Layout
 

@@ -10,13 +10,12 @@ from typing import Any, TypeAlias
 
 import numpy
 
-from xpnet.backends import streams
 from xpnet.backends.base import Backend
-from xpnet.backends.compiled.cuda import Kernel, cuda_kernel
+from xpnet.backends.compiled.cuda import NETWORKS_OF_BLOCK, Kernel, cuda_kernel
 from xpnet.backends.compiled.fuse import fuse
 from xpnet.backends.compiled.loops import Program
 from xpnet.backends.compiled.lower import lower
-from xpnet.backends.compiled.recording import Layout, Segment, record
+from xpnet.backends.compiled.recording import Layout, Segment, masks_of, rates_of, record
 
 Launch: TypeAlias = Callable[[str, int, int, int, Sequence[Any]], None]
 """``launch(function, blocks, threads, shared_bytes, arguments)`` runs a function of a module in blocks of threads."""
@@ -111,7 +110,7 @@ class CudaTraining:
     def train(self, state: Any, finite: Any, epochs: range, factors: Any = None) -> tuple[Any, Any, Any]:
         """Take a training step for every batch of some epochs; see `CompiledTraining.train`."""
         xp, whole = self._backend.xp, self._whole
-        segment = whole if factors is None else replace(whole, rates=_rates(self._backend, self._batches, factors))
+        segment = whole if factors is None else replace(whole, rates=rates_of(self._batches, factors))
         program, kernel, launch = self._module(state, segment)
         shape, before = state.theta.shape[:-1], (state.theta, *state.optimizer_state)
         E = math.prod(shape)
@@ -136,8 +135,11 @@ class CudaTraining:
         }
         if "order_key" in segment.keys:
             given["orders"] = self._orders(segment, epochs, launch)
+        parameters = {name for _, name in kernel.arguments}
         for name, array in zip(_names_of_states(before), kept, strict=True):
-            given |= {f"{name}_kept": array, f"{name}_": xp.empty_like(array)}
+            given[f"{name}_kept"] = array
+            if f"{name}_" in parameters:
+                given[f"{name}_"] = xp.empty_like(array)
         for name, buffer in program.buffers.items():
             if buffer.kind == "constant":
                 given[name] = self._backend.asarray(numpy.asarray(buffer.values, buffer.dtype))
@@ -168,7 +170,8 @@ class CudaTraining:
         orders = self._backend.xp.empty((len(epochs), segment.size, len(keys)), dtype=self._backend.xp.uint32)
         sizes = [numpy.int32(len(keys)), numpy.int32(segment.size)]
         range_ = [numpy.uint32(epochs[0] % 2**32), numpy.int32(len(epochs))]
-        launch("permutations", -(-len(epochs) * len(keys) // 64), 64, 0, [*sizes, *range_, keys, orders])
+        blocks = -(-len(epochs) * len(keys) // NETWORKS_OF_BLOCK)
+        launch("permutations", blocks, NETWORKS_OF_BLOCK, 0, [*sizes, *range_, keys, orders])
         return orders
 
     def _run(self, launch: Launch, kernel: Kernel, given: Mapping[str, Any], steps: int) -> None:
@@ -209,29 +212,14 @@ def _segment(backend: Backend, batches: Any) -> Segment:
     rows = {name: _with_networks(xp, array.mT, 3) for name, array in columns if array is not None}
     if N % m and "weight" not in rows:
         rows["weight"] = xp.ones((1, N, 1), dtype=rows["X"].dtype)
-    keys, masks = {}, {}
+    keys = {}
     if batches.order_keys is not None:
         keys["order_key"] = backend.asarray(batches.order_keys)
     if batches.masks is not None:
         keys["mask_key"] = backend.asarray(batches.masks.keys)
-        layers = enumerate(batches.masks.layers)
-        masks = {f"mask{l}": (n, streams.first_pair(l), streams.smallest_kept(rate)) for l, (n, rate) in layers if rate}
     present = batches.regularization.get("present")
     fixed = {} if present is None else {"present": _with_networks(xp, present, 2)}
-    return Segment(m, 0, N, N % m > 0, rows, keys, masks, _rates(backend, batches, None), fixed)
-
-
-def _rates(backend: Backend, batches: Any, factors: Any) -> dict[str, Any]:
-    """Return learning rates and regularization strengths, each of shape (steps or 1, E or 1)."""
-    xp, rate = backend.xp, backend.xp.reshape(batches.learning_rate, (1, -1))
-    if factors is not None:
-        rate = rate * backend.asarray(numpy.ascontiguousarray(factors.reshape(factors.shape[0], -1)))
-    strengths = {
-        name: xp.reshape(xp.asarray(value, dtype=rate.dtype), (1, -1))
-        for name, value in batches.regularization.items()
-        if name != "present"
-    }
-    return {"learning_rate": _copy(xp, rate), **strengths}
+    return Segment(m, 0, N, N % m > 0, rows, keys, masks_of(batches), rates_of(batches), fixed)
 
 
 def _with_networks(xp: Any, array: Any, axes: int) -> Any:

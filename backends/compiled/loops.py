@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+BYTES = {"float64": 8, "float32": 4, "bool": 1, "uint64": 8, "uint32": 4}
+"""The sizes of numbers."""
+
 
 class Index(NamedTuple):
     """An affine function of loop variables: the sum of ``factor · variable`` over the terms, and a constant."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from xpnet.backends import streams
 from xpnet.backends.base import CannotCompile, first_line
 from xpnet.backends.compiled.loops import Buffer
 from xpnet.backends.compiled.recorder import Node, Recorder
@@ -90,6 +91,30 @@ class Layout(NamedTuple):
     shuffled: bool
     padded: bool
     per_network: frozenset[str]
+
+
+def masks_of(batches: Any) -> dict[str, tuple[int, int, int]]:
+    """Return the masks of batches, as the attribute of `Segment`."""
+    layers = [] if batches.masks is None else batches.masks.layers
+    return {
+        f"mask{l}": (n, streams.first_pair(l), streams.smallest_kept(rate))
+        for l, (n, rate) in enumerate(layers)
+        if rate
+    }
+
+
+def rates_of(batches: Any, factors: Any = None) -> dict[str, Any]:
+    """Return the learning rates and regularization strengths of batches, as the attribute of `Segment`."""
+    backend = batches.samples.backend
+    xp, rate = backend.xp, backend.xp.reshape(batches.learning_rate, (1, -1))
+    if factors is not None:
+        rate = rate * backend.asarray(numpy.ascontiguousarray(factors.reshape(factors.shape[0], -1)))
+    strengths = {
+        name: xp.reshape(xp.asarray(value, dtype=rate.dtype), (1, -1))
+        for name, value in batches.regularization.items()
+        if name != "present"
+    }
+    return {"learning_rate": rate, **strengths}
 
 
 class Recording(NamedTuple):
