@@ -123,7 +123,7 @@ def sanitizers(session: nox.Session) -> None:
     session.install(".[plot]", *group("test"))
     watched = {
         "asan": ("-fsanitize=address,undefined -fno-sanitize-recover=all", "not compile_for_gpus"),
-        "tsan": ("-fsanitize=thread", "blocks and (every_training or every_part)"),
+        "tsan": ("-fsanitize=thread", "blocks and (every_training or every_part or share_long_sums)"),
     }
     for library, (flags, tests) in watched.items():
         # Python is not instrumented, and must load the library first; it does not free everything.

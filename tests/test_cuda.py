@@ -91,6 +91,16 @@ def test_networks_are_kept_in_registers_if_they_are_small(sizes, sources):
 
 
 @ON_HOST
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_threads_of_a_block_share_long_sums(dtype, sources):
+    settings = {"clip_norm": 0.1, "l2": 0.1, "optimizer": "momentum", "dtype": dtype, "ensemble": 2}
+    training = {"batch_size": 4, "shuffle": True}
+    assert_close(*(trained(compile, settings, training, sizes=(2, 60, 2)) for compile in (True, False)))
+    in_blocks = "const int other = threadIdx.x" in sources[0]  # a fold of partial sums
+    assert in_blocks == ("__shared__" in sources[0])
+
+
+@ON_HOST
 def test_networks_of_unequal_sizes_train_together(sources):
     settings = {"ensemble": 2, "layer_list": [[2, 3, 2], [2, 5, 2]], "seed": 0}
     networks = []

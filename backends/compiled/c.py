@@ -158,17 +158,30 @@ class CLines:
                 dtype = self.program.operand_type(statement)
                 values = [self.value(arg, "bool" if op == "where" and i == 0 else dtype) for i, arg in enumerate(args)]
                 yield f"const {TYPES[types[name]]} {name} = {_operation(op, values, dtype)};"
-            case Reduce(name, op, variables, body, value):
-                dtype, indent = types[name], ""
-                yield f"{TYPES[dtype]} {name} = {literal(_START[op], dtype)};"
+            case Reduce(name, _, variables, _, _):
+                indent = ""
+                yield f"{TYPES[types[name]]} {name} = {self.start(statement)};"
                 for variable, extent in variables:
                     yield from (indent + line for line in self.loop(variable, extent))
                     indent += "    "
-                for each in body:
-                    yield from (indent + line for line in self.statement(each))
-                yield f"{indent}{name} = {_operation(_COMBINED[op], [name, self.value(value, dtype)], dtype)};"
+                yield from (indent + line for line in self.term(statement))
                 for level in reversed(range(len(variables))):
                     yield f"{'    ' * level}}}"
+
+    def start(self, reduce: Reduce) -> str:
+        """Return the value of a reduction of no terms."""
+        return literal(_START[reduce.op], self.program.types[reduce.name])
+
+    def term(self, reduce: Reduce) -> Iterator[str]:
+        """Yield the lines that add a term to a reduction."""
+        for statement in reduce.body:
+            yield from self.statement(statement)
+        value = self.value(reduce.value, self.program.types[reduce.name])
+        yield f"{reduce.name} = {self.combined(reduce, reduce.name, value)};"
+
+    def combined(self, reduce: Reduce, x: str, y: str) -> str:
+        """Return the expression for the reduction of two terms."""
+        return _operation(_COMBINED[reduce.op], [x, y], self.program.types[reduce.name])
 
     def loop(self, variable: str, extent: int) -> list[str]:
         """Return the first lines of a loop."""

@@ -4,20 +4,22 @@
   threads of a warp read numbers that are side by side. A small network is kept in registers: all loops are unrolled, so
   that every index is a constant. A larger one stays in global memory, and what a step computes in local memory.
 - In batches, each block trains one network, whose state and what a step computes are in shared memory. The threads
-  divide the iterations of each nest of loops among themselves, and wait for each other after it.
+  divide the iterations of each nest of loops among themselves, and wait for each other before they read what others
+  have stored.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy
 
 from xpnet.backends.base import CannotCompile
 from xpnet.backends.compiled.c import TYPES, CLines, literal
-from xpnet.backends.compiled.loops import BYTES, Buffer, Index, Let, Load, Nest, Program
+from xpnet.backends.compiled.loops import BYTES, Buffer, Index, Let, Load, Nest, Program, Reduce, Statement, Store
 from xpnet.backends.compiled.places import Places
 from xpnet.backends.compiled.recording import Layout
 
@@ -32,6 +34,9 @@ NETWORKS_OF_BLOCK = 64
 
 THREADS_OF_NETWORK = 256
 """The threads of a block that trains one network."""
+
+MIN_SHARED = 128
+"""The minimum number of terms of a reduction that the threads of a block share, if there is no loop around it."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,7 @@ class _Kernel:
             yield from self.loop("i", m * n)
             yield f"    const int place = {f'min({place}, samples - 1)' if padded else place};"
             yield f"    const size_t row = {row};"
-            yield f"    {name}_[i] = {value};"
+            yield f"    {name}_[{self.sample(buffer)}] = {value};"
             yield "}"
 
     def masks(self) -> Iterator[str]:
@@ -268,6 +273,10 @@ class _Kernel:
             yield from self.each(buffer, f"{self.kept(buffer)} = {self.element(buffer.name, _I)};")
         yield "}"
         yield self.once("loss_of_epoch[count * E + network] = is_finite ? total : NAN;")
+
+    def sample(self, buffer: Buffer) -> str:
+        """Return the place of number i of the samples of a step."""
+        return "i"
 
     def each(self, buffer: Buffer, statement: str, indent: str = "    ") -> Iterator[str]:
         """Yield the lines of a loop over the elements i of a buffer."""
@@ -367,8 +376,12 @@ class _BlockKernel(_Kernel):
     def __init__(self, program: Program, layout: Layout) -> None:
         super().__init__(program, layout)
         self.places = Places(program, 16)
+        self.rows = dict(_rows(program, layout))
         shared = _of(program, "sample", "mask", "scratch", "result", "state")
-        self.starts = {each: self.places.place(each.name, _size(each, layout) * BYTES[each.dtype]) for each in shared}
+        sizes = {each: self.place(each.name, _size(each, layout) - 1) + 1 for each in shared}
+        self.starts = {each: self.places.place(each.name, size * BYTES[each.dtype]) for each, size in sizes.items()}
+        if any(_is_shared(statement) for nest in _loops(program) for statement in nest.statements()):
+            self.partial = self.places.place("partial", THREADS_OF_NETWORK * 8)
 
     def declarations(self) -> Iterator[str]:
         yield "extern __shared__ __align__(16) unsigned char memory[];"
@@ -381,23 +394,100 @@ class _BlockKernel(_Kernel):
     def loop(self, variable: str, extent: int) -> list[str]:
         return [f"for (int {variable} = threadIdx.x; {variable} < {extent}; {variable} += blockDim.x) {{"]
 
+    def element(self, name: str, index: Index) -> str:
+        if name in self.rows:
+            row, extents = self.rows[name]
+            quotient, rest = index.divmod(row, extents) or (Index(), Index())  # _rows has tried it
+            index = quotient * (row | 1) + rest
+        return super().element(name, index)
+
+    def sample(self, buffer: Buffer) -> str:
+        row = buffer.size
+        return f"i / {row} * {row | 1} + i % {row}" if buffer.name in self.rows else super().sample(buffer)
+
+    def place(self, name: str, position: int) -> int:
+        """Return the place of an element in shared memory, relative to the first."""
+        row = self.rows[name][0] if name in self.rows else 1
+        return position // row * (row | 1) + position % row
+
     def nests(self) -> Iterator[str]:
         lines = CLines(self.program, self.element, index="int", pragmas=["#pragma unroll 4"])
-        for nest in self.program.nests:
-            assert isinstance(nest, Nest)
-            yield "__syncthreads();"
+        yield "__syncthreads();"
+        before: list[_Access] = []  # since the threads waited for each other
+        for nest in _loops(self.program):
+            accesses = list(self.accesses(nest))
+            if any(each.conflicts(other) for each in accesses for other in before):
+                yield "__syncthreads();"
+                before = []
+            before += accesses
+            if not nest.variables and any(map(_is_shared, nest.at[0])):
+                yield from self.reductions(nest.at[0], lines)
+                continue
             # Loops before which nothing is stored or summed are one loop, whose iterations the threads share.
             at = [all(isinstance(each, (Load, Let)) for each in statements) for statements in nest.at]
             shared = min(at.index(False), len(nest.variables))
             outer, inner = nest.variables[:shared], nest.variables[shared:]
-            yield from self.loop("iteration", math.prod(extent for _, extent in outer))
-            left = "iteration"
-            for variable, extent in reversed(outer):
-                yield f"    const int {variable} = {left} % {extent};"
-                left = f"{left} / {extent}"
-            before = [statement for statements in nest.at[: shared + 1] for statement in statements]
-            yield from (f"    {line}" for line in lines.nest(Nest(inner, [before, *nest.at[shared + 1 :]])))
+            yield from self.loops("iteration", outer)
+            first = [statement for statements in nest.at[: shared + 1] for statement in statements]
+            yield from (f"    {line}" for line in lines.nest(Nest(inner, [first, *nest.at[shared + 1 :]])))
             yield "}"
+        yield "__syncthreads();"
+
+    def loops(self, variable: str, variables: Sequence[tuple[str, int]]) -> Iterator[str]:
+        """Yield the first lines of one loop in place of nested ones."""
+        yield from self.loop(variable, math.prod(extent for _, extent in variables))
+        for inner, extent in reversed(variables):
+            yield f"    const int {inner} = {variable} % {extent};"
+            variable = f"{variable} / {extent}"
+
+    def accesses(self, nest: Nest) -> Iterator[_Access]:
+        """Yield which bytes of the shared memory a nest reads, and which it writes."""
+        starts = {buffer.name: (start, BYTES[buffer.dtype]) for buffer, start in self.starts.items()}
+        for access, extents in nest.accesses():
+            if access.buffer in starts:
+                start, size = starts[access.buffer]
+                first, last = (self.place(access.buffer, bound) for bound in access.position.bounds(extents))
+                yield _Access(start + size * first, start + size * (last + 1), isinstance(access, Store))
+
+    def reductions(self, statements: list[Statement], lines: CLines) -> Iterator[str]:
+        """Yield the lines of statements without a loop around them, whose reductions the threads share.
+
+        All threads compute the same numbers, and one of them stores, after the last reduction.
+        """
+        last = max(i for i, statement in enumerate(statements) if _is_shared(statement))
+        stores = [statement for statement in statements[:last] if isinstance(statement, Store)]
+        yield "{"
+        for statement in statements[: last + 1]:
+            if isinstance(statement, Reduce) and _is_shared(statement):
+                yield from (f"    {line}" for line in self.reduction(statement, lines))
+            elif not isinstance(statement, Store):
+                yield from (f"    {line}" for line in lines.statement(statement))
+        yield "    if (threadIdx.x == 0) {"
+        for statement in [*stores, *statements[last + 1 :]]:
+            yield from (f"        {line}" for line in lines.statement(statement))
+        yield "    }"
+        yield "}"
+
+    def reduction(self, reduce: Reduce, lines: CLines) -> Iterator[str]:
+        """Yield the lines of a reduction: each thread reduces a part, and the partial results are folded in half."""
+        number, partial = TYPES[self.program.types[reduce.name]], f"{reduce.name}_partial"
+        yield f"{number} *const {partial} = ({number} *)(memory + {self.partial});"
+        yield "{"
+        yield f"    {number} {reduce.name} = {lines.start(reduce)};"
+        yield from (f"    {line}" for line in self.loops("term", reduce.variables))
+        yield from (f"        {line}" for line in lines.term(reduce))
+        yield "    }"
+        yield f"    {partial}[threadIdx.x] = {reduce.name};"
+        yield "}"
+        yield "__syncthreads();"
+        yield "for (int width = blockDim.x; width > 1; width = (width + 1) / 2) {"
+        yield "    const int other = threadIdx.x + (width + 1) / 2;"
+        yield "    if (other < width)"
+        both = f"{partial}[threadIdx.x]", f"{partial}[other]"
+        yield f"        {both[0]} = {lines.combined(reduce, *both)};"
+        yield "    __syncthreads();"
+        yield "}"
+        yield f"const {number} {reduce.name} = {partial}[0];"
         yield "__syncthreads();"
 
     def agree(self) -> Iterator[str]:
@@ -411,3 +501,39 @@ class _BlockKernel(_Kernel):
 
 
 _I = Index((("i", 1),))
+
+
+class _Access(NamedTuple):
+    """Bytes of the shared memory that are read or written."""
+
+    start: int
+    stop: int
+    is_store: bool
+
+    def conflicts(self, other: _Access) -> bool:
+        """Return whether threads must wait for each other between two accesses."""
+        return (self.is_store or other.is_store) and self.start < other.stop and other.start < self.stop
+
+
+def _loops(program: Program) -> list[Nest]:
+    return [nest for nest in program.nests if isinstance(nest, Nest)]
+
+
+def _is_shared(statement: Statement) -> bool:
+    """Return whether a statement is a reduction that is worth to be shared between threads, if no loop is around it."""
+    return isinstance(statement, Reduce) and math.prod(extent for _, extent in statement.variables) >= MIN_SHARED
+
+
+def _rows(program: Program, layout: Layout) -> Iterator[tuple[str, tuple[int, dict[str, int]]]]:
+    """Yield the buffers whose rows are padded in shared memory, with the length of a row and the extents of all loops.
+
+    The memory has 32 banks, and threads that read from the same one wait for each other. With rows of odd length, the
+    elements of a column are in different banks.
+    """
+    accesses = [access for nest in _loops(program) for access in nest.accesses()]
+    extents = {variable: extent for _, each in accesses for variable, extent in each.items()}
+    for buffer in _of(program, "sample", "scratch"):
+        row = buffer.size if buffer.kind == "sample" else layout.batch_size
+        at = [access.position for access, _ in accesses if access.buffer == buffer.name]
+        if row % 2 == 0 and all(position.divmod(row, extents) for position in at):
+            yield buffer.name, (row, extents)
