@@ -19,6 +19,7 @@ from xpnet.backends.numpy_backend import NumpyBackend
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS
 
+pytestmark = pytest.mark.filterwarnings("ignore:one thread of the GPU")
 ON_HOST = pytest.mark.skipif(cuda_on_host.MISSING is not None, reason=str(cuda_on_host.MISSING))
 
 
@@ -98,6 +99,18 @@ def test_the_threads_of_a_block_share_long_sums(dtype, sources):
     assert_close(*(trained(compile, settings, training, sizes=(2, 60, 2)) for compile in (True, False)))
     in_blocks = "const int other = threadIdx.x" in sources[0]  # a fold of partial sums
     assert in_blocks == ("__shared__" in sources[0])
+
+
+@ON_HOST
+def test_one_network_with_one_thread_gives_a_hint_once(sources):
+    cuda_compiler._hint.cache_clear()
+    network = NeuralNetwork([2, 4, 2], seed=0)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        for _ in range(2):
+            network.train(X, Y, 0.1, epochs=1, verbose=False, compile=True)
+    (hint,) = caught
+    assert str(hint.message).startswith("one thread of the GPU trains this network, which a core of a CPU does faster")
+    assert hint.filename == __file__
 
 
 @ON_HOST

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy
@@ -55,7 +57,10 @@ class CudaCompiler:
     def compile(self, step: Any, state: Any, batches: Any) -> CudaTraining:
         """Compile the training step of some networks; see `xpnet.backends.compiled.cpu_compiler.Compiler.compile`."""
         with self.backend.on_device():
-            return CudaTraining(self, step, state, batches)
+            training = CudaTraining(self, step, state, batches)
+        if training.uses_one_thread:
+            _hint()
+        return training
 
     def explain(self, step: Any, state: Any, batches: Any) -> str:
         """Return the loops of a step as text, with a description of how they are executed."""
@@ -98,7 +103,14 @@ class CudaTraining:
         self._whole = _segment(self._backend, batches)
         self._modules: dict[Layout, tuple[Program, Kernel, Launch]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first launch takes one step
+        self._networks = math.prod(state.theta.shape[:-1])
         self._module(state, self._whole)
+
+    @property
+    def uses_one_thread(self) -> bool:
+        """Whether the whole GPU trains one network with one thread."""
+        ((_, kernel, _),) = self._modules.values()
+        return self._networks == 1 and not kernel.is_block
 
     @property
     def epochs_at_once(self) -> int:
@@ -187,6 +199,16 @@ class CudaTraining:
             self._backend.synchronize()
             self._steps_per_second = (stop - step) * epochs / max(time.perf_counter() - started, 1e-6)
             step = stop
+
+
+@cache
+def _hint() -> None:
+    """Warn once in a process."""
+    msg = (
+        "one thread of the GPU trains this network, which a core of a CPU does faster: use device='cpu', "
+        "or train many networks at once with ensemble="
+    )
+    warnings.warn(msg, UserWarning, stacklevel=8)
 
 
 def _names_of_states(arrays: Sequence[Any]) -> list[str]:

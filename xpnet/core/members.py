@@ -235,7 +235,7 @@ class Members:
         orders = 2 * samples.size * shuffle
         if compiler:  # a compiled step works with a few networks at a time by itself
             numbers, orders = 0, numbers
-        return [network_chunk(chunk) for chunk in self._chunks(backend, numbers, orders, at_once)]
+        return list(map(network_chunk, self._chunks(backend, numbers, orders, at_once)))
 
     def _chunks(self, backend: Backend, step: int, kept: int = 0, at_once: int | None = None) -> list[Chunk]:
         """Return which networks to compute at a time, given how many numbers in memory each of them needs."""
