@@ -1,6 +1,6 @@
 """Training time of xpnet and of its peers on the same work.
 
-    python -m benchmarks [--case NAMES] [--rounds 7] [--processes 3] [--output benchmarks/results] [--quick]
+    python -m benchmarks [--device cuda] [--case NAMES] [--rounds 7] [--processes 3] [--output benchmarks/results] [--quick]
 
 Every peer has a process of its own, which stays alive; in each round all of them train in turn, so that a drift in the
 machine's speed affects all of them alike. All start from the same initial weights, and have the same samples, number
@@ -25,12 +25,24 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import BENCHMARKS, COMPILED, EAGER, QUICK, TORCH_COMPILE, Benchmark, Variant
+from benchmarks.cases import BENCHMARKS, COMPILED, EAGER, ON_GPU, QUICK, TORCH_COMPILE, Benchmark, Variant
 from benchmarks.common import processor, write_report
 from benchmarks.peers import THREADS, does
 from benchmarks.workers import Failed, Fresh, Worker, environment_of_workers
+from xpnet import get_backend
 
-LIBRARIES = ("xpnet", "numpy", "numba", "scipy", "scikit-learn", "torch", "jax", "jaxlib")
+LIBRARIES = (
+    "xpnet",
+    "numpy",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "numba",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "jax",
+    "jaxlib",
+)
 # How large a relative difference of the losses rounding may cause.
 ROUNDING = {"float64": 1e-9, "float32": 1e-4}
 REST = 0.02  # seconds after which the threads of a process have gone to sleep
@@ -38,14 +50,20 @@ REST = 0.02  # seconds after which the threads of a process have gone to sleep
 
 def main() -> None:
     arguments = parsed_arguments()
+    benchmarks = BENCHMARKS | ON_GPU
     with tempfile.TemporaryDirectory() as caches:
-        os.environ.update(environment_of_workers(THREADS, caches))
+        os.environ.update(environment_of_workers(THREADS, caches, arguments.device))
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-        report = {**about(), "processes": arguments.processes, "rounds": arguments.rounds, "benchmarks": {}}
+        report = {
+            **about(arguments.device),
+            "processes": arguments.processes,
+            "rounds": arguments.rounds,
+            "benchmarks": {},
+        }
         for name in arguments.case:
             start = time.perf_counter()
-            report["benchmarks"][name] = measured(BENCHMARKS[name], arguments)
+            report["benchmarks"][name] = measured(benchmarks[name], arguments)
             print(f"{table(report['benchmarks'][name])}\n({time.perf_counter() - start:.0f} s)\n", flush=True)
             if arguments.output:  # after every benchmark, because all of them take hours
                 write(report, arguments.output)
@@ -53,7 +71,7 @@ def main() -> None:
 
 def write(report: dict[str, Any], folder: Path) -> None:
     """Write the report, the table and the plot."""
-    path = folder / f"{report['date']}-cpu-peers.json"
+    path = folder / f"{report['date']}-{'cpu' if report['device'] == 'cpu' else 'gpu'}-peers.json"
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(None):
         write_report(report, path)
@@ -63,7 +81,9 @@ def write(report: dict[str, Any], folder: Path) -> None:
 
 def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--case", nargs="+", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
+    names = [*BENCHMARKS, *ON_GPU]
+    parser.add_argument("--case", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--peer", nargs="+", metavar="TEXT", help="only peers whose name contains one of these")
     parser.add_argument("--without", nargs="+", metavar="TEXT", help="no peers whose name contains one of these")
     parser.add_argument("--rounds", type=int, help="in each process; default: 7")
@@ -74,16 +94,18 @@ def parsed_arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="some cases and peers with few rounds, in about three minutes"
     )
     arguments = parser.parse_args()
-    defaults = {"case": list(BENCHMARKS), "rounds": 7, "processes": 3, "seconds": 0.5, "without": []}
+    cases = BENCHMARKS if arguments.device == "cpu" else ON_GPU
+    defaults = {"case": list(cases), "rounds": 7, "processes": 3, "seconds": 0.5, "without": []}
     if arguments.quick:
-        defaults = {"case": list(QUICK), "rounds": 3, "processes": 1, "seconds": 0.1, "without": [TORCH_COMPILE]}
+        cases = QUICK if arguments.device == "cpu" else ON_GPU
+        defaults = {"case": list(cases), "rounds": 3, "processes": 1, "seconds": 0.1, "without": [TORCH_COMPILE]}
     for name, default in defaults.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
     return arguments
 
 
-def about() -> dict[str, Any]:
+def about(device: str) -> dict[str, Any]:
     """Return the date, the machine, and the versions that the results depend on."""
     versions = {}
     for library in LIBRARIES:
@@ -92,6 +114,7 @@ def about() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": processor(),
+        "device": "cpu" if device == "cpu" else get_backend(device).describe(),
         "threads": THREADS,
         "python": platform.python_version(),
         "versions": versions,
@@ -209,7 +232,8 @@ def document(report: dict[str, Any]) -> str:
     """Return all tables, with what they depend on."""
     versions = ", ".join(f"{library} {version}" for library, version in report["versions"].items())
     text = (
-        f"# xpnet and its peers\n\nMeasured on {report['date']} on {report['threads']} cores of {report['machine']}, "
+        f"# xpnet and its peers\n\nMeasured on {report['date']} on {report['threads']} cores of {report['machine']}"
+        f"{'' if report['device'] == 'cpu' else ' and ' + report['device']}, "
         f"with Python {report['python']}, {versions}. Medians and quartiles over {report['rounds']} rounds in each of "
         f"{report['processes']} processes, or over new processes; ratios are taken within a round.\n"
     )

@@ -18,7 +18,7 @@ COMPILED, EAGER, ONE_BY_ONE, EAGER_ONE_BY_ONE = (
 )
 DOCUMENT, SKLEARN, FANN = "the document's algorithm", "scikit-learn", "FANN"
 TORCH, TORCH_COMPILE = "PyTorch, eager", "PyTorch, torch.compile"
-JAX, NUMBA, PRODUCTS = "JAX, jit", "Numba, by hand", "NumPy, matrix products alone"
+JAX, NUMBA, PRODUCTS = "JAX, jit", "Numba, by hand", "matrix products alone"
 ALL = (COMPILED, EAGER, DOCUMENT, SKLEARN, FANN, TORCH, TORCH_COMPILE, JAX, NUMBA, PRODUCTS)
 
 
@@ -39,6 +39,8 @@ class Case:
         ``"sgd"``, ``"momentum"`` (0.9) or ``"adam"``.
     shuffle : bool
         Whether each network takes the samples in an order of its own, drawn anew in every epoch.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
     """
 
     layers: tuple[int, ...] = SINE
@@ -49,6 +51,7 @@ class Case:
     optimizer: str = "sgd"
     learning_rate: float = 0.01
     shuffle: bool = False
+    device: str = "cpu"
 
     @property
     def steps(self) -> int:
@@ -145,8 +148,8 @@ class Benchmark:
 
 
 def beside_each_other(name: str, title: str, case: Case, peers: tuple[str, ...] = ALL) -> Benchmark:
-    """Return the benchmark in which peers do the same work."""
-    return Benchmark(name, title, tuple(Variant(peer, peer, case, COMPILED) for peer in peers))
+    """Return the benchmark in which peers do the same work, beside the first of them."""
+    return Benchmark(name, title, tuple(Variant(peer, peer, case, peers[0]) for peer in peers))
 
 
 def _orders(case: Case) -> Benchmark:
@@ -265,5 +268,23 @@ def _all_benchmarks() -> dict[str, Benchmark]:
     return {benchmark.name: benchmark for benchmark in benchmarks}
 
 
+def _on_gpu() -> dict[str, Benchmark]:
+    one = Case(device="cuda")
+    many, adam = replace(one, dtype="float32", networks=10_000), {"dtype": "float32", "optimizer": "adam"}
+    small = Case((64, 32, 10), 1600, 32, device="cuda", learning_rate=0.001, **adam)
+    deep = Case((784, 512, 256, 10), 20480, 1024, device="cuda", learning_rate=0.001, **adam)
+    wide = Case((4096, 4096, 4096, 10), 32768, 8192, device="cuda", learning_rate=0.001, **adam)
+    peers, large = (COMPILED, EAGER, TORCH, TORCH_COMPILE, JAX), (EAGER, TORCH, TORCH_COMPILE, JAX, PRODUCTS)
+    benchmarks = [
+        beside_each_other("gpu_sine", "One network (1, 10, 10, 1), per sample, float64", one, peers),
+        beside_each_other("gpu_many", "10,000 of them, float32", many, peers),
+        beside_each_other("gpu_mini_64", "(64, 32, 10), batches of 32, Adam, float32", small, peers),
+        beside_each_other("gpu_mini_784_deep", "(784, 512, 256, 10), batches of 1,024", deep, large),
+        beside_each_other("gpu_mini_4096", "(4096, 4096, 4096, 10), batches of 8,192", wide, large),
+    ]
+    return {benchmark.name: benchmark for benchmark in benchmarks}
+
+
+ON_GPU = _on_gpu()
 BENCHMARKS = _all_benchmarks()
 QUICK = ("sine", "many_float64", "ensemble_8", "mini_64", "mini_784", "import")

@@ -57,6 +57,8 @@ run sweep python3 examples/sweep.py --device "$device" --output "$results"
 run uncertainty python3 examples/uncertainty.py --device "$device" --output "$results"
 run per_sample python3 benchmarks/per_sample.py --device "$device" --processes 2 --rounds 3 --output "$results/per_sample.json"
 run ensembles python3 benchmarks/ensembles.py --device "$device" --processes 2 --rounds 3 --output "$results/ensembles.json"
+# Peers that are not installed are reported as such.
+run peers python3 -m benchmarks --device "$device" --quick $([ "$device" = cpu ] && echo --case sine) --output "$results"
 run kernels python3 benchmarks/kernels.py --device "$device" --rounds 3 --output "$results/kernels.json"
 run seeds python3 benchmarks/seeds.py --device "$device" --epochs 20 --output "$results/seeds.json"
 exit $failed

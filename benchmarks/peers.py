@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import cases
 from benchmarks.cases import Case
 from benchmarks.common import Document
-from xpnet import NeuralNetwork
+from xpnet import NeuralNetwork, get_backend
 
 THREADS = 2
 
@@ -58,13 +58,15 @@ class XpNet(Peer):
 
     def __init__(self, case: Case, *, compiled: bool, together: bool = True) -> None:
         self.case, self.compiled = case, compiled
-        self.X, self.Y = case.data()
+        backend = get_backend(case.device)
+        self.X, self.Y = map(backend.asarray, case.data())
         ensemble = case.networks if together else None
         count = 1 if together else case.networks or 1
-        self._nets = [NeuralNetwork(**case.xpnet_settings, ensemble=ensemble, seed=seed) for seed in range(count)]
+        settings = {**case.xpnet_settings, "ensemble": ensemble, "device": backend}
+        self._nets = [NeuralNetwork(**settings, seed=seed) for seed in range(count)]
         self._states = [network.state_dict() for network in self._nets]
         self.networks = count * (ensemble or 1)
-        if compiled:
+        if compiled and case.device == "cpu":
             import numba  # noqa: F401 (its import is no part of the time to compile)
 
     @staticmethod
@@ -149,13 +151,13 @@ class PyTorch(Peer):
         logging.getLogger("torch").setLevel(logging.ERROR)
         self._torch = torch
         self.networks = case.networks or 1
-        self._x, self._y = torch.from_numpy(self.X), torch.from_numpy(self.Y)
+        self._x, self._y = (torch.from_numpy(array).to(case.device) for array in (self.X, self.Y))
         hidden = []
         for n_in, n_out in zip(case.layers[:-1], case.layers[1:], strict=True):
             hidden += [torch.nn.Linear(n_in, n_out, dtype=self._x.dtype), torch.nn.ReLU()]
         output = [] if case.classifies else [torch.nn.Sigmoid()]
-        model = torch.nn.Sequential(*hidden[:-1], *output)
-        values = [torch.from_numpy(value) for layer in case.views(self.initial) for value in layer]
+        model = torch.nn.Sequential(*hidden[:-1], *output).to(case.device)
+        values = [torch.from_numpy(value).to(case.device) for layer in case.views(self.initial) for value in layer]
         if case.networks is None:
             values = [value[0] for value in values]
             parameters = list(model.parameters())
@@ -204,7 +206,7 @@ class PyTorch(Peer):
             for value in state.values():
                 if value is not None:
                     value.zero_()
-        total = torch.zeros(self.networks, dtype=self._x.dtype)
+        total = torch.zeros(self.networks, dtype=self._x.dtype, device=case.device)
         for epoch in range(epochs):
             total.zero_()
             order = torch.from_numpy(orders(epoch)) if case.shuffle else None
@@ -215,7 +217,7 @@ class PyTorch(Peer):
                 losses.sum().backward()
                 self._update()
                 total += losses.detach()
-        return total.numpy() / case.steps
+        return total.cpu().numpy() / case.steps
 
 
 class Jax(Peer):
@@ -368,7 +370,7 @@ class NumbaByHand:
 
 
 class Products(Peer):
-    """The matrix products of a step alone, in NumPy: no training, but a bound for all that train with BLAS."""
+    """The matrix products of a step alone, in NumPy or CuPy: no training, but a bound for all that train with BLAS."""
 
     other = "no training"
 
@@ -376,25 +378,28 @@ class Products(Peer):
         super().__init__(case)
         self.networks = case.networks or 1
         initial = self.initial if case.networks else self.initial[0]
-        self._weights = [W.copy() for W, _ in case.views(initial)]
+        self._backend = get_backend(case.device)
+        xp = self._xp = self._backend.xp
+        self._weights = [self._backend.asarray(W.copy()) for W, _ in case.views(initial)]
         lead, m = initial.shape[:-1], case.batch_size
-        self._A = [np.ones((*lead, m, n), case.dtype) for n in case.layers]
-        self._D = [np.ones((*lead, m, n), case.dtype) for n in case.layers]
-        self._dW = [np.empty_like(W) for W in self._weights]
+        self._A = [xp.ones((*lead, m, n), dtype=case.dtype) for n in case.layers]
+        self._D = [xp.ones((*lead, m, n), dtype=case.dtype) for n in case.layers]
+        self._dW = [xp.empty_like(W) for W in self._weights]
 
     @staticmethod
     def does(case: Case) -> bool:
         return case.batch_size > 1 and not case.shuffle
 
     def train(self, epochs: int, orders: Any) -> np.ndarray:
-        A, D = self._A, self._D
+        A, D, matmul, transposed = self._A, self._D, self._xp.matmul, self._xp.matrix_transpose
         for _ in range(epochs * self.case.steps):
             for l, W in enumerate(self._weights):
-                np.matmul(A[l], W.mT, out=D[l + 1])
+                matmul(A[l], transposed(W), out=D[l + 1])
             for l, W in enumerate(self._weights):
-                np.matmul(A[l + 1].mT, A[l], out=self._dW[l])
+                matmul(transposed(A[l + 1]), A[l], out=self._dW[l])
                 if l:
-                    np.matmul(A[l + 1], W, out=D[l])
+                    matmul(A[l + 1], W, out=D[l])
+        self._backend.synchronize()
         return np.full(1, np.nan)
 
 

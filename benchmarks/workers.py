@@ -33,15 +33,16 @@ class Failed(Exception):
     """A peer cannot do the work."""
 
 
-def environment_of_workers(threads: int, caches: str) -> dict[str, str]:
-    """Return the environment variables that give every library as many threads, and caches of its own."""
+def environment_of_workers(threads: int, caches: str, device: str) -> dict[str, str]:
+    """Return the environment variables that give every library as many threads, caches of its own, and a device."""
     pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
     return {
         **{f"{pool}_NUM_THREADS": str(threads) for pool in pools},
         "XPNET_CACHE_DIR": f"{caches}/xpnet",
         "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor",
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
+        # The processes share the GPU, all of whose memory JAX would take otherwise.
+        **({"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} if device == "cpu" else {}),
+        **({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if device == "cuda" else {}),
     }
 
 
@@ -178,7 +179,9 @@ class Fresh:
         with tempfile.TemporaryDirectory() as empty:
             environment = dict(os.environ)
             if self._variant.cold:
-                environment |= environment_of_workers(int(os.environ["OMP_NUM_THREADS"]), empty)
+                environment |= environment_of_workers(
+                    int(os.environ["OMP_NUM_THREADS"]), empty, self._variant.case.device
+                )
             seconds, done = _timed(
                 lambda: subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             )
