@@ -1,6 +1,6 @@
 """Training time of xpnet and of its peers on the same work.
 
-    python -m benchmarks [--device cuda] [--case NAMES] [--rounds 7] [--processes 3] [--output benchmarks/results] [--quick]
+    python -m benchmarks [--device cuda] [--case NAMES] [--quick] [--rounds 7] [--processes 3] [--output FOLDER]
 
 Every peer has a process of its own, which stays alive; in each round all of them train in turn, so that a drift in the
 machine's speed affects all of them alike. All start from the same initial weights, and have the same samples, number
