@@ -21,6 +21,7 @@ FORMULAS = {
     "gelu": lambda Z: 0.5 * Z * (1 + np.tanh(np.sqrt(2 / np.pi) * (Z + 0.044715 * Z**3))),
     "silu": lambda Z: Z / (1 + np.exp(-Z)),
     "softplus": lambda Z: np.log(1 + np.exp(Z)),
+    "exp": np.exp,
     "tanh": lambda Z: (np.exp(2 * Z) - 1) / (np.exp(2 * Z) + 1),
     "softmax": lambda Z: np.exp(Z) / np.exp(Z).sum(axis=-2, keepdims=True),
 }

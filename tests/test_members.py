@@ -120,6 +120,7 @@ def test_every_network_equals_one_trained_individually_with_any_options(settings
     X, y, weight = rng.standard_normal((E, N, 2)), rng.random((E, N, 1)), rng.random((E, N))
     if not own_data:
         X, y, weight = X[0], y[0], weight[0]
+    settings = {"activations": ["relu", "relu", "sigmoid"], **settings}
     training = {"epochs": 4, "verbose": False, **training}
     ensemble = NeuralNetwork(LAYERS, **{"seed": 20, **settings}, ensemble=E)
     ensemble.train(X, y, RATES, sample_weight=weight, members_at_once=at_once, **training)

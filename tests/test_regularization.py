@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from oracles import ORACLES, RATE, gradient
+from sklearn.base import clone
+from sklearn.neural_network import MLPRegressor
 
 from xpnet import Activation, NeuralNetwork
 from xpnet.activations import ACTIVATIONS
@@ -54,6 +58,84 @@ def test_the_weights_mask_is_true_for_weights_and_false_for_biases():
     theta = layout.weights_mask(np)
     for name in layout.slots:
         assert np.all(layout.view(np, theta, name) == name.startswith("W"))
+
+
+# ---- alpha: the penalty on the total loss of a batch, as in scikit-learn
+
+ALPHA_X, ALPHA_Y = np.random.default_rng(0).standard_normal((7, 3)), np.random.default_rng(1).standard_normal(7)
+WEIGHTS = {"without weights": None, "with weights": np.array([0.0, 3.0, 1.0, 0.5, 2.0, 1.0, 4.0])}
+every_weighting = pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS)
+
+
+def scikit_learns(alpha, weight, solver):
+    """Return the loss curve of scikit-learn's network, its parameters after three epochs, and before."""
+    settings = {"solver": solver, "alpha": alpha, "activation": "tanh", "random_state": 0, "max_iter": 3}
+    settings |= {"batch_size": 3, "shuffle": False, "momentum": 0.0, "learning_rate_init": 0.1, "tol": 0.0}
+    model = MLPRegressor(hidden_layer_sizes=(4,), warm_start=True, **settings)
+    with warnings.catch_warnings(action="ignore"):
+        start = clone(model).set_params(learning_rate_init=1e-300, solver="sgd").fit(ALPHA_X, ALPHA_Y)
+        model.fit(ALPHA_X, ALPHA_Y, weight)
+    vectors = [
+        np.concatenate([array.T.ravel() for pair in zip(each.coefs_, each.intercepts_, strict=True) for array in pair])
+        for each in (model, start)
+    ]
+    return model, *vectors
+
+
+def network_from(theta, backend, **settings):
+    network = NeuralNetwork([3, 4, 1], activations=["tanh", "identity"], device=backend, **settings)
+    layout = network.parameters.layout
+    shape = (*theta.shape[:-1], -1, 1)
+    network.parameters = {
+        name: layout.view(np, theta, name) if name[0] == "W" else layout.view(np, theta, name).reshape(shape)
+        for name in layout.slots
+    }
+    return network
+
+
+@pytest.mark.float64
+@every_weighting
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 3.0])
+def test_training_with_alpha_equals_scikit_learns(alpha, weight, backend, array):
+    model, expected, start = scikit_learns(alpha, weight, "sgd")
+    network = network_from(start, backend, alpha=alpha)
+    weight = None if weight is None else array(weight)
+    network.train(array(ALPHA_X), array(ALPHA_Y), 0.1, 3, verbose=False, batch_size=3, sample_weight=weight)
+    np.testing.assert_allclose(backend.to_numpy(network.theta), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(network.history["loss"], model.loss_curve_, rtol=1e-12)
+
+
+@pytest.mark.float64
+@every_weighting
+def test_the_networks_of_an_ensemble_have_alphas_of_their_own(weight, backend, array):
+    alphas = [0.0, 0.1, 3.0]
+    network = network_from(np.tile(scikit_learns(0.0, weight, "sgd")[2], (3, 1)), backend, alpha=alphas, ensemble=3)
+    own = None if weight is None else array(weight)
+    network.train(array(ALPHA_X), array(ALPHA_Y), 0.1, 3, verbose=False, batch_size=3, sample_weight=own)
+    expected = [scikit_learns(alpha, weight, "sgd")[1] for alpha in alphas]
+    np.testing.assert_allclose(backend.to_numpy(network.theta), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.float64
+@every_weighting
+def test_lbfgs_with_alpha_equals_scikit_learns(weight, backend, array):
+    model, expected, start = scikit_learns(0.1, weight, "lbfgs")
+    network = network_from(start, backend, alpha=0.1)
+    weight = None if weight is None else array(weight)
+    options = {"gradient_tol": 0.0, "loss_tol": 2.2e-9, "max_evaluations": 15000, "sample_weight": weight}
+    result = network.train_lbfgs(array(ALPHA_X), array(ALPHA_Y), 3, verbose=False, **options)
+    assert result.nit == 3
+    assert result.fun == pytest.approx(model.loss_, rel=1e-12)
+    np.testing.assert_allclose(backend.to_numpy(network.theta), expected, rtol=1e-9)
+
+
+def test_alpha_is_refused_with_the_same_penalty_and_in_single_updates():
+    with pytest.raises(ValueError, match="l2 must be 0 with alpha"):
+        NeuralNetwork(alpha=0.1, l2=0.1)
+    network = NeuralNetwork([1, 3, 1], alpha=0.1, seed=0)
+    grads = network.backward_pass(np.ones((1, 1)), network.deep_forward(np.zeros((1, 1))))
+    with pytest.raises(ValueError, match="alpha must be None for single updates"):
+        network.update_parameters(grads, 0.1)
 
 
 # ---- Dropout

@@ -46,6 +46,8 @@ TRAININGS = {
     "dropout": ({"dropout": 0.4}, {"batch_size": 3}),
     "sample weights": ({}, {"sample_weight": WEIGHTS}),
     "regularization": ({"l1": 0.01, "l2": 0.1, "weight_decay": 0.1, "clip_norm": 0.1}, {}),
+    "a penalty on the total": ({"alpha": 0.5, "clip_norm": 1.0}, {"batch_size": 3, "sample_weight": WEIGHTS}),
+    "no penalty on the total": ({"alpha": 0.0}, {"batch_size": 3, "shuffle": True}),
     "adam": ({"optimizer": "adam"}, {"learning_rate": 0.01}),
     "a schedule": ({}, {"schedule": cosine(4), "batch_size": 3}),
     "a schedule that reads the history": ({}, {"schedule": reduce_on_plateau(0.5, patience=0)}),
@@ -63,6 +65,7 @@ NETWORKS = {"one network": {}, "an ensemble of 4": {"ensemble": 4}, "an ensemble
 OF_MANY = {
     "learning rates": ({}, {"learning_rate": each(0.01, 0.5)}, {}),
     "penalties": ({"l2": each(0.0, 0.5), "weight_decay": each(0.0, 0.1)}, {}, {}),
+    "penalties on totals": ({"alpha": each(0.0, 5.0)}, {"batch_size": 3, "sample_weight": 3.0 * WEIGHTS}, {}),
     "scales": ({"initial_scale": each(0.1, 2.0)}, {}, {}),
     "samples": ({}, {"shuffle": True, "batch_size": 3}, {"data": (X * each(0.5, 2.0)[:, None, None], Y)}),
     "weights of samples": ({}, {"sample_weight": np.outer(each(1.0, 2.0), WEIGHTS) ** each(0.5, 1.0)[:, None]}, {}),

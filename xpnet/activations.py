@@ -20,6 +20,7 @@ __all__ = [
     "ACTIVATIONS",
     "Activation",
     "elu",
+    "exp",
     "gelu",
     "identity",
     "leaky_relu",
@@ -85,10 +86,14 @@ def _relu_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
     return dA * xp.sign(A)
 
 
+def _largest_exponent(xp: Namespace, Z: Array) -> float:
+    """Return the logarithm of the largest number in the precision of Z."""
+    return 709.0 if Z.dtype == xp.float64 else 88.0
+
+
 def _sigmoid(xp: Namespace, Z: Array) -> Array:
     """1 / (1 + exp(−Z)). Z is clipped where exp would overflow: the result is 0 up to rounding there."""
-    largest = 709.0 if Z.dtype == xp.float64 else 88.0  # log of the largest number in double and single precision
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -largest)))
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(Z, -_largest_exponent(xp, Z))))
 
 
 def _sigmoid_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
@@ -176,6 +181,16 @@ def _softplus_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
     return dA * _sigmoid(xp, Z)
 
 
+def _exp(xp: Namespace, Z: Array) -> Array:
+    """exp(Z), the inverse of the canonical link of the Poisson distribution; Z is clipped where exp would overflow."""
+    return xp.exp(xp.minimum(Z, _largest_exponent(xp, Z)))
+
+
+def _exp_backward(xp: Namespace, dA: Array, Z: Array, A: Array) -> Array:
+    """dA exp(Z)."""
+    return dA * A
+
+
 identity = Activation(_identity, _identity_backward)
 relu = Activation(_relu, _relu_backward, (0.0, math.inf))
 leaky_relu = Activation(_leaky_relu, _leaky_relu_backward)
@@ -183,6 +198,7 @@ elu = Activation(_elu, _elu_backward, (-1.0, math.inf))
 gelu = Activation(_gelu, _gelu_backward, (-0.170041, math.inf))
 silu = Activation(_silu, _silu_backward, (-0.278465, math.inf))
 softplus = Activation(_softplus, _softplus_backward, (0.0, math.inf))
+exp = Activation(_exp, _exp_backward, (0.0, math.inf))
 sigmoid = Activation(_sigmoid, _sigmoid_backward, (0.0, 1.0))
 tanh = Activation(_tanh, _tanh_backward, (-1.0, 1.0))
 softmax = Activation(_softmax, _softmax_backward, (0.0, 1.0))
@@ -195,6 +211,7 @@ ACTIVATIONS = {
     "gelu": gelu,
     "silu": silu,
     "softplus": softplus,
+    "exp": exp,
     "sigmoid": sigmoid,
     "tanh": tanh,
     "softmax": softmax,

@@ -9,7 +9,7 @@ samples::
 The loss of a sample is the sum over its outputs. The loss of a batch is the mean over its samples, see `mean_loss`.
 
 Some losses have a canonical output activation, such as the sigmoid for the binary cross-entropy. Such a loss also
-stores the loss as a function of the logits Z, the inputs of that activation. Training then uses it instead of the
+stores the loss as a function of Z, the inputs of that activation. Training then uses it instead of the
 activation and the loss (`fuse`): it is exact even where A rounds to 0 or 1, and its gradient by Z is A − Y.
 """
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from xpnet._checks import positive_number
 from xpnet._types import Array, Namespace
-from xpnet.activations import Activation, identity, sigmoid, softmax
+from xpnet.activations import Activation, exp, identity, sigmoid, softmax
 
 __all__ = [
     "LOSSES",
@@ -135,14 +135,29 @@ def _below_one(xp: Namespace, A: Array) -> Array:
     return xp.maximum(1.0 - A, float(xp.finfo(A.dtype).eps))
 
 
+def _of_perfect_outputs(xp: Namespace, Y: Array) -> Array:
+    """Y − Y log Y, which is 0 for Y = 0: the Poisson loss without this term has this minimum, at A = Y."""
+    return Y - Y * xp.log(_above_zero(xp, Y))
+
+
 def _poisson(xp: Namespace, A: Array, Y: Array) -> Array:
-    """Σ (A − Y log A), the Poisson log-likelihood with its sign changed, up to a constant."""
-    return xp.sum(A - Y * xp.log(_above_zero(xp, A)), axis=-2)
+    """Σ (A − Y log A − (Y − Y log Y)), half the deviance of the Poisson distribution."""
+    return xp.sum(A - Y * xp.log(_above_zero(xp, A)) - _of_perfect_outputs(xp, Y), axis=-2)
 
 
 def _poisson_gradient(xp: Namespace, A: Array, Y: Array) -> Array:
     """1 − Y / A."""
     return 1.0 - Y / _above_zero(xp, A)
+
+
+def _poisson_of_logarithms(xp: Namespace, Z: Array, Y: Array) -> Array:
+    """Σ (exp(Z) − Y Z − (Y − Y log Y)), the Poisson loss of A = exp(Z)."""
+    return xp.sum(exp.forward(xp, Z) - Y * Z - _of_perfect_outputs(xp, Y), axis=-2)
+
+
+def _poisson_of_logarithms_gradient(xp: Namespace, Z: Array, Y: Array) -> Array:
+    """exp(Z) − Y."""
+    return exp.forward(xp, Z) - Y
 
 
 def _binary_crossentropy(xp: Namespace, A: Array, Y: Array) -> Array:
@@ -225,7 +240,12 @@ def huber(*, delta: float = 1.0) -> Loss:
 half_squared_error = Loss(_half_squared_error, _half_squared_error_gradient)
 mean_absolute_error = Loss(_mean_absolute_error, _mean_absolute_error_gradient)
 log_cosh = Loss(_log_cosh, _log_cosh_gradient)
-poisson = Loss(_poisson, _poisson_gradient, bounds=(0.0, math.inf))
+poisson = Loss(
+    _poisson,
+    _poisson_gradient,
+    canonical=(exp, Loss(_poisson_of_logarithms, _poisson_of_logarithms_gradient)),
+    bounds=(0.0, math.inf),
+)
 binary_crossentropy = Loss(
     _binary_crossentropy,
     _binary_crossentropy_gradient,

@@ -50,7 +50,8 @@ class NeuralNetwork(StepByStep):
         the largest sizes; parameters of units that a network does not have are 0.
     activations : sequence of str or Activation, optional
         The activation of each layer after the inputs. By default relu for hidden layers, and for the output layer
-        softmax with the categorical cross-entropy, else sigmoid. Use ``"identity"`` for outputs outside [0, 1].
+        softmax with the categorical cross-entropy, exp with the Poisson loss, else sigmoid. Use ``"identity"`` for
+        outputs outside [0, 1].
     loss : str or Loss
         The loss that training minimizes.
     optimizer : str or Optimizer
@@ -64,16 +65,20 @@ class NeuralNetwork(StepByStep):
     weight_decay, l2, l1 : float
         The strengths of the regularization of the weights; biases are not regularized. `weight_decay` is decoupled (by
         default that of the optimizer, which is 0 except for adamw); `l2` and `l1` are the penalties ½ λ ‖W‖² and
-        λ ‖W‖₁. Reported losses do not include the penalties.
+        λ ‖W‖₁. Reported losses do not include these penalties.
+    alpha : float, optional
+        The penalty of scikit-learn's networks, in place of `l2`. The loss of a batch is then a total with a penalty,
+        (Σⱼ wⱼ Lⱼ + ½ α ‖W‖²) / Σⱼ wⱼ: sample weights count within their batch, and the penalty is stronger in smaller
+        batches. The reported training loss includes it.
     clip_norm : float, optional
         The maximum gradient norm.
     dropout : float or sequence of float
         The fraction of the units that a training step drops, for all hidden layers or for each of them.
     ensemble : int, optional
         The number E of networks of an ensemble, trained in parallel. Each has its own seed, and `initial_scale`,
-        `weight_decay`, `l2`, `l1` and `clip_norm` may be arrays of shape (E,), one value for each network. All arrays
-        of the network then have a leading axis: `theta` has the shape (E, P), ``parameters["W1"]`` (E, n_1, n_0),
-        predictions (E, N, n_L).
+        `weight_decay`, `l2`, `l1`, `alpha` and `clip_norm` may be arrays of shape (E,), one value for each network.
+        All arrays of the network then have a leading axis: `theta` has the shape (E, P), ``parameters["W1"]``
+        (E, n_1, n_0), predictions (E, N, n_L).
     device : str or Backend, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is transferred there. By default the
         network follows the data's device. Results are always in the library and on the device of the data.
@@ -136,6 +141,7 @@ class NeuralNetwork(StepByStep):
         weight_decay: Any = None,
         l2: Any = 0.0,
         l1: Any = 0.0,
+        alpha: Any = None,
         clip_norm: Any = None,
         dropout: float | Sequence[float] = 0.0,
         ensemble: int | None = None,
@@ -153,6 +159,7 @@ class NeuralNetwork(StepByStep):
             weight_decay=weight_decay,
             l2=l2,
             l1=l1,
+            alpha=alpha,
             clip_norm=clip_norm,
             dropout=dropout,
             ensemble=ensemble,
@@ -402,6 +409,8 @@ class NeuralNetwork(StepByStep):
         verbose: bool = True,
         *,
         gradient_tol: float = 1e-5,
+        loss_tol: float = 0.0,
+        max_evaluations: int | None = None,
         sample_weight: Array | None = None,
         class_weight: Mapping[int, float] | str | None = None,
         validation_split: float = 0.0,
@@ -411,13 +420,13 @@ class NeuralNetwork(StepByStep):
         tol: float = 0.0,
         callbacks: Callbacks = (),
         progress_bar: bool | None = None,
-    ) -> None:
+    ) -> Any:
         """Train the network by L-BFGS on the full batch, with SciPy; for small data sets.
 
         The method is that of Liu and Nocedal (1989). It needs no learning rate and no batch size, does not use the
         optimizer of the network, and resets the optimizer state. The curvature estimate of L-BFGS is not stored: a
         second call, or a call after loading a checkpoint, starts without it, and takes other steps than one long call
-        would. L-BFGS supports `l2`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`.
+        would. L-BFGS supports `l2` and `alpha`, but no ensembles, dropout, `weight_decay`, `l1` or `clip_norm`.
 
         Parameters
         ----------
@@ -428,10 +437,19 @@ class NeuralNetwork(StepByStep):
             epoch is the loss after its iteration.
         gradient_tol : float
             Training ends when no entry of the gradient is larger in absolute value.
+        loss_tol : float
+            Training ends when an iteration decreases the loss by less than this, relative to the loss.
+        max_evaluations : int, optional
+            The maximum number of evaluations of the loss, by default 100 for each iteration.
         verbose_epoch, verbose, sample_weight, class_weight, validation_split, validation_data, metrics, patience, tol
             As for `train`.
         callbacks, progress_bar
             As for `train`.
+
+        Returns
+        -------
+        result : scipy.optimize.OptimizeResult
+            The result of SciPy, with the number of iterations ``nit``, and the reason for the end, ``message``.
 
         Raises
         ------
@@ -446,7 +464,7 @@ class NeuralNetwork(StepByStep):
         >>> from xpnet import NeuralNetwork
         >>> X = np.linspace(-1, 1, 20)
         >>> network = NeuralNetwork([1, 8, 1], activations=["tanh", "identity"], seed=0)
-        >>> network.train_lbfgs(X, X**2, epochs=500, verbose=False)
+        >>> result = network.train_lbfgs(X, X**2, epochs=500, verbose=False)
         >>> bool(np.max(np.abs(network.predict(X) - X**2)) < 0.05)
         True
         """
@@ -467,7 +485,8 @@ class NeuralNetwork(StepByStep):
             callbacks=callbacks,
             progress_bar=progress_bar,
         )
-        loop.train_by_lbfgs(self, options, gradient_tol=gradient_tol)
+        how = {"gradient_tol": gradient_tol, "loss_tol": loss_tol, "max_evaluations": max_evaluations}
+        return loop.train_by_lbfgs(self, options, **how)
 
     def stop_training(self) -> None:
         """End training after the current epoch; for callbacks.

@@ -126,6 +126,7 @@ class Predictor:
     weight_decay: float | list[float] = _setting("weight_decay")
     l2: float | list[float] = _setting("l2")
     l1: float | list[float] = _setting("l1")
+    alpha: float | list[float] | None = _setting("alpha")
     clip_norm: float | list[float] | None = _setting("clip_norm")
     dropout: list[float] = _setting("dropout")
 

@@ -300,7 +300,8 @@ class _Printer:
                 value = f"{name}[{self._network(name)}, row, i]"
                 if padded and name == "weight":
                     zero = self.value(0.0, buffer.dtype)
-                    value = f"{value} * np.{buffer.dtype}({m} / valid) if np.int64(s) < valid else {zero}"
+                    scale = "" if "alpha" in self.program.buffers else f" * np.{buffer.dtype}({m} / valid)"
+                    value = f"{value}{scale} if np.int64(s) < valid else {zero}"
                 self._line(f"    {self._at(name, f'{self.whole(buffer.size)}*s + i')} = {value}")
 
     def _masks(self) -> None:

@@ -232,8 +232,8 @@ class _Kernel:
             name, n = buffer.name, buffer.size
             value = f"{name}[({'network * samples + ' * self.is_own(name)}row) * {n} + i % {n}]"
             if padded and name == "weight":
-                number = TYPES[buffer.dtype]
-                value = f"i < valid ? {value} * ({number})({m}.0 / valid) : {literal(0.0, buffer.dtype)}"
+                scale = "" if "alpha" in self.program.buffers else f" * ({TYPES[buffer.dtype]})({m}.0 / valid)"
+                value = f"i < valid ? {value}{scale} : {literal(0.0, buffer.dtype)}"
             place = f"step * {m} + i / {n}"
             yield from self.loop("i", m * n)
             yield f"    const int place = {f'min({place}, samples - 1)' if padded else place};"

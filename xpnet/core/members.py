@@ -100,23 +100,31 @@ class Members:
 
     # ---- Training
 
-    def regularization(self, backend: Backend, chunk: Chunk = ALL) -> dict[str, float | Array]:
-        """Return the strengths of the regularization that are not 0, and which parameters networks have, if not all.
+    def regularization(
+        self, backend: Backend, chunk: Chunk = ALL, weight_scale: float | Array = 1.0
+    ) -> dict[str, float | Array]:
+        """Return the strengths of the regularization, and which parameters networks have, if not all.
 
-        They are arguments of `regularized`.
+        They are what a `Batch` contains. `weight_scale` is what the weights of the samples were divided by, of shape
+        () or (E or 1, 1).
         """
         with backend.on_device():
             strengths = {
                 name: backend.asarray(value, self.settings.dtype)[:, None][chunk] if isinstance(value, tuple) else value
                 for name, value in self.settings.regularization.items()
-                if value
             }
+            if "alpha" in strengths and not isinstance(weight_scale, float):
+                own = weight_scale[chunk] if self.settings.ensemble == weight_scale.shape[0] else weight_scale
+                strengths["alpha"] = strengths["alpha"] / (own if self.settings.ensemble else own[0, ...])
             if self.settings.has_unequal_sizes:
                 strengths["present"] = backend.asarray(self.settings.present[chunk])
             return strengths
 
     def optimizer(self, backend: Backend) -> Optimizer:
         """Return the optimizer, wrapped by the regularization of the settings."""
+        if self.settings.alpha is not None:
+            msg = "alpha must be None for single updates, which do not know the size of the batch; use l2"
+            raise ValueError(msg)
         strengths = self.regularization(backend)
         optimizer = self.settings.optimizer
         return regularized(optimizer, self.weights_mask(backend), **strengths) if strengths else optimizer
@@ -137,7 +145,7 @@ class Members:
         """Return the training step of the networks."""
         settings = self.settings
         parts = settings.activations, settings.loss, settings.optimizer, settings.dropout
-        mask = self.weights_mask(backend) if any(settings.regularization.values()) else None
+        mask = self.weights_mask(backend) if settings.regularization else None
         return make_step(backend.xp, settings.layout, *parts, mask)
 
     def try_parts(self, backend: Backend) -> None:
@@ -223,7 +231,7 @@ class Members:
                 chunk,
                 order_keys=self._keys(Stream.SHUFFLING, chunk) if shuffle else None,
                 masks=self._masks(chunk) if any(settings.dropout) else None,
-                regularization=self.regularization(backend, chunk),
+                regularization=self.regularization(backend, chunk, samples.weight_scale),
             )
             own = state.map(lambda array: array[chunk])
             compiled = compiler.compile(step, own, batches) if compiler else None

@@ -78,6 +78,38 @@ def _update(
     return optimizer.update(xp, theta, dtheta, optimizer_state, learning_rate)
 
 
+def share_of_batch(xp: Namespace, m: int, weight: Array | None, alpha: float | Array) -> tuple[Array | None, Array]:
+    """Return what makes the loss of a batch its total with a penalty, (Σⱼ wⱼ L(Aⱼ, Yⱼ) + ½ α ‖W‖²) / Σⱼ wⱼ.
+
+    Parameters
+    ----------
+    xp : module
+        The array API namespace of the arrays.
+    m : int
+        The number of samples of the batch.
+    weight : array of shape (..., 1, m) or None
+        The weights wⱼ of the samples; None for 1.
+    alpha : float or array of shape (..., 1)
+        α, the strength of the penalty.
+
+    Returns
+    -------
+    weight : array of shape (..., 1, m) or None
+        The weights, with mean 1 in the batch.
+    l2 : float or array of shape (..., 1)
+        The strength λ of the penalty ½ λ ‖W‖².
+    """
+    if weight is None:
+        return None, alpha / m
+    total = xp.sum(weight, axis=-1)
+    return weight * (m / total)[..., None], alpha / total
+
+
+def penalty(xp: Namespace, theta: Array, mask: Array, l2: float | Array) -> Array:
+    """Return the penalty ½ λ ‖W‖² of shape (...), of parameters of shape (..., P); `mask` is True for weights."""
+    return 0.5 * xp.sum(xp.where(mask, l2 * theta * theta, 0.0), axis=-1)
+
+
 def _norm(xp: Namespace, dtheta: Array) -> Array:
     """Return ‖dθ‖ of shape (..., 1), computed relative to the largest entry so that no square overflows."""
     largest = xp.max(xp.abs(dtheta), axis=-1, keepdims=True)

@@ -216,8 +216,8 @@ def _check_weight_decay(settings: Settings, value: Any) -> float | tuple[float, 
     return settings.per_member("weight_decay", decay, non_negative_number)
 
 
-def _check_clip_norm(settings: Settings, value: Any) -> float | tuple[float, ...] | None:
-    return None if value is None else settings.per_member("clip_norm", value, positive_number)
+def _optional(name: str, check: Callable[[str, Any, str], float]) -> Callable[[Settings, Any], PerMember | None]:
+    return lambda settings, value: None if value is None else settings.per_member(name, value, check)
 
 
 def _each(name: str, check: Callable[[str, Any, str], float]) -> Callable[[Settings, Any], float | tuple[float, ...]]:
@@ -283,8 +283,14 @@ class Settings:
     l1: PerMember = _setting(
         0.0, _each("l1", non_negative_number), "The strength λ of the penalty λ ‖W‖₁.", per_member=True
     )
+    alpha: PerMember | None = _setting(
+        None,
+        _optional("alpha", non_negative_number),
+        "The strength α of the penalty ½ α ‖W‖² on the total loss of a batch, or None.",
+        per_member=True,
+    )
     clip_norm: PerMember | None = _setting(
-        None, _check_clip_norm, "The maximum gradient norm, or None.", per_member=True
+        None, _optional("clip_norm", positive_number), "The maximum gradient norm, or None.", per_member=True
     )
     dropout: tuple[float, ...] = _setting(
         0.0, _check_dropout, "The fraction of the units of each hidden layer that a training step drops."
@@ -298,6 +304,9 @@ class Settings:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, each.metadata["check"](self, getattr(self, each.name)))
+        if self.l2 and self.alpha is not None:
+            msg = "l2 must be 0 with alpha, got both: they are two scales of the same penalty"
+            raise ValueError(msg)
 
     def per_member(self, name: str, value: Any, check: Callable[[str, Any, str], float]) -> PerMember:
         """Return a validated number, or for an ensemble a tuple with one for each network if `value` is a list."""
@@ -372,9 +381,9 @@ class Settings:
 
     @property
     def regularization(self) -> dict[str, PerMember]:
-        """The arguments of `regularized`: the strengths, and the maximum gradient norm if there is one."""
-        strengths: dict[str, PerMember] = {"weight_decay": self.weight_decay, "l2": self.l2, "l1": self.l1}
-        return strengths if self.clip_norm is None else {**strengths, "clip_norm": self.clip_norm}
+        """The strengths of the regularization that are not 0 for all networks, and alpha if it is not None."""
+        given = {name: getattr(self, name) for name in ("weight_decay", "l2", "l1", "alpha", "clip_norm")}
+        return {name: value for name, value in given.items() if value or (name == "alpha" and value is not None)}
 
     def by_name(self) -> dict[str, Any]:
         """Return all settings as arguments of `NeuralNetwork`: lists, built-in parts by name, and custom parts."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import Activation
 from xpnet.core.parameters import Layout, flatten
 from xpnet.core.propagation import Dropout, backward, forward
-from xpnet.core.regularization import regularized
+from xpnet.core.regularization import penalty, regularized, share_of_batch
 from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.optimizers import Optimizer
 
@@ -24,8 +24,9 @@ Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | Non
 The samples X of shape (..., n_0, m), one per column; the targets Y of shape (..., n_L, m); the learning rate of shape
 () or (..., 1), one for all networks or one for each; the sample weights of shape (..., 1, m), with mean 1, or None; and
 the dropout masks, for each hidden layer an array of bool of shape (..., n, m) or None, or no masks at all; and the
-strengths of the regularization, the keyword arguments of `regularized`, or none. (A plain tuple, because creating a
-named tuple would take a hundredth of a per-sample step.)
+strengths of the regularization, the keyword arguments of `regularized`, or none. Another strength, alpha in place of
+l2, makes the loss of a batch a total with a penalty, see `share_of_batch`. (A plain tuple, because creating a named
+tuple would take a hundredth of a per-sample step.)
 """
 
 
@@ -99,12 +100,24 @@ class Step:
         if layers is None:
             layers = self.layers(theta)
         dropout = list(zip(masks, self.dropout_rates, strict=True)) if masks else ()
-        value, dtheta, _ = loss_gradient(self.xp, X, Y, layers, self.activations, self.loss, weight, dropout)
-        optimizer = self.optimizer
+        xp, mask, optimizer, has_total = self.xp, self.weights_mask, self.optimizer, "alpha" in regularization
+        if has_total:
+            weight, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
+        value, dtheta, _ = loss_gradient(xp, X, Y, layers, self.activations, self.loss, weight, dropout)
+        if has_total:
+            value = value + penalty(xp, theta, mask, regularization["l2"])
         if regularization:
-            optimizer = regularized(optimizer, self.weights_mask, **regularization)
-        theta, optimizer_state = optimizer.update(self.xp, theta, dtheta, optimizer_state, learning_rate)
+            optimizer = regularized(optimizer, mask, **regularization)
+        theta, optimizer_state = optimizer.update(xp, theta, dtheta, optimizer_state, learning_rate)
         return State(theta, optimizer_state), value
+
+
+def _of_total(
+    xp: Namespace, m: int, weight: Array | None, *, alpha: float | Array, **strengths: Any
+) -> tuple[Array | None, dict[str, Any]]:
+    """Return the weights of the samples and the strengths of the regularization, for a loss that is a total."""
+    weight, l2 = share_of_batch(xp, m, weight, alpha)
+    return weight, {**strengths, "l2": l2}
 
 
 def make_step(
@@ -139,24 +152,21 @@ def make_step(
 
 
 def objective(
-    xp: Namespace,
-    layout: Layout,
-    activations: Sequence[Activation],
-    loss: Loss,
-    X: Array,
-    Y: Array,
-    weight: Array | None,
-    l2: Array,
+    step: Step, X: Array, Y: Array, weight: Array | None, regularization: Mapping[str, float | Array]
 ) -> Callable[[Array], tuple[Array, Array]]:
-    """Return the function of theta that L-BFGS minimizes, with its gradient: the loss on all samples plus ½ Σ λ θ².
+    """Return the function of theta that L-BFGS minimizes, with its gradient: the loss on all samples and the penalty.
 
-    `l2` is λ for each parameter, of shape (P,); the others are as for `loss_gradient`.
+    The arguments are a step and the inputs of a `Batch`, with l2 or alpha as the only strength.
     """
-    activations, loss = fuse(activations, loss)
+    xp, mask = step.xp, step.weights_mask
+    if "alpha" in regularization:
+        weight, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
 
     def value_and_gradient(theta: Array) -> tuple[Array, Array]:
-        layers = layout.layers(xp, theta)
-        value, dtheta, _ = loss_gradient(xp, X, Y, layers, activations, loss, weight)
-        return value + 0.5 * xp.sum(l2 * theta * theta), dtheta + l2 * theta
+        value, dtheta, _ = loss_gradient(xp, X, Y, step.layers(theta), step.activations, step.loss, weight)
+        if mask is None:
+            return value, dtheta
+        l2 = regularization["l2"]
+        return value + penalty(xp, theta, mask, l2), dtheta + xp.where(mask, l2 * theta, 0.0)
 
     return value_and_gradient

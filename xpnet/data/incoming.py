@@ -11,7 +11,7 @@ from xpnet._checks import type_name
 from xpnet._types import Array
 from xpnet.backends import HOST, Backend, HoldsText, backend_of
 from xpnet.data.placement import Transfer, bring
-from xpnet.data.samples import BLOCK, LABEL_TYPES, Form, Samples, with_mean_one
+from xpnet.data.samples import BLOCK, LABEL_TYPES, Form, Samples
 
 host = HOST.xp
 
@@ -66,9 +66,9 @@ def bring_samples(transfer: Transfer, given: Mapping[str, Any], settings: Any) -
         if minimum < 0.0:
             msg = f"{weight_name} must not be negative, got {minimum:g}"
             raise ValueError(msg)
-        weight = with_mean_one(xp, weight_name, weight[..., None])
     form = Form(len(y_shape) - _has_network_axis(y_shape, ensemble, n_L, N), _label_type(y))
-    return Samples(transfer.backend, dtype, rows, targets, weight, classes, form=form, X_range=X_range)
+    samples = Samples(transfer.backend, dtype, rows, targets, classes=classes, form=form, X_range=X_range)
+    return samples if weight is None else samples.weighted(weight_name, weight[..., None])
 
 
 def _label_type(y: Any) -> str:

@@ -52,6 +52,8 @@ class Samples:
         The targets.
     weight : array of shape (..., N, 1) or None
         The weights of the samples, with mean 1.
+    weight_scale : float or array of shape (1 or E, 1)
+        The mean of the weights that were passed, by which they were divided.
     classes : int or None
         The number of classes if the targets are labels.
     chosen : host array of int of shape (N,) or None
@@ -67,6 +69,7 @@ class Samples:
     X: Array
     Y: Array = None
     weight: Array | None = None
+    weight_scale: float | Array = 1.0
     classes: int | None = None
     chosen: Any = None
     form: Form | None = None
@@ -158,8 +161,20 @@ class Samples:
         if self.weight is None:
             return part
         name = f"sample_weight of the {part.size} {purpose} samples of validation_split"
-        weight = self.backend.take_rows(self.weight, chosen)
-        return replace(part, weight=with_mean_one(self.backend.xp, name, weight))
+        return part.weighted(name, self.backend.take_rows(self.weight, chosen))
+
+    def weighted(self, name: str, weight: Array) -> Samples:
+        """Return the samples with weights of shape (..., N, 1), divided by their mean; errors call them `name`."""
+        xp = self.backend.xp
+        mean = xp.mean(weight, axis=-2, keepdims=True)
+        if not bool(xp.all(xp.isfinite(mean))):
+            msg = f"{name} must have a finite sum, got an overflow"
+            raise ValueError(msg)
+        if not bool(xp.all(mean > 0.0)):
+            msg = f"{name} must not be all zeros{' for any network' if mean.ndim > 2 else ''}"
+            raise ValueError(msg)
+        scale = self.weight_scale * xp.reshape(mean, (-1, 1))
+        return replace(self, weight=weight / mean, weight_scale=scale)
 
     def first(self, count: int) -> Samples:
         """Return the first samples, without their weights."""
@@ -212,7 +227,7 @@ class Samples:
         weight = xp.concat(parts, axis=-1).mT
         weight = weight if self.weight is None else self.weight * weight
         name = f"class_weight{'' if self.weight is None else ' times sample_weight'} of the classes in y"
-        return replace(self, weight=with_mean_one(xp, name, weight))
+        return self.weighted(name, weight)
 
 
 def _of_each_class(order: Any, labels: Any, count: int) -> Any:
@@ -227,18 +242,6 @@ def _of_each_class(order: Any, labels: Any, count: int) -> Any:
     counts[host.argsort(counts - shares, stable=True)[: count - int(host.sum(counts))]] += 1
     chosen = [order[ordered == each][:first] for each, first in zip(classes, counts.tolist(), strict=True)]
     return host.concat(chosen)
-
-
-def with_mean_one(xp: Any, name: str, weight: Array) -> Array:
-    """Return weights divided by their mean over the samples; errors call them `name`."""
-    mean = xp.mean(weight, axis=-2, keepdims=True)
-    if not bool(xp.all(xp.isfinite(mean))):
-        msg = f"{name} must have a finite sum, got an overflow"
-        raise ValueError(msg)
-    if not bool(xp.all(mean > 0.0)):
-        msg = f"{name} must not be all zeros{' for any network' if mean.ndim > 2 else ''}"
-        raise ValueError(msg)
-    return weight / mean
 
 
 def _class_weights(value: Any, classes: int, dtype: str) -> list[float]:

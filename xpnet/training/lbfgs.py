@@ -23,8 +23,10 @@ def minimize(
     *,
     iterations: int,
     gradient_tol: float,
-    after_iteration: Callable[[Array], bool],
-) -> None:
+    loss_tol: float = 0.0,
+    max_evaluations: int | None = None,
+    after_iteration: Callable[[Array], bool] = lambda theta: True,
+) -> Any:
     """Minimize a function of theta.
 
     Parameters
@@ -39,8 +41,17 @@ def minimize(
         The maximum number of iterations.
     gradient_tol : float
         The minimization ends when no entry of the gradient is larger, or rounding errors prevent a descent.
+    loss_tol : float
+        The minimization ends when an iteration decreases the value by less than this, relative to it.
+    max_evaluations : int, optional
+        The maximum number of evaluations of the function, by default 100 for each iteration.
     after_iteration : callable
         ``after_iteration(theta) -> continues``.
+
+    Returns
+    -------
+    result : scipy.optimize.OptimizeResult
+        The result of SciPy: ``x``, of shape (P,) on the host, ``fun``, ``nit``, ``nfev``, ``message`` and others.
 
     Raises
     ------
@@ -68,16 +79,17 @@ def minimize(
         if not continues:
             raise StopIteration
 
-    # It ends by the gradient or the number of iterations, not because the function decreases slowly.
-    options = {"maxiter": iterations, "maxfun": 100 * iterations, "gtol": gradient_tol, "ftol": 0.0}
+    evaluations = max_evaluations or 100 * iterations
+    options = {"maxiter": iterations, "maxfun": evaluations, "gtol": gradient_tol, "ftol": loss_tol}
     start = backend.to_numpy(theta).astype("float64")
     value, gradient = on_host(start)
     if not math.isfinite(value + float(abs(gradient).sum())):
         msg = "the initial loss or its gradient is NaN or infinite: most likely the data should be scaled"
         raise FloatingPointError(msg)
-    optimize.minimize(on_host, start, method="L-BFGS-B", jac=True, options=options, callback=callback)
+    result = optimize.minimize(on_host, start, method="L-BFGS-B", jac=True, options=options, callback=callback)
     if raised:
         raise raised[0]
+    return result
 
 
 def scipy_optimize() -> Any:

@@ -111,30 +111,29 @@ def explain_step(network: Any, batch_size: int) -> str:
     return str(backend.compiler().explain(chunk.step, chunk.state, chunk.batches))
 
 
-def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any) -> None:
+def train_by_lbfgs(
+    network: Any, options: TrainingOptions, *, gradient_tol: Any, loss_tol: Any, max_evaluations: Any
+) -> Any:
     """Train a network by L-BFGS: see `NeuralNetwork.train_lbfgs`."""
     settings, members = network._settings, network._members
     lbfgs.scipy_optimize()
-    refused = {"ensemble": settings.ensemble, "dropout": any(settings.dropout), **settings.regularization, "l2": 0.0}
-    names = [name for name, value in refused.items() if value]
+    refused = {"ensemble": settings.ensemble, "dropout": any(settings.dropout), **settings.regularization}
+    names = [name for name, value in refused.items() if value and name not in ("l2", "alpha")]
     if names:
         hint = "; use weight_decay=0 to disable that of the optimizer" if settings.optimizer.weight_decay else ""
         msg = f"train_lbfgs must be called on a network without {', '.join(names)}{hint}"
         raise ValueError(msg)
     gradient_tol = non_negative_number("gradient_tol", gradient_tol, "float64")
+    loss_tol = non_negative_number("loss_tol", loss_tol, "float64")
+    if max_evaluations is not None:
+        max_evaluations = positive_integer("max_evaluations", max_evaluations)
 
     data = options.data_for(network)
     backend, xp = data.backend, data.backend.xp
     _dry_run(members, data, options, network._snapshot.moved(backend))
     with backend.on_device():
-        value_and_gradient = objective(
-            xp,
-            settings.layout,
-            settings.activations,
-            settings.loss,
-            *data.samples.columns(),
-            settings.l2 * xp.astype(members.weights_mask(backend), getattr(xp, settings.dtype)),
-        )
+        strengths = members.regularization(backend, weight_scale=data.samples.weight_scale)
+        value_and_gradient = objective(members.step(backend), *data.samples.columns(), strengths)
 
     initial_early_stopping = partial(_initial_early_stopping, members, data)
     form, cause = data.samples.form, "the data should be scaled"
@@ -152,12 +151,14 @@ def train_by_lbfgs(network: Any, options: TrainingOptions, *, gradient_tol: Any)
                 measured = members.measure_epoch(data, options.metrics, state.theta, losses)
                 return run.after_epochs(state, measured) and finite
 
-            lbfgs.minimize(
+            return lbfgs.minimize(
                 backend,
                 value_and_gradient,
                 run.state.theta,
                 iterations=options.epochs,
                 gradient_tol=gradient_tol,
+                loss_tol=loss_tol,
+                max_evaluations=max_evaluations,
                 after_iteration=after_iteration,
             )
     finally:
