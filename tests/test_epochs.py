@@ -14,6 +14,7 @@ from document import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnet import NeuralNetwork
 from xpnet._types import State
 from xpnet.activations import identity, relu, sigmoid
 from xpnet.backends import Stream
@@ -271,3 +272,62 @@ def test_nothing_leaves_the_device_while_training(batch_size, backend, array, th
             chunk.train(range(epoch, epoch + 1))
     assert chunk.state.theta.shape == (LAYOUT.size,)
     assert chunk.losses[0, ...].shape == chunk.finite.shape == ()
+
+
+# ---- Orders from a function
+
+
+def trained_on(X, y, settings, **training):
+    network = NeuralNetwork(LAYERS, seed=0, **settings)
+    options = {"epochs": 3, "verbose": False, "batch_size": 2, **training}
+    network.train(X, y, 0.1, **options)
+    return network
+
+
+def test_given_rows_train_like_samples_in_that_order(backend, dtype, array, X, Y, close):
+    rows, settings = [4, 4, 0, 6, 2], {"device": backend, "dtype": dtype}
+    given_rows = trained_on(array(X.T), array(Y.T), settings, orders=lambda epoch: rows)
+    in_order = trained_on(array(X.T[rows]), array(Y.T[rows]), settings)
+    close(backend.to_numpy(given_rows.theta), backend.to_numpy(in_order.theta))
+    close(given_rows.history["loss"], in_order.history["loss"])
+
+
+def test_each_network_takes_rows_of_its_own(X, Y):
+    rows = np.array([[1, 0, 3, 5], [2, 2, 6, 0]])
+    ensemble = trained_on(X.T, Y.T, {"ensemble": 2}, orders=lambda epoch: rows, members_at_once=1)
+    own = trained_on(X.T[rows], Y.T[rows], {"ensemble": 2})
+    np.testing.assert_allclose(ensemble.theta, own.theta, rtol=1e-12)
+
+
+def test_an_order_is_drawn_once_for_each_epoch_since_the_weights_were_initialized(X, Y):
+    epochs = []
+
+    def orders(epoch):
+        epochs.append(epoch)
+        return np.roll(np.arange(N), epoch)
+
+    network = trained_on(X.T, Y.T, {"ensemble": 4}, orders=orders, members_at_once=2)
+    network.train(X.T, Y.T, 0.1, epochs=2, verbose=False, orders=orders)
+    assert epochs == [0, 1, 2, 3, 4]
+
+
+WRONG_ORDERS = [
+    ({"orders": [0, 1]}, TypeError, r"orders must be a function"),
+    ({"orders": lambda epoch: [0, 1], "shuffle": True}, ValueError, "shuffle must be False with orders"),
+    ({"orders": lambda epoch: [0, 7]}, ValueError, "orders must return rows from 0 to 6, got 0 to 7"),
+    ({"orders": lambda epoch: [0, -1]}, ValueError, "orders must return rows from 0 to 6, got -1 to 0"),
+    ({"orders": lambda epoch: [0.0, 1.0]}, TypeError, "orders must return integers"),
+    ({"orders": lambda epoch: []}, ValueError, r"orders must return an array of shape \(rows,\), got \(0,\)"),
+    ({"orders": lambda epoch: [[0, 1]]}, ValueError, r"orders must return an array of shape \(rows,\), got \(1, 2\)"),
+    (
+        {"orders": lambda epoch: [0] * (epoch + 1)},
+        ValueError,
+        r"the same shape for all epochs, got \(2,\) after \(1,\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("training", "error", "says"), WRONG_ORDERS, ids=[case[2] for case in WRONG_ORDERS])
+def test_orders_that_are_not_rows_are_refused(training, error, says, X, Y):
+    with pytest.raises(error, match=says):
+        trained_on(X.T, Y.T, {}, **training)

@@ -225,6 +225,7 @@ class NeuralNetwork(StepByStep):
         *,
         batch_size: int | None = 1,
         shuffle: bool = False,
+        orders: Callable[[int], Array] | None = None,
         sample_weight: Array | None = None,
         class_weight: Mapping[int, float] | str | None = None,
         validation_split: float = 0.0,
@@ -263,6 +264,10 @@ class NeuralNetwork(StepByStep):
             smaller; or None for the full batch.
         shuffle : bool
             Whether to shuffle the samples in every epoch.
+        orders : callable, optional
+            The rows of the training samples that an epoch takes, in order: ``orders(epoch)`` returns integers of shape
+            (rows,), for an ensemble also (E, rows). It is called once for each epoch, and returns arrays of the same
+            shape. For an order of your own, for folds, or for samples that are drawn with replacement.
         sample_weight : array of shape (N,), or for an ensemble (E, N), optional
             The relative weight of every sample; the weights are divided by their mean.
         class_weight : mapping of label to weight, or "balanced", optional
@@ -366,6 +371,7 @@ class NeuralNetwork(StepByStep):
             learning_rate=learning_rate,
             batch_size=batch_size,
             shuffle=shuffle,
+            orders=orders,
             schedule=schedule,
             members_at_once=members_at_once,
             compile=compile,

@@ -190,12 +190,13 @@ class CompiledTraining:
         self._compiler, self._step, self._batches = compiler, step, batches
         self._kernels: dict[Layout, tuple[Any, list[Any], int]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first call takes one step
-        rows = compiler.rows_of(batches.samples, batches.networks)
+        rows = None if batches.orders else compiler.rows_of(batches.samples, batches.networks)
         self._whole = None if rows is None else self._segment(0, batches.samples.size, rows, shuffles=True)
 
     def prepare(self, state: Any) -> None:
         """Compile the kernel of the first segment: all have the same."""
-        self._kernel(state, next(self.segments(0)))
+        orders = self._batches.orders
+        self._kernel(state, next(self.segments(orders.epoch if orders else 0)))
 
     @property
     def epochs_at_once(self) -> int:
@@ -233,7 +234,7 @@ class CompiledTraining:
             If an operation of the step cannot be recorded.
         """
         shape, dtype = state.theta.shape[:-1], state.theta.dtype
-        networks, N = math.prod(shape), self._batches.samples.size
+        networks, N = math.prod(shape), self._batches.size
         before = [array.reshape(networks, -1) for array in (state.theta, *state.optimizer_state)]
         after = [numpy.array(array, order="C") for array in before]
         finite = numpy.array(numpy.broadcast_to(finite, shape)).reshape(networks)
@@ -260,7 +261,7 @@ class CompiledTraining:
         from xpnet.backends.compiled import random  # here, because importing Numba takes long
 
         batches = self._batches
-        N, m, order = batches.samples.size, batches.batch_size, batches.order(epoch, random.permutations)
+        N, m, order = batches.size, batches.batch_size, batches.order(epoch, random.permutations)
         for start in range(0, N, batches.samples_at_once):
             stop = min(start + batches.samples_at_once, N)
             rows = _rows(
@@ -273,7 +274,7 @@ class CompiledTraining:
     ) -> Segment:
         """Return a segment; its kernel may shuffle the rows if they are those of all samples."""
         batches, keys = self._batches, {}
-        N, m = batches.samples.size, batches.batch_size
+        N, m = batches.size, batches.batch_size
         if shuffles and batches.order_keys is not None:
             keys["order_key"] = batches.order_keys.astype("uint64")
         if batches.masks is not None:

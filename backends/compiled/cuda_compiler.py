@@ -65,7 +65,7 @@ class CudaCompiler:
     def explain(self, step: Any, state: Any, batches: Any) -> str:
         """Return the loops of a step as text, with a description of how they are executed."""
         with self.backend.on_device():
-            segment = _segment(self.backend, batches)
+            segment = _segment(self.backend, batches, 0)
         layout = _layout(segment)
         program = _program(self.backend, step, state, segment)
         kernel = cuda_kernel(program, layout, self.shared_memory)
@@ -100,7 +100,7 @@ class CudaTraining:
     def __init__(self, compiler: CudaCompiler, step: Any, state: Any, batches: Any) -> None:
         self._compiler, self._step, self._batches = compiler, step, batches
         self._backend: Backend = compiler.backend
-        self._whole = _segment(self._backend, batches)
+        self._whole = _segment(self._backend, batches, batches.orders.epoch if batches.orders else 0)
         self._modules: dict[Layout, tuple[Program, Kernel, Launch]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first launch takes one step
         self._networks = math.prod(state.theta.shape[:-1])
@@ -115,13 +115,16 @@ class CudaTraining:
     @property
     def epochs_at_once(self) -> int:
         """How many epochs `train` can train for without exceeding the maximum duration of a launch."""
+        if self._batches.orders:
+            return 1
         orders = 4 * self._whole.size * len(self._whole.keys["order_key"]) if "order_key" in self._whole.keys else 1
         in_time = int(MAX_LAUNCH_SECONDS * self._steps_per_second / self._whole.steps)
         return max(min(in_time, MAX_ORDERS_BYTES // orders), 1)
 
     def train(self, state: Any, finite: Any, epochs: range, factors: Any = None) -> tuple[Any, Any, Any]:
         """Take a training step for every batch of some epochs; see `CompiledTraining.train`."""
-        xp, whole = self._backend.xp, self._whole
+        xp = self._backend.xp
+        whole = _segment(self._backend, self._batches, epochs[0]) if self._batches.orders else self._whole
         segment = whole if factors is None else replace(whole, rates=rates_of(self._batches, factors))
         program, kernel, launch = self._module(state, segment)
         shape, before = state.theta.shape[:-1], (state.theta, *state.optimizer_state)
@@ -227,10 +230,11 @@ def _layout(segment: Segment) -> Layout:
     return Layout(segment.batch_size, False, shuffled, segment.padded, per_network)
 
 
-def _segment(backend: Backend, batches: Any) -> Segment:
-    """Return all samples, and the other inputs of the steps, as arrays on the GPU."""
-    xp, N, m = backend.xp, batches.samples.size, batches.batch_size
-    columns = zip(("X", "Y", "weight"), batches.samples.columns(slice(None), batches.networks), strict=True)
+def _segment(backend: Backend, batches: Any, epoch: int) -> Segment:
+    """Return all samples, or those that an epoch takes, and the other inputs of the steps, as arrays on the GPU."""
+    xp, N, m = backend.xp, batches.size, batches.batch_size
+    which = batches.order(epoch) if batches.orders else slice(None)
+    columns = zip(("X", "Y", "weight"), batches.samples.columns(which, batches.networks), strict=True)
     rows = {name: _with_networks(xp, array.mT, 3) for name, array in columns if array is not None}
     if N % m and "weight" not in rows:
         rows["weight"] = xp.ones((1, N, 1), dtype=rows["X"].dtype)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from xpnet._types import Array, Namespace, State, where
-from xpnet.backends import Backend, streams
+from xpnet.backends import HOST, Backend, streams
 from xpnet.core.step import Batch, Step
 from xpnet.data.samples import BLOCK, Samples
 
@@ -42,6 +42,66 @@ class Masks:
         return masks
 
 
+class Orders:
+    """The rows of the samples that each epoch takes, in order, from a function.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(epoch)`` returns an array of int of shape (rows,), or (E, rows) for the networks of an ensemble: of the
+        same shape in every epoch. It is called once for each epoch.
+    samples : int
+        The number of samples.
+    ensemble : int or None
+        The number of networks.
+    epoch : int
+        The first epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        The last epoch for which the function was called.
+    shape : tuple of int
+        The shape of the arrays that it returns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the function returns something else.
+    """
+
+    def __init__(self, draw: Callable[[int], Any], samples: int, ensemble: int | None, epoch: int) -> None:
+        self._draw, self._samples, self._ensemble = draw, samples, ensemble
+        self.epoch, self._order = epoch, self._checked(draw(epoch))
+        self.shape: tuple[int, ...] = self._order.shape
+
+    def of(self, epoch: int, networks: tuple[Any, ...] = (...,)) -> Any:
+        """Return the rows of an epoch, a host array of shape (rows,) or (networks, rows)."""
+        if epoch != self.epoch:
+            order = self._checked(self._draw(epoch))
+            if order.shape != self.shape:
+                msg = f"orders must return the same shape for all epochs, got {order.shape} after {self.shape}"
+                raise ValueError(msg)
+            self.epoch, self._order = epoch, order
+        return self._order[networks] if len(self.shape) > 1 else self._order
+
+    def _checked(self, order: Any) -> Any:
+        order = HOST.asarray(order)
+        shapes = [1] if self._ensemble is None else [1, 2]
+        networks = order.shape[0] if order.ndim == 2 else self._ensemble
+        if order.ndim not in shapes or networks != self._ensemble or order.size == 0:
+            expected = "(rows,)" + f" or ({self._ensemble}, rows)" * (self._ensemble is not None)
+            msg = f"orders must return an array of shape {expected}, got {order.shape}"
+            raise ValueError(msg)
+        if not HOST.xp.isdtype(order.dtype, "integral"):
+            msg = f"orders must return integers, the numbers of rows of X, got {order.dtype}"
+            raise TypeError(msg)
+        if order.min() < 0 or order.max() >= self._samples:
+            msg = f"orders must return rows from 0 to {self._samples - 1}, got {order.min()} to {order.max()}"
+            raise ValueError(msg)
+        return order
+
+
 @dataclass(frozen=True, eq=False)
 class Batches:
     """The batches of a training: `epoch` yields those of one epoch, a `Batch` for each step.
@@ -62,6 +122,8 @@ class Batches:
     order_keys : array of uint32 of shape (E or 1, 2), optional
         The keys of the permutations of the samples, one for each network or for all. By default the samples are not
         shuffled.
+    orders : Orders, optional
+        The rows that each epoch takes, in place of `order_keys`.
     masks : Masks, optional
         The dropout masks.
     regularization : mapping of str to float or array of shape (E, 1)
@@ -73,6 +135,7 @@ class Batches:
     batch_size: int
     networks: tuple[Any, ...] = (...,)
     order_keys: Any = None
+    orders: Orders | None = None
     masks: Masks | None = None
     regularization: Mapping[str, float | Array] = field(default_factory=dict)
 
@@ -86,7 +149,7 @@ class Batches:
         factors : host array of shape (steps,) or (steps, E), optional
             The factor on the learning rate in each step.
         """
-        N, at_once, order = self.samples.size, self.samples_at_once, self.order(epoch)
+        N, at_once, order = self.size, self.samples_at_once, self.order(epoch)
         for start in range(0, N, at_once):
             stop = min(start + at_once, N)
             constant = order is None and self.masks is None and at_once == N
@@ -102,8 +165,15 @@ class Batches:
                         self.regularization,
                     )
 
+    @property
+    def size(self) -> int:
+        """The number of samples that an epoch takes."""
+        return self.samples.size if self.orders is None else self.orders.shape[-1]
+
     def order(self, epoch: int, permutations: Callable[[Any, int], Any] = streams.permutations) -> Any:
         """Return the order of the samples in an epoch, a host array of shape (N,) or (E, N), or None."""
+        if self.orders is not None:
+            return self.orders.of(epoch, self.networks)
         if self.order_keys is None:
             return None
         orders = permutations(streams.epoch_keys(self.order_keys, epoch), self.samples.size)
@@ -111,7 +181,7 @@ class Batches:
 
     def mean(self, losses: Array) -> Array:
         """Return the mean loss over all samples, of shape (...), given the losses of the steps, (steps, ...)."""
-        xp, N, m = self.samples.backend.xp, self.samples.size, self.batch_size
+        xp, N, m = self.samples.backend.xp, self.size, self.batch_size
         if m == N:
             return losses[0, ...]
         full, left = divmod(N, m)
@@ -121,12 +191,13 @@ class Batches:
     @property
     def samples_at_once(self) -> int:
         """How many samples to gather at a time: a multiple of the batch size, or all if they take little memory."""
-        samples, N, m = self.samples, self.samples.size, self.batch_size
-        if self.order_keys is None and self.masks is None and samples.are_ready:
+        samples, N, m = self.samples, self.size, self.batch_size
+        in_order = self.order_keys is None and self.orders is None
+        if in_order and self.masks is None and samples.are_ready:
             return N
         rates = self.learning_rate
         numbers = samples.X.shape[-1] + samples.outputs + (0 if self.masks is None else 2 * self.masks.units)
-        shared = self.order_keys is not None and len(self.order_keys) == 1
+        shared = in_order or (len(self.orders.shape) == 1 if self.orders else len(self.order_keys) == 1)
         each = not shared or samples.X.ndim > 2 or samples.Y.ndim > 2
         networks = rates.shape[0] if rates.ndim and each else 1
         batches = max(BLOCK // int(8 * numbers * networks * m), 1)

@@ -18,7 +18,7 @@ from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backends import HOST, Backend, Stream, random_stream, streams
 from xpnet.core.contracts import apply_update, call_part, draw_layer, try_activation, try_loss
-from xpnet.core.epochs import Batches, Masks, NetworkChunk
+from xpnet.core.epochs import Batches, Masks, NetworkChunk, Orders
 from xpnet.core.parameters import Layout
 from xpnet.core.propagation import forward
 from xpnet.core.regularization import regularized
@@ -191,8 +191,9 @@ class Members:
         rates: Array,
         *,
         batch_size: int,
-        shuffle: bool,
-        at_once: int | None,
+        shuffle: bool = False,
+        orders: Orders | None = None,
+        at_once: int | None = None,
         compiler: Any = None,
     ) -> list[NetworkChunk]:
         """Return the networks ready to train: all together, or in chunks that fit into memory.
@@ -211,6 +212,8 @@ class Members:
             The number of samples of a step.
         shuffle : bool
             Whether to shuffle the samples in every epoch.
+        orders : Orders, optional
+            The rows that each epoch takes.
         at_once : int, optional
             How many networks train together; by default as many as fit into memory.
         compiler : Compiler, optional
@@ -230,6 +233,7 @@ class Members:
                 batch_size,
                 chunk,
                 order_keys=self._keys(Stream.SHUFFLING, chunk) if shuffle else None,
+                orders=orders,
                 masks=self._masks(chunk) if any(settings.dropout) else None,
                 regularization=self.regularization(backend, chunk, samples.weight_scale),
             )
@@ -240,10 +244,10 @@ class Members:
         # A step needs memory for several copies of the parameters and the cache of the forward pass; an epoch needs it
         # for the order of each network's samples.
         numbers = (5 + len(state.optimizer_state)) * settings.layout.size + 4 * batch_size * sum(settings.sizes)
-        orders = 2 * samples.size * shuffle
+        kept = 2 * samples.size * shuffle
         if compiler:  # a compiled step works with a few networks at a time by itself
-            numbers, orders = 0, numbers
-        return list(map(network_chunk, self._chunks(backend, numbers, orders, at_once)))
+            numbers, kept = 0, numbers
+        return list(map(network_chunk, self._chunks(backend, numbers, kept, at_once)))
 
     def _chunks(self, backend: Backend, step: int, kept: int = 0, at_once: int | None = None) -> list[Chunk]:
         """Return which networks to compute at a time, given how many numbers in memory each of them needs."""

@@ -11,7 +11,7 @@ from typing import Any
 from xpnet._checks import boolean, function, non_negative_number, positive_integer, positive_number
 from xpnet._types import Array, State
 from xpnet.backends import HOST, CannotCompile, NoCompiler
-from xpnet.core.epochs import NetworkChunk
+from xpnet.core.epochs import NetworkChunk, Orders
 from xpnet.core.members import Members, joined
 from xpnet.core.step import objective
 from xpnet.data.incoming import TrainingData
@@ -32,6 +32,7 @@ def train(
     learning_rate: Any,
     batch_size: Any,
     shuffle: Any,
+    orders: Any,
     schedule: Any,
     members_at_once: Any,
     compile: Any,
@@ -49,9 +50,19 @@ def train(
     if schedule is not None:
         function("schedule, such as xpnet.schedules.cosine(50),", schedule, "(xp, t, history)")
 
+    if orders is not None:
+        function("orders", orders, "(epoch)")
+        if shuffle:
+            msg = "shuffle must be False with orders, got both"
+            raise ValueError(msg)
+
     data = options.data_for(network)
-    backend, size = data.backend, min(size or data.samples.size, data.samples.size)
-    steps = -(-data.samples.size // size)
+    backend, N = data.backend, data.samples.size
+    if orders is not None:
+        orders = Orders(orders, N, settings.ensemble, network._snapshot.history.epochs)
+        N = orders.shape[-1]
+    size = min(size or N, N)
+    steps = -(-N // size)
     with backend.on_device():
         each_rate = rate if isinstance(rate, tuple) else (rate,) * len(settings.seeds)
         rates = backend.asarray([[each] for each in each_rate] if settings.ensemble else rate, settings.dtype)
@@ -76,6 +87,7 @@ def train(
                 announce=announce,
                 batch_size=size,
                 shuffle=shuffle,
+                orders=orders,
                 at_once=at_once,
             )
             measures, continues = bool(options.metrics) or data.held_out is not None, True
@@ -105,9 +117,7 @@ def explain_step(network: Any, batch_size: int) -> str:
         rates = backend.asarray(host.ones((*settings.ensemble_shape, 1) if settings.ensemble else ()), settings.dtype)
     state = snapshot.state._replace(optimizer_state=new_optimizer_state(settings, backend, snapshot.theta))
     samples = Samples(backend, settings.dtype, *rows)
-    (chunk, *_) = network._members.network_chunks(
-        *(backend, state, samples, rates), batch_size=batch_size, shuffle=False, at_once=None
-    )
+    (chunk, *_) = network._members.network_chunks(*(backend, state, samples, rates), batch_size=batch_size)
     return str(backend.compiler().explain(chunk.step, chunk.state, chunk.batches))
 
 
@@ -225,11 +235,11 @@ def _network_chunks(
     With `compile`, their steps are compiled; if it is "auto", only if that saves time, and with a warning instead of an
     error if it is not possible.
     """
-    backend, state, size = run.backend, run.state, options["batch_size"]
+    backend, state, size, orders = run.backend, run.state, options["batch_size"], options["orders"]
     given = (backend, state, samples, rates)
     try:
         compiler = backend.compiler(announce) if compile else None
-        steps, sizes = -(-samples.size // size), members.settings.sizes
+        steps, sizes = -(-(orders.shape[-1] if orders else samples.size) // size), members.settings.sizes
         if compile is True or (compiler and compiler.is_worthwhile(sizes, state, size, steps, run.epochs.stop)):
             return members.network_chunks(*given, **options, compiler=compiler)
     except CannotCompile as error:
