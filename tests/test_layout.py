@@ -25,7 +25,7 @@ LEVELS = [
     ["predictor"],
     ["by_hand", "training"],
     ["network"],
-    ["storage", "gradient_check"],
+    ["storage", "gradient_check", "estimators"],
     ["__init__", "__main__"],
 ]
 SUBPACKAGES = {
@@ -46,6 +46,7 @@ SUBPACKAGES = {
     "training": [
         *("__init__", "history", "early_stopping", "options", "reports", "progress", "lbfgs", "run", "loop"),
     ],
+    "estimators": ["rules", "fitting", "mlp", "__init__"],
     "storage": ["__init__", "files", "checkpoints", "exporting", "onnx", "c99"],
 }
 MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py"))
@@ -107,6 +108,9 @@ def test_the_readme_and_the_design_page_show_the_same_layout():
 def test_no_module_imports_an_array_library(module):
     optional = {
         "plotting": {"matplotlib"},
+        "estimators.mlp": {"scipy", "sklearn", "tqdm"},
+        "estimators.search": {"sklearn"},
+        "estimators.intervals": {"sklearn"},
         "storage.checkpoints": {"safetensors"},
         "storage.onnx": {"ndonnx", "spox"},
         "training.lbfgs": {"scipy"},

@@ -107,8 +107,11 @@ class Samples:
         X, Y, weight : arrays of shape (..., n_0, m), (..., n_L, m) and (..., 1, m), or None
             Labels are one-hot encoded.
         """
-        X = self._columns(self.X, self._rows(which), networks)
-        return X, self.targets(which, networks), self._columns(self.weight, which, networks)
+        return self.inputs(which, networks), self.targets(which, networks), self._columns(self.weight, which, networks)
+
+    def inputs(self, which: Any, networks: tuple[Any, ...] = (...,)) -> Array:
+        """Return the inputs of some samples as columns, see `columns`."""
+        return self._columns(self.X, self._rows(which), networks)
 
     def targets(self, which: Any, networks: tuple[Any, ...] = (...,)) -> Array:
         """Return the targets of some samples as columns, see `columns`."""
