@@ -7,5 +7,6 @@ network or many, `mlp` has the estimators.
 from __future__ import annotations
 
 from xpnet.estimators.mlp import MLPClassifier, MLPRegressor
+from xpnet.estimators.search import MLPGridSearchCV, MLPRandomizedSearchCV
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPGridSearchCV", "MLPRandomizedSearchCV", "MLPRegressor"]

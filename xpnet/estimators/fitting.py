@@ -43,8 +43,8 @@ class Course:
         Whether the training ended by itself, not by the number of epochs.
     """
 
-    rules: Mapping[str, Any]
-    random_state: Any
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    random_state: Any = None
     rows: Any = None
     held_out: Any = None
     n_iter: int = 0
@@ -59,9 +59,14 @@ class Course:
     best: Array = None
     has_converged: bool = False
 
-    def reset_optimizer(self) -> None:
-        """Begin with the initial learning rate."""
-        self.learning_rate = float(self.rules["learning_rate_init"])
+    def begin(self, rules: Mapping[str, Any], random_state: Any, rows: Any) -> None:
+        """Begin a training on some rows."""
+        self.rules, self.random_state, self.rows = rules, random_state, rows
+        self.held_out, self.n_iter, self.has_converged = None, 0, False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what outlasts a training."""
+        return {**vars(self), "rules": {}, "random_state": None, "rows": None, "held_out": None}
 
     def watch_scores(self) -> None:
         """Decide by scores on samples that are held out, not by the training loss."""

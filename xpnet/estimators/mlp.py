@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
@@ -125,41 +127,56 @@ class _MLP(BaseEstimator):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, incremental: bool = False, eval_set: Any = None
     ) -> Self:
+        trained = _TRAINED.get()
+        if trained is not None:
+            return self._take(next(trained))
         fitted = hasattr(self, "coefs_")
         if not (incremental and fitted):
             self._validate_params()
-        first = not fitted or not (self.warm_start or incremental)
-        X, targets, sample_weight = self._validated(X, y, sample_weight, incremental=incremental, reset=first)
         if self.early_stopping and incremental:
             msg = "partial_fit does not support early_stopping=True"
             raise ValueError(msg)
-        backend = backend_of(X) if self.device is None else get_backend(self.device)
-        dtype = self.dtype or ("float32" if type_name(X.dtype) == "float32" else "float64")
-        samples = _samples(backend, dtype, X, targets, sample_weight)
-        self.n_outputs_ = self._outputs_of(targets)
-        sizes = [int(X.shape[1]), *self._hidden_sizes(), self.n_outputs_]
-        members = 1 if self.n_members is None else self.n_members
-        random_states = [check_random_state(self.random_state)]
-        if self.n_members is not None:
-            seeds = random_states[0].randint(_MEMBER_SEEDS, size=members)
-            random_states = [host.random.RandomState(seed) for seed in seeds.tolist()]
-        if first:
-            self._courses = [Course({}, None) for _ in random_states]
-            self.n_layers_, self.out_activation_ = len(sizes), self._output()[0]
-        layout = Layout(sizes)
-        for course, random_state in zip(self._courses, random_states, strict=True):
-            course.rules, course.random_state = self.get_params(deep=False), random_state
-            course.rows, course.held_out = host.arange(samples.size), None
+        first = not fitted or not (self.warm_start or incremental)
+        X, targets, sample_weight = self._validated(X, y, sample_weight, incremental=incremental, reset=first)
+        samples = _samples(*self._place(X), X, targets, sample_weight)
+        backend = samples.backend
+        self._begin(samples, targets, first=first)
         with backend.on_device():
-            theta = self._initial(backend, layout, dtype) if first else self._theta(backend, dtype)
-            step = self._step(backend, layout)
+            step = self._step(backend, self._layout)
+            theta = self._initial(backend, samples.dtype) if first else self._theta(backend, samples.dtype)
             if self.solver == "lbfgs":
                 self._fit_lbfgs(step, samples, theta)
             else:
-                self._fit_stochastic(step, backend, samples, targets, theta, incremental, eval_set)
-        for course in self._courses:  # what only a fit needs
-            course.rules, course.random_state, course.rows, course.held_out = {}, None, None, None
+                evaluation = None if eval_set is None else self._evaluation(backend, samples.dtype, eval_set)
+                self._fit_stochastic(step, samples, targets, theta, incremental, evaluation)
         return self
+
+    def _take(self, trained: Any) -> Self:
+        """Take over what another estimator with the same parameters has learned."""
+        if isinstance(trained, Exception):
+            raise trained
+        self.__dict__.update(vars(trained))
+        self._judge(warns=self.solver != "lbfgs")
+        return self
+
+    def _place(self, X: Any) -> tuple[Backend, str]:
+        """Return where to compute, and the precision."""
+        backend = backend_of(X) if self.device is None else get_backend(self.device)
+        return backend, self.dtype or ("float32" if type_name(X.dtype) == "float32" else "float64")
+
+    def _begin(self, samples: Samples, targets: _Targets, *, first: bool, rows: Any = None) -> None:
+        """Prepare the courses of the networks, by default on all rows."""
+        self.n_outputs_ = self._outputs_of(targets)
+        self._layout = Layout([int(samples.X.shape[1]), *self._hidden_sizes(), self.n_outputs_])
+        random_states = [check_random_state(self.random_state)]
+        if self.n_members is not None:
+            seeds = random_states[0].randint(_MEMBER_SEEDS, size=self.n_members)
+            random_states = [host.random.RandomState(seed) for seed in seeds.tolist()]
+        if first:
+            self._courses = [Course() for _ in random_states]
+            self.n_layers_, self.out_activation_ = len(self._layout.layer_list), self._output()[0]
+        for course, random_state in zip(self._courses, random_states, strict=True):
+            course.begin(self.get_params(deep=False), random_state, host.arange(samples.size) if rows is None else rows)
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -207,7 +224,7 @@ class _MLP(BaseEstimator):
         parts = self._activations(), self._loss(), self._optimizer(), self._dropout()
         return make_step(backend.xp, layout, *parts, backend.asarray(layout.weights_mask(host)))
 
-    def _initial(self, backend: Backend, layout: Layout, dtype: str) -> Array:
+    def _initial(self, backend: Backend, dtype: str) -> Array:
         """Return initial parameters: uniform between ±√(6 / (n_in + n_out)), for sigmoids between ±√(2 / …).
 
         Glorot and Bengio, 2010, https://proceedings.mlr.press/v9/glorot10a.html; drawn in scikit-learn's order.
@@ -215,7 +232,7 @@ class _MLP(BaseEstimator):
         factor, vectors = 2.0 if self.activation in ("logistic", "sigmoid") else 6.0, []
         for course in self._courses:
             arrays = []
-            for n_in, n_out in pairwise(layout.layer_list):
+            for n_in, n_out in pairwise(self._layout.layer_list):
                 bound = host.sqrt(factor / (n_in + n_out))
                 arrays.append(course.random_state.uniform(-bound, bound, (n_in, n_out)).T)
                 arrays.append(course.random_state.uniform(-bound, bound, n_out)[:, None])
@@ -264,7 +281,7 @@ class _MLP(BaseEstimator):
                 loss_tol=_FTOL,
                 max_evaluations=self.max_fun,
             )
-            course.n_iter, course.t, loss = min(int(result.nit), self.max_iter), 0, float(result.fun)
+            course.n_iter, loss = min(int(result.nit), self.max_iter), float(result.fun)
             if result.status != 0:
                 msg = (
                     f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
@@ -280,85 +297,53 @@ class _MLP(BaseEstimator):
     def _fit_stochastic(
         self,
         step: Step,
-        backend: Backend,
         samples: Samples,
         targets: _Targets,
         theta: Array,
         incremental: bool,
-        eval_set: Any,
+        evaluation: Samples | None,
     ) -> None:
         continues = (incremental or self.warm_start == "continue") and hasattr(self, "_optimizer_state")
-        for course in self._courses:
-            course.n_iter, course.has_converged = 0, False
-            if not continues:
-                course.learning_rate = float(self.learning_rate_init)
-            if self.early_stopping:
-                self._hold_out(course, samples, targets)
-        size, N = self.batch_size, self._courses[0].rows.shape[0]
-        if size == "auto":
-            size = min(200, N)
-        elif size > N:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
-            )
+        self._start(samples, targets, theta, resets=not continues)
         state = State(theta, self._optimizer_state if continues else step.optimizer.init(step.xp, theta))
-        if self.early_stopping:
-            for k, course in enumerate(self._courses):
-                if course.best is None:
-                    course.best = step.xp.asarray(theta if self.n_members is None else theta[k, ...], copy=True)
-        evaluation = None if eval_set is None else self._evaluation(backend, samples.dtype, eval_set)
-        fitting = Fitting(
-            backend=backend,
-            step=step,
-            samples=samples,
-            courses=self._courses,
-            many=self.n_members is not None,
-            batch_size=int(min(size, N)),
-            shuffle=bool(self.shuffle),
-            strengths=self._strengths(),
-            mask_keys=self._mask_keys(),
-            score=lambda theta, course: self._validation_score(step, samples, theta, course),
-            compile=self.compile,
-        )
-        bar = _progress_bar(self.progress_bar, 1 if incremental else self.max_iter)
+        fitting = _fitting([self], step, samples, targets, many=self.n_members is not None)
+        epochs = 1 if incremental else self.max_iter
+        bar = _progress_bar(self.progress_bar, epochs)
+        callbacks = self.callbacks if hasattr(self.callbacks, "__iter__") else [self.callbacks] * bool(self.callbacks)
 
         def after_epoch(state: State, networks: list[int]) -> bool:
             bar.update()
             if evaluation is not None:
-                losses = self._losses(step, evaluation, state.theta)
-                for i, loss in zip(networks, losses, strict=True):
+                for i, loss in zip(networks, self._losses(step, evaluation, state.theta), strict=True):
                     self._courses[i].validation_loss_curve.append(loss)
-            callbacks = self.callbacks
             if not callbacks:
                 return True
             self._keep(step, state.theta)
             self._record()
-            results = [callback(self) for callback in (callbacks if hasattr(callbacks, "__iter__") else [callbacks])]
+            results = [callback(self) for callback in callbacks]
             return not any(result is True for result in results)
 
         try:
-            state = fitting.run(state, 1 if incremental else self.max_iter, after_epoch)
+            state = fitting.run(state, epochs, after_epoch)
         finally:
             bar.close()
-        self._keep(step, state.theta)
-        self._optimizer_state = state.optimizer_state
-        self._record()
-        if not incremental and any(c.n_iter == self.max_iter and not c.has_converged for c in self._courses):
-            msg = (
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet."
-            )
-            warnings.warn(msg, ConvergenceWarning, stacklevel=4)
-        if any(course.best is None and not host.isfinite(course.loss_curve[-1]) for course in self._courses):
-            msg = (
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed."
-            )
-            raise ValueError(msg)
+        self._finish(step, state, warns=not incremental)
 
-    def _hold_out(self, course: Course, samples: Samples, targets: _Targets) -> None:
+    def _start(self, samples: Samples, targets: _Targets, theta: Array, *, resets: bool) -> None:
+        """Prepare the courses for gradient descent."""
+        for k, course in enumerate(self._courses):
+            if resets:
+                course.learning_rate = float(self.learning_rate_init)
+            if not self.early_stopping:
+                course.best = None
+                continue
+            self._hold_out(course, targets)
+            if course.best is None:
+                course.best = samples.backend.xp.asarray(theta if theta.ndim == 1 else theta[k, ...], copy=True)
+
+    def _hold_out(self, course: Course, targets: _Targets) -> None:
         """Let a network train on a part of the rows, and watch the score on the others."""
-        stratify = targets.Y.astype(bool) if self._stratifies() else None
+        stratify = targets.Y[course.rows].astype(bool) if self._stratifies() else None
         course.rows, course.held_out = train_test_split(
             course.rows, random_state=course.random_state, test_size=self.validation_fraction, stratify=stratify
         )
@@ -367,6 +352,28 @@ class _MLP(BaseEstimator):
             raise ValueError(msg)
         if course.validation_scores is None:
             course.watch_scores()
+
+    def _finish(self, step: Step, state: State, *, warns: bool) -> None:
+        """Make the result of gradient descent the fitted attributes."""
+        self._keep(step, state.theta)
+        self._optimizer_state = state.optimizer_state
+        self._record()
+        self._judge(warns=warns)
+
+    def _judge(self, *, warns: bool) -> None:
+        """Warn if the training has not converged, and raise a ValueError if it diverged."""
+        if warns and any(c.n_iter == self.max_iter and not c.has_converged for c in self._courses):
+            msg = (
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                "converged yet."
+            )
+            warnings.warn(msg, ConvergenceWarning, stacklevel=6)
+        if any(course.best is None and not host.isfinite(course.loss_curve[-1]) for course in self._courses):
+            msg = (
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed."
+            )
+            raise ValueError(msg)
 
     def _stratifies(self) -> bool:
         return False
@@ -378,22 +385,29 @@ class _MLP(BaseEstimator):
         seeds = [int(course.random_state.randint(_MEMBER_SEEDS)) for course in self._courses]
         return streams.seed_keys(seeds, Stream.DROPOUT)
 
-    def _validation_score(self, step: Step, samples: Samples, theta: Array, course: Course) -> float:
+    def _validation_score(self, step: Step, samples: Samples, targets: _Targets, theta: Array, course: Course) -> float:
         """Return the score of a network on the samples that are held out for it."""
-        backend, layers = samples.backend, step.layers(theta)
-        if self.scoring is not None and self.scoring != "loss":
+        backend, xp = samples.backend, step.xp
+        if self._stops_by == "scorer":
             member = copy.copy(self)
             member.n_members = None
             member._keep(step, theta)
-            X, y = samples.X[course.held_out], self._passed[course.held_out]
+            X, y = samples.X[course.held_out], targets.passed[course.held_out]
             return float(check_scoring(self, self.scoring)(member, X, y))
         X, Y, weight = samples.columns(course.held_out)
-        A, _ = forward(step.xp, X, layers, self._activations())
-        if self.scoring == "loss":
-            values = sample_losses(step.xp, self._loss(), A, Y, weight)
-            total = float(A.shape[-1]) if weight is None else step.xp.sum(weight)
-            return -float(step.xp.sum(values) / total)
-        return self._score_of(backend, A, Y, weight)
+        activations, loss = (step.activations, step.loss) if self._stops_by == "loss" else (self._activations(), None)
+        A, _ = forward(xp, X, step.layers(theta), activations)
+        if loss is None:
+            return self._score_of(backend, A, Y, weight)
+        total = A.shape[-1] if weight is None else xp.sum(weight)
+        return -float(xp.sum(sample_losses(xp, loss, A, Y, weight)) / total)
+
+    @property
+    def _stops_by(self) -> str:
+        """What early stopping decides by: the loss, a scorer, or the score of the estimator."""
+        if self.scoring is None:
+            return "score"
+        return "loss" if isinstance(self.scoring, str) and self.scoring == "loss" else "scorer"
 
     def _evaluation(self, backend: Backend, dtype: str, eval_set: Any) -> Samples:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
@@ -579,6 +593,84 @@ class _MLP(BaseEstimator):
             msg = f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             raise AttributeError(msg)
         return True
+
+
+_TRAINED: ContextVar[Iterator[Any] | None] = ContextVar("trained", default=None)
+
+
+@contextmanager
+def taking(trained: Iterator[Any]) -> Iterator[None]:
+    """Let each `fit` in the context take over the next one of trained estimators, and not train."""
+    token = _TRAINED.set(trained)
+    try:
+        yield
+    finally:
+        _TRAINED.reset(token)
+
+
+def fit_together(estimators: Sequence[Any], X: Any, y: Any, sample_weight: Any, rows: Sequence[Any]) -> None:
+    """Fit estimators, each on some rows of the same samples.
+
+    Parameters
+    ----------
+    estimators : sequence of MLPClassifier or MLPRegressor
+        They differ only in parameters that each network may have for itself, see `xpnet.estimators.search`.
+    X, y, sample_weight : arrays
+        The samples, as for `fit`.
+    rows : sequence of array of int
+        The rows of each, equally many, with all classes.
+    """
+    first = estimators[0]
+    for estimator in estimators:
+        estimator._validate_params()
+    X, targets, sample_weight = first._validated(X, y, sample_weight, incremental=False, reset=True)
+    samples = _samples(*first._place(X), X, targets, sample_weight)
+    backend, xp, parameters = samples.backend, samples.backend.xp, set(first.get_params(deep=False))
+    shared = {name: value for name, value in vars(first).items() if name not in parameters}
+    with backend.on_device():
+        thetas = []
+        for estimator, own in zip(estimators, rows, strict=True):
+            estimator.__dict__.update(shared)
+            estimator._begin(samples, targets, first=True, rows=own)
+            thetas.append(estimator._initial(backend, samples.dtype))
+            estimator._start(samples, targets, thetas[-1], resets=True)
+        step, theta = first._step(backend, first._layout), xp.stack(thetas)
+        fitting = _fitting(estimators, step, samples, targets, many=True)
+        state = State(theta, step.optimizer.init(xp, theta))
+        state = fitting.run(state, first.max_iter, lambda state, networks: True)
+        for k, estimator in enumerate(estimators):
+            with suppress(ValueError):  # an estimator that takes it over raises it
+                estimator._finish(
+                    step, State(state.theta[k, ...], tuple(a[k, ...] for a in state.optimizer_state)), warns=False
+                )
+
+
+def _fitting(estimators: Sequence[Any], step: Step, samples: Samples, targets: _Targets, *, many: bool) -> Fitting:
+    """Return the networks of estimators, which train together."""
+    first, courses = estimators[0], [course for estimator in estimators for course in estimator._courses]
+    owners = {id(course): estimator for estimator in estimators for course in estimator._courses}
+    size, N = first.batch_size, courses[0].rows.shape[0]
+    if size == "auto":
+        size = 200
+    elif size > N:
+        msg = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
+        warnings.warn(msg, stacklevel=5)
+    keys = [estimator._mask_keys() for estimator in estimators]
+    each = [estimator._strengths() for estimator in estimators]
+    names = {name for strengths in each for name in strengths}
+    return Fitting(
+        backend=samples.backend,
+        step=step,
+        samples=samples,
+        courses=courses,
+        many=many,
+        batch_size=int(min(size, N)),
+        shuffle=bool(first.shuffle),
+        strengths={name: [value for strengths in each for value in strengths.get(name, [])] for name in names},
+        mask_keys=None if keys[0] is None else host.concat(keys),
+        score=lambda theta, course: owners[id(course)]._validation_score(step, samples, targets, theta, course),
+        compile=first.compile,
+    )
 
 
 def _is_foreign(x: Any) -> bool:
