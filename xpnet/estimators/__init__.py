@@ -6,7 +6,8 @@ network or many, `mlp` has the estimators.
 
 from __future__ import annotations
 
+from xpnet.estimators.intervals import MLPIntervalRegressor
 from xpnet.estimators.mlp import MLPClassifier, MLPRegressor
 from xpnet.estimators.search import MLPGridSearchCV, MLPRandomizedSearchCV
 
-__all__ = ["MLPClassifier", "MLPGridSearchCV", "MLPRandomizedSearchCV", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPGridSearchCV", "MLPIntervalRegressor", "MLPRandomizedSearchCV", "MLPRegressor"]
