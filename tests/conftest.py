@@ -20,6 +20,7 @@ from xpnet import DeviceUnavailable, get_backend
 from xpnet.backends import load_backend
 
 mpl.use("agg")
+os.environ["SCIPY_ARRAY_API"] = "1"  # else scikit-learn's checks of arrays are skipped; before SciPy is imported
 settings.register_profile("xpnet", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("xpnet")
 
@@ -65,6 +66,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "float64: the test needs double precision")
     config.addinivalue_line("markers", "numpy_only: the test is for NumPy arrays only")
+    config.addinivalue_line(
+        "markers", "once: the test does not depend on the backend; not run for other ones than NumPy"
+    )
     config.addinivalue_line("markers", "slow: the test takes a minute; run with --slow, as nox does")
     config.addinivalue_line("markers", "not_numpy: the test is for arrays of other libraries than NumPy")
     requested = config.getoption("--backend")
@@ -80,9 +84,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    slow = [] if config.getoption("--slow") else [item for item in items if item.get_closest_marker("slow")]
-    items[:] = [item for item in items if item not in slow]
-    config.hook.pytest_deselected(items=slow)
+    left_out = [] if config.getoption("--slow") else ["slow"]
+    left_out += [] if config.getoption("--backend") in (None, "numpy") else ["once"]
+    deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    items[:] = [item for item in items if item not in deselected]
+    config.hook.pytest_deselected(items=deselected)
 
 
 def pytest_generate_tests(metafunc):

@@ -96,10 +96,17 @@ class MLPIntervalRegressor(RegressorMixin, BaseEstimator):
         if network.n_outputs_ != 3:
             msg = f"y must have one target per sample, got {network.n_outputs_ // 3}"
             raise ValueError(msg)
-        self.n_features_in_ = network.n_features_in_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
         if hasattr(self, "correction_"):
             del self.correction_
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def conformalize(self, X: Any, y: Any) -> Self:
         """Measure by how much the quantiles must move, on samples that `fit` has not seen.

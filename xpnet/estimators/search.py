@@ -179,7 +179,7 @@ def _parts(members: list[int], network: _Network, n_jobs: Any) -> list[list[int]
 
 
 class MLPGridSearchCV(_Together, GridSearchCV):
-    """scikit-learn's `GridSearchCV` for the estimators of xpnet: the networks of all candidates and folds train together.
+    """scikit-learn's `GridSearchCV` for networks of xpnet: those of all candidates and folds train together.
 
     The parameters, methods and attributes are those of `GridSearchCV` [1]_, and the scores are the same. `estimator` is
     an `MLPClassifier` or `MLPRegressor`, or a `Pipeline` that ends with one: its other steps are fitted once for each
