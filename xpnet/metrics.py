@@ -119,7 +119,7 @@ mean_absolute_error = _mean("mean_absolute_error", _absolute_error)
 # ---- Accuracies
 
 
-def _argmax(xp: Namespace, A: Array) -> Array:
+def argmax_of_outputs(xp: Namespace, A: Array) -> Array:
     """Return the number, from 1 and of shape (..., m), of the largest output, the first one if several are equal."""
     # xp.argmax returns 64-bit integers, which some devices do not have.
     numbers = xp.cumulative_sum(xp.ones_like(A), axis=-2)
@@ -128,7 +128,7 @@ def _argmax(xp: Namespace, A: Array) -> Array:
 
 def _correct_class(xp: Namespace, A: Array, Y: Array) -> Array:
     """Return 1 for each sample whose largest output is at the largest target, else 0, of shape (..., m)."""
-    return xp.astype(_argmax(xp, A) == _argmax(xp, Y), A.dtype)
+    return xp.astype(argmax_of_outputs(xp, A) == argmax_of_outputs(xp, Y), A.dtype)
 
 
 def _correct_outputs(xp: Namespace, A: Array, Y: Array, *, threshold: float) -> Array:
@@ -258,7 +258,7 @@ def classes_of(xp: Namespace, A: Array, settings: Any) -> Array:
     """
     one_of_several, _ = _class_encoding(settings, "predict_classes")
     if one_of_several:
-        return _argmax(xp, A) - 1.0
+        return argmax_of_outputs(xp, A) - 1.0
     bounds = settings.bounds if all(map(math.isfinite, settings.bounds)) else (0.0, 1.0)
     low, high = bounds
     classes = low + (high - low) * xp.astype(_threshold(bounds) < A, A.dtype)

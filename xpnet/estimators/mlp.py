@@ -36,6 +36,7 @@ from xpnet.data.samples import BLOCK, Samples
 from xpnet.estimators import rules
 from xpnet.estimators.fitting import Course, Fitting, SparseSamples
 from xpnet.losses import LOSSES, Loss, sample_losses
+from xpnet.metrics import argmax_of_outputs
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.training import lbfgs
 
@@ -518,11 +519,11 @@ class _MLP(BaseEstimator):
             raise ValueError(msg)
         layers = self._layers(backend)
         dtype = type_name(self.coefs_[0].dtype)
-        if type_name(X.dtype) == "float64" and dtype == "float32" and not sparse.issparse(X):
-            dtype = "float64"  # as products of mixed precision do
+        if caller == backend and type_name(X.dtype) == "float64" and not sparse.issparse(X):
+            dtype = "float64"  # as a product of arrays of two precisions has
             layers = self._layers(backend, dtype)
         kind = SparseSamples if sparse.issparse(X) else Samples
-        samples = kind(backend, dtype, X.tocsr() if sparse.issparse(X) else bring("X", X, backend))
+        samples = kind(backend, dtype, X.tocsr() if sparse.issparse(X) else bring("X", X, backend, dtype))
         widths = sum(W.shape[-2] for W, _ in layers) * (layers[0][0].shape[0] if layers[0][0].ndim > 2 else 1)
         with backend.on_device():
             parts = [
@@ -925,10 +926,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
         xp = backend.xp
         with backend.on_device():
             if self._label_binarizer.y_type_ == "multilabel-indicator":
-                labels = xp.astype(A > 0.5, xp.int64)
+                labels = xp.astype(A > 0.5, xp.int32)
             else:
-                codes = xp.argmax(A, axis=-1) if A.shape[-1] > 1 else xp.astype(A[:, 0] > 0.5, xp.int64)
-                labels = xp.take(backend.asarray(self.classes_), codes)
+                codes = argmax_of_outputs(xp, A.mT) - 1.0 if A.shape[-1] > 1 else A[:, 0] > 0.5
+                labels = xp.take(backend.asarray(self.classes_), xp.astype(codes, xp.int32))
         return bring("the labels", labels, caller)
 
     def predict_proba(self, X: Any) -> Array:
@@ -1032,7 +1033,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def _score_of(self, backend: Backend, A: Array, Y: Array, weight: Any) -> float:
         xp = backend.xp
         if self.out_activation_ == "softmax":
-            right = xp.argmax(A, axis=-2) == xp.argmax(Y, axis=-2)
+            right = argmax_of_outputs(xp, A) == argmax_of_outputs(xp, Y)
         else:
             right = xp.all((A > 0.5) == (Y > 0.5), axis=-2)
         right = xp.astype(right, A.dtype)
