@@ -625,8 +625,9 @@ def fit_together(estimators: Sequence[Any], X: Any, y: Any, sample_weight: Any, 
     for estimator in estimators:
         estimator._validate_params()
     X, targets, sample_weight = first._validated(X, y, sample_weight, incremental=False, reset=True)
-    samples = _samples(*first._place(X), X, targets, sample_weight)
-    backend, xp, parameters = samples.backend, samples.backend.xp, set(first.get_params(deep=False))
+    backend, dtype = first._place(X)
+    samples = _samples(backend, dtype, X, targets, sample_weight)
+    xp, parameters = backend.xp, set(first.get_params(deep=False))
     shared = {name: value for name, value in vars(first).items() if name not in parameters}
     with backend.on_device():
         thetas = []
