@@ -23,6 +23,7 @@ from xpnet.__main__ import NOTE, table
 from xpnet._types import State
 from xpnet.backends import CannotCompile, Stream, backend_names, load_backend, new_seed, random_stream, registry
 from xpnet.backends.numpy_backend import NumpyBackend
+from xpnet.core.epochs import Stack
 from xpnet.schedules import reduce_on_plateau
 
 PACKAGE = Path(xpnet.__file__).parent
@@ -55,16 +56,16 @@ def test_train_epoch_runs_the_step_for_every_batch_with_views_of_the_parameters(
             return theta[:1]
 
         def __call__(self, state, batch, layers=None):
-            theta, (factor,) = state
-            loss = layers[0] + batch[0]
+            (theta, (factor,)), (X, *_) = state, batch
+            loss = (self.layers(theta) if layers is None else layers)[0] + X[0]
             if in_place:
-                theta += factor * batch
-            return State(theta if in_place else theta + factor * batch, (factor,)), loss
+                theta += factor * X
+            return State(theta if in_place else theta + factor * X, (factor,)), loss
 
     batches = np.arange(6.0).reshape(3, 2)
-    state, losses = backend.train_epoch(
-        Adds(), State(array([0.0, 0.0]), (array(2.0),)), (array(batch) for batch in batches)
-    )
+    stacks = (Stack((array(each), array(each), array(each[:, 0]), None, ()), {}) for each in (batches[:2], batches[2:]))
+    with backend.on_device():
+        state, losses = backend.train_epoch(Adds(), State(array([0.0, 0.0]), (array(2.0),)), stacks)
     assert_close(state.theta, 2 * batches.sum(axis=0))
     assert_close(state.optimizer_state[0], 2.0)
     assert_close(losses, [0.0, 2.0, 8.0])

@@ -195,8 +195,6 @@ def _names_of_states(arrays: Sequence[Any]) -> list[str]:
 
 def _program(backend: Backend, step: Any, state: Any, segment: Segment) -> Program:
     """Return the loops of a step."""
-    if step.weights_mask is not None:
-        step = replace(step, weights_mask=backend.to_numpy(step.weights_mask))
     return fuse(lower(*record(step, state, segment)))
 
 

@@ -101,9 +101,9 @@ class Members:
     # ---- Training
 
     def regularization(self, backend: Backend, chunk: Chunk = ALL) -> dict[str, float | Array]:
-        """Return the strengths of the regularization that are not 0, and which parameters networks have, if not all.
+        """Return the arguments of `regularized`, or nothing if there is no regularization.
 
-        They are arguments of `regularized`.
+        They are the strengths that are not 0, which parameters are weights, and which ones networks have, if not all.
         """
         with backend.on_device():
             strengths = {
@@ -111,6 +111,8 @@ class Members:
                 for name, value in self.settings.regularization.items()
                 if value
             }
+            if strengths:
+                strengths["mask"] = self.weights_mask(backend)
             if self.settings.has_unequal_sizes:
                 strengths["present"] = backend.asarray(self.settings.present[chunk])
             return strengths
@@ -119,7 +121,7 @@ class Members:
         """Return the optimizer, wrapped by the regularization of the settings."""
         strengths = self.regularization(backend)
         optimizer = self.settings.optimizer
-        return regularized(optimizer, self.weights_mask(backend), **strengths) if strengths else optimizer
+        return regularized(optimizer, **strengths) if strengths else optimizer
 
     def check_absent(self, backend: Backend, name: str, array: Array) -> None:
         """Validate that parameters, or an optimizer state of the same shape, are 0 where a network has no units."""
@@ -137,8 +139,7 @@ class Members:
         """Return the training step of the networks."""
         settings = self.settings
         parts = settings.activations, settings.loss, settings.optimizer, settings.dropout
-        mask = self.weights_mask(backend) if any(settings.regularization.values()) else None
-        return make_step(backend.xp, settings.layout, *parts, mask)
+        return make_step(backend.xp, settings.layout, *parts)
 
     def try_parts(self, backend: Backend) -> None:
         """Validate what custom activations and losses return, in a dry run."""

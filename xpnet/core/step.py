@@ -24,7 +24,7 @@ Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | Non
 The samples X of shape (..., n_0, m), one per column; the targets Y of shape (..., n_L, m); the learning rate of shape
 () or (..., 1), one for all networks or one for each; the sample weights of shape (..., 1, m), with mean 1, or None; and
 the dropout masks, for each hidden layer an array of bool of shape (..., n, m) or None, or no masks at all; and the
-strengths of the regularization, the keyword arguments of `regularized`, or none. (A plain tuple, because creating a
+regularization, the keyword arguments of `regularized`, or none. (A plain tuple, because creating a
 named tuple would take a hundredth of a per-sample step.)
 """
 
@@ -59,9 +59,12 @@ def loss_gradient(
     return value, dtheta, gradients[0][0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Step:
-    """The step that trains a network on one batch; from `make_step`."""
+    """The step that trains a network on one batch; from `make_step`.
+
+    It holds no arrays. Steps of equal parts are equal, so that a backend compiles a step once.
+    """
 
     xp: Namespace
     layout: Layout
@@ -69,7 +72,6 @@ class Step:
     loss: Loss
     optimizer: Optimizer
     dropout_rates: Sequence[float]
-    weights_mask: Array | None
 
     def layers(self, theta: Array) -> Layers:
         """Return ``[(W1, b1), (W2, b2), …]``, views into theta."""
@@ -102,7 +104,7 @@ class Step:
         value, dtheta, _ = loss_gradient(self.xp, X, Y, layers, self.activations, self.loss, weight, dropout)
         optimizer = self.optimizer
         if regularization:
-            optimizer = regularized(optimizer, self.weights_mask, **regularization)
+            optimizer = regularized(optimizer, **regularization)
         theta, optimizer_state = optimizer.update(self.xp, theta, dtheta, optimizer_state, learning_rate)
         return State(theta, optimizer_state), value
 
@@ -114,7 +116,6 @@ def make_step(
     loss: Loss,
     optimizer: Optimizer,
     dropout_rates: Sequence[float] = (),
-    weights_mask: Array | None = None,
 ) -> Step:
     """Return the step that trains a network on one batch.
 
@@ -132,10 +133,9 @@ def make_step(
         The update rule.
     dropout_rates : sequence of float, optional
         The dropout rate of each hidden layer, if batches hold masks.
-    weights_mask : array of bool of shape (P,), optional
-        True for weights and False for biases, if batches hold strengths of a regularization.
     """
-    return Step(xp, layout, *fuse(activations, loss), optimizer, dropout_rates, weights_mask)
+    activations, loss = fuse(activations, loss)
+    return Step(xp, layout, tuple(activations), loss, optimizer, tuple(dropout_rates))
 
 
 def objective(
