@@ -234,11 +234,22 @@ def test_the_guard_detects_computation_outside_the_device_or_with_host_arrays():
 
 
 @pytest.fixture
-def no_cupy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(registry._loaded, "cupy", raising=False)
-    for name in [name for name in sys.modules if name.startswith(("xpnet.backends.cupy", "array_api_compat.cupy"))]:
-        monkeypatch.delitem(sys.modules, name)
+def uninstall(monkeypatch):
+    """Return a function that hides an installed library."""
+
+    def hide(library):
+        monkeypatch.setitem(sys.modules, library, None)
+        monkeypatch.delitem(registry._loaded, library, raising=False)
+        uses_it = (f"xpnet.backends.{library}", f"array_api_compat.{library}")
+        for name in [name for name in sys.modules if name.startswith(uses_it)]:
+            monkeypatch.delitem(sys.modules, name)
+
+    return hide
+
+
+@pytest.fixture
+def no_cupy(uninstall):
+    uninstall("cupy")
 
 
 @pytest.fixture
@@ -319,6 +330,16 @@ def test_the_table_of_backends_shows_the_same_error(machine, device, says, reque
     assert says in row
 
 
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_library_that_is_not_installed_names_its_extra(library, uninstall):
+    uninstall(library)
+    says = f'{library} is not installed: pip install "xpnet[{library}]"'
+    with pytest.raises(DeviceUnavailable, match=re.escape(says)):
+        NeuralNetwork([1, 1], device=get_backend("cpu", name=library))
+    (row,) = [line for line in table().splitlines() if line.startswith(library)]
+    assert row.endswith(f"none        {says}")
+
+
 def test_threads_can_load_a_backend_at_the_same_time():
     program = """
 import threading
@@ -338,7 +359,7 @@ print(len(loaded))
 
 def test_the_table_names_every_backend():
     text = table()
-    for name in ("numpy", "cupy", "array_api_strict"):
+    for name in ("numpy", "cupy", "torch", "jax", "array_api_strict"):
         assert f"\n{name} " in text
     assert np.__version__ in text
     assert "device1" in text
