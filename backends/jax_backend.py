@@ -48,12 +48,12 @@ class JaxBackend(Backend):
     @classmethod
     def open(cls, device: str) -> Self:
         devices = cls.devices()
-        names = {name.partition(":")[0]: name for name in reversed(devices)}  # "cuda" is the first of them
-        backend = cls(names.get(device, device))
-        if backend.device not in devices:
+        if device not in devices and f"{device}:0" in devices:
+            device = f"{device}:0"
+        if device not in devices:
             msg = f"jax has no device {device!r}, only {', '.join(map(repr, devices))}"
             raise DeviceUnavailable(msg)
-        return backend
+        return cls(device)
 
     @classmethod
     def of(cls, array: Array) -> Self:

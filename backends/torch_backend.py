@@ -35,9 +35,10 @@ class TorchBackend(Backend):
     @classmethod
     def open(cls, device: str) -> Self:
         devices = cls.devices()
-        names = {name.partition(":")[0]: name for name in reversed(devices)}  # "cuda" is the first of them
-        backend = cls(names.get(device, device))
-        if backend.device not in devices:
+        if device not in devices and f"{device}:0" in devices:
+            device = f"{device}:{torch.accelerator.current_device_index()}"
+        backend = cls(device)
+        if device not in devices:
             msg = f"torch has no device {device!r}, only {', '.join(map(repr, devices))}"
             raise DeviceUnavailable(msg)
         try:

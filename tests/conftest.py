@@ -21,8 +21,10 @@ from xpnet.backends import load_backend
 
 mpl.use("agg")
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # before JAX is imported: by default it has no double precision
-settings.register_profile("xpnet", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("xpnet")
+for profile, max_examples in {"xpnet": 30, "jax": 5}.items():
+    settings.register_profile(
+        profile, deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 class Case(NamedTuple):
@@ -87,6 +89,8 @@ def pytest_configure(config):
     if requested and config.unavailable:
         msg = f"--backend {requested}: {config.unavailable[requested]}"
         raise pytest.UsageError(msg)
+    few = requested == "jax" and not config.getoption("--slow")  # each example is compiled
+    settings.load_profile("jax" if few else "xpnet")
     config.cases = [
         case for case in CASES if case.library not in config.unavailable and requested in (None, case.library)
     ]

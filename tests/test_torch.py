@@ -80,6 +80,7 @@ def machine(torch, monkeypatch):
     def reports(kind, count):
         monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: kind and torch.device(kind))
         monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+        monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: count - 1)
 
     return reports
 
@@ -96,7 +97,7 @@ def test_devices_have_pytorchs_names(kind, count, devices, backend, machine):
         get_backend("cuda:7", name="torch")
 
 
-@pytest.mark.parametrize(("device", "means"), [("cuda", "cuda:0"), ("cuda:1", "cuda:1")])
+@pytest.mark.parametrize(("device", "means"), [("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
 def test_a_device_that_cannot_compute_raises_a_one_sentence_error(device, means, backend, machine, torch, monkeypatch):
     def no_tensors(*_):
         msg = "no kernel image\nis available"

@@ -65,7 +65,7 @@ class Stack:
                 Y[i, ...],
                 learning_rates[i, ...],
                 None if weight is None else weight[i, ...],
-                [mask if mask is None else mask[i, ...] for mask in masks],
+                [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
                 self.regularization,
             )
 
