@@ -79,19 +79,20 @@ class JaxBackend(Backend):
         return context
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        array = x if isinstance(x, jax.Array) else host_array(x, dtype)
-        wanted = dtype or str(array.dtype)
+        # A copy of host data, because JAX may share its memory, or read it later.
+        array = x if isinstance(x, jax.Array) else host_array(x, dtype).copy()
+        wanted = dtype or array.dtype.name
         if wanted.endswith("64") and not jax.config.jax_enable_x64:
             shorter = wanted.replace("64", "32")
             msg = f"without 64-bit numbers JAX would compute in {shorter}; use {shorter}, or for {wanted} {X64_FIX}"
             raise ValueError(msg)
-        return jax.device_put(array if dtype is None else array.astype(dtype), _devices()[self.device])
+        return jax.device_put(array.astype(wanted, copy=False), _devices()[self.device])
 
     def to_numpy(self, array: Array) -> Any:
         return numpy.asarray(array)
 
     def synchronize(self) -> None:
-        jax.block_until_ready(jax.device_put(0.0, _devices()[self.device]))
+        jax.block_until_ready(jax.live_arrays())
 
     def train_epoch(self, step: Step, state: S, stacks: Iterable[Stack]) -> tuple[S, Array]:
         losses = []

@@ -122,6 +122,19 @@ def test_single_precision_needs_no_switch(single_precision, jax, backend):
     assert not jax.config.jax_enable_x64
 
 
+def test_the_byte_order_of_host_data_does_not_matter(backend):
+    big_endian = X.astype(">f8")
+    np.testing.assert_array_equal(backend.to_numpy(backend.asarray(big_endian)), X)
+
+
+def test_changing_host_data_later_does_not_change_the_array(backend):
+    for size in range(10_000, 10_030):  # JAX shares memory, if that is aligned
+        x = np.zeros(size, "float32")
+        array = backend.asarray(x)
+        x[0] = 1.0
+        assert float(array[0]) == 0.0
+
+
 # ---- Devices
 
 PROGRAM = """
