@@ -17,7 +17,7 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 
-BACKENDS = ["numpy", "array_api_strict", "cupy"]
+BACKENDS = ["numpy", "array_api_strict", "torch", "jax", "cupy"]
 HAS_GPU = bool(ctypes.util.find_library("cuda") or shutil.which("nvidia-smi"))
 # CuPy has no wheels for macOS. Without a GPU its names, signatures and error messages are still tested, and
 # that NVIDIA's compiler accepts the kernels.
@@ -74,13 +74,21 @@ def typecheck(session: nox.Session) -> None:
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on one backend, on NumPy the slow ones too; arguments after -- go to pytest."""
-    cupy = ["cupy-cuda12x[ctk]>=14.1.1"] if backend == "cupy" else CUPY
+    extra = f",{backend}" if backend in ("torch", "jax") else ""
+    cupy = ["cupy-cuda12x[ctk]>=14.1.1"] if backend == "cupy" else []
     # What does not depend on the backend is tested on NumPy.
-    clang, slow = (group("clang"), ["--slow"]) if backend == "numpy" else ([], [])
-    session.install(".[all]", *group("test"), *clang, *cupy)
+    also, slow = ([*group("clang"), *CUPY], ["--slow"]) if backend == "numpy" else ([], [])
+    session.install(f".[all{extra}]", *group("test"), *also, *cupy, "--constraint", "tests/constraints.txt")
     measure = ["--cov", "--cov-report="]
     data = {"COVERAGE_FILE": str(session.cache_dir / f"coverage.{backend}")}
     session.run("pytest", "-n", "auto", *measure, *slow, "--backend", backend, *session.posargs, env=data)
+
+
+@nox.session
+def jax(session: nox.Session) -> None:
+    """Run all tests on JAX in both precisions, which takes long; arguments after -- go to pytest."""
+    session.install(".[all,jax]", *group("test"))
+    session.run("pytest", "-n", "auto", "--backend", "jax", "--slow", *session.posargs)
 
 
 @nox.session

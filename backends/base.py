@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
 
 import numpy
@@ -33,13 +34,29 @@ _LOSSES = 10_000  # losses are stacked in chunks of this size: separate arrays t
 
 
 class Step(Protocol):
-    """A training step, as `Backend.train_epoch` calls it."""
+    """A training step, as `Backend.train_epoch` calls it. Steps with equal parts are equal."""
 
     def layers(self, theta: Array) -> Any:
         """Return the weights and biases of all layers as views into theta."""
 
     def __call__(self, state: Any, batch: Any, layers: Any = None) -> Any:
         """Return the next state and the loss of the batch."""
+
+
+class Stack(Protocol):
+    """Batches of equal shapes, as `Backend.train_epoch` receives them: iterating over it yields one after the other.
+
+    Each is a tuple. `arrays` holds its elements but the last one, each an array with a leading axis of steps, a
+    sequence of these, or None; `regularization` is the last element, which is the same for all batches.
+    """
+
+    @property
+    def arrays(self) -> Any: ...
+
+    @property
+    def regularization(self) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class DeviceUnavailable(RuntimeError):  # noqa: N818 - the name describes the state without the word error
@@ -352,7 +369,7 @@ class Backend(ABC):
         msg = f"the backend {self.name} has no compiler"
         raise NoCompiler(msg)
 
-    def train_epoch(self, step: Step, state: S, batches: Iterable[Any]) -> tuple[S, Array]:
+    def train_epoch(self, step: Step, state: S, stacks: Iterable[Stack]) -> tuple[S, Array]:
         """Take a training step for every batch of an epoch.
 
         Parameters
@@ -362,7 +379,7 @@ class Backend(ABC):
             `layers` is ``step.layers(state.theta)``, views into the parameters.
         state : State
             The first state; its `theta` holds the parameters.
-        batches : iterable
+        stacks : iterable of Stack
             The batches of the epoch.
 
         Returns
@@ -385,16 +402,16 @@ class Backend(ABC):
         ...     def __call__(self, state, batch, layers=None):
         ...         return SimpleNamespace(theta=(state.theta + batch) / 2), (state.theta - batch) ** 2
         >>> state = SimpleNamespace(theta=np.asarray(0.0))
-        >>> state, losses = get_backend("cpu").train_epoch(Step(), state, [1.0, 1.0])
+        >>> state, losses = get_backend("cpu").train_epoch(Step(), state, [[1.0, 1.0]])
         >>> float(state.theta), losses
         (0.75, array([1.  , 0.25]))
         """
-        stacks: list[Array] = []
+        stacked: list[Array] = []
         losses: list[Array] = []
         theta, layers = None, None
-        for batch in batches:
+        for batch in chain.from_iterable(stacks):
             if len(losses) == _LOSSES:
-                stacks, losses = [*stacks, self.xp.stack(losses)], []
+                stacked, losses = [*stacked, self.xp.stack(losses)], []
             # After an update in place theta is the same array, and its views stay valid. With immutable arrays every
             # step returns a new theta.
             if state.theta is not theta:
@@ -403,4 +420,4 @@ class Backend(ABC):
             losses.append(loss)
         # xp.stack of a single loss would take a twentieth of the time of an epoch of one step.
         last = self.xp.stack(losses) if len(losses) > 1 else losses[0][None, ...]
-        return state, self.xp.concat([*stacks, last]) if stacks else last
+        return state, self.xp.concat([*stacked, last]) if stacked else last

@@ -23,6 +23,8 @@ class _BuiltIn(NamedTuple):
 _BUILT_IN = {
     "numpy": _BuiltIn("xpnet.backends.numpy_backend", "NumpyBackend", 'pip install "xpnet"'),
     "cupy": _BuiltIn("xpnet.backends.cupy_backend", "CupyBackend", CUDA_FIX),
+    "torch": _BuiltIn("xpnet.backends.torch_backend", "TorchBackend", 'pip install "xpnet[torch]"'),
+    "jax": _BuiltIn("xpnet.backends.jax_backend", "JaxBackend", 'pip install "xpnet[jax]"'),
     "array_api_strict": _BuiltIn("xpnet.backends.strict_backend", "StrictBackend", "pip install array-api-strict"),
 }
 
@@ -44,8 +46,8 @@ def backend_names() -> list[str]:
     Examples
     --------
     >>> from xpnet.backends import backend_names
-    >>> backend_names()[:3]
-    ['numpy', 'cupy', 'array_api_strict']
+    >>> backend_names()[:5]
+    ['numpy', 'cupy', 'torch', 'jax', 'array_api_strict']
     """
     return [*_BUILT_IN, *(point.name for point in entry_points(group=GROUP) if point.name not in _BUILT_IN)]
 
@@ -135,6 +137,11 @@ def get_backend(device: str | Backend = "cpu", name: str | None = None) -> Backe
     >>> backend = get_backend("cpu")
     >>> backend.name, backend.device
     ('numpy', 'cpu')
+
+    Another library, for example as the `device` of a network:
+
+    >>> get_backend("cpu", name="array_api_strict").name
+    'array_api_strict'
     """
     if isinstance(device, Backend):
         return device

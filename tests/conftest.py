@@ -1,8 +1,8 @@
 """Fixtures for every backend: a test with a `backend`, `xp` or `dtype` fixture runs on all of them.
 
 pytest                    every available backend; the summary lists the unavailable ones, and why
-pytest --backend cupy     this backend only; an error if it is unavailable
-pytest --slow             also the tests that take a minute each
+pytest --backend torch    this backend only, and no tests that are the same for all; an error if it is unavailable
+pytest --slow             also the tests that take a minute each, and on JAX all tests
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from xpnet.backends import load_backend
 
 mpl.use("agg")
 os.environ["SCIPY_ARRAY_API"] = "1"  # else scikit-learn's checks of arrays are skipped; before SciPy is imported
-settings.register_profile("xpnet", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("xpnet")
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # before JAX is imported: by default it has no double precision
+for profile, max_examples in {"xpnet": 30, "jax": 5}.items():
+    settings.register_profile(
+        profile, deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 class Case(NamedTuple):
@@ -42,8 +45,19 @@ CASES = [
     Case("array_api_strict", "device1", "float32"),
     Case("array_api_strict", "no_float64", "float32"),
     Case("array_api_strict", "no_x64", "float32"),
+    Case("torch", "cpu", "float64"),
+    Case("torch", "cpu", "float32"),
+    Case("jax", "cpu", "float64"),
+    Case("jax", "cpu", "float32"),
     Case("cupy", "cuda", "float64"),
     Case("cupy", "cuda", "float32"),
+]
+# The modules whose tests run on JAX without --slow, the first ones in both precisions: its own, and the mathematics.
+JAX_IN_BOTH = ["test_jax", "test_backends", "test_document"]
+JAX = [
+    *("test_activations", "test_losses", "test_optimizers", "test_regularization", "test_propagation", "test_step"),
+    *("test_epochs", "test_loop", "test_schedules", "test_members", "test_samples", "test_metrics", "test_parameters"),
+    *("test_gradient_check", "test_predictor", "test_network"),
 ]
 LIBRARIES = list(dict.fromkeys(case.library for case in CASES))
 
@@ -60,17 +74,15 @@ def unavailable_reason(library: str) -> str | None:
 
 def pytest_addoption(parser):
     parser.addoption("--backend", choices=LIBRARIES, help="test this backend only; an error if it is unavailable")
-    parser.addoption("--slow", action="store_true", help="also run the tests that take a minute each")
+    parser.addoption("--slow", action="store_true", help="also run what takes long: tests of a minute, and JAX's")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "float64: the test needs double precision")
     config.addinivalue_line("markers", "numpy_only: the test is for NumPy arrays only")
-    config.addinivalue_line(
-        "markers", "once: the test does not depend on the backend; not run for other ones than NumPy"
-    )
     config.addinivalue_line("markers", "slow: the test takes a minute; run with --slow, as nox does")
     config.addinivalue_line("markers", "not_numpy: the test is for arrays of other libraries than NumPy")
+    config.addinivalue_line("markers", "only(library): the test is for arrays of one library")
     requested = config.getoption("--backend")
     config.unavailable = {
         library: why for library in [requested] * bool(requested) or LIBRARIES if (why := unavailable_reason(library))
@@ -78,17 +90,32 @@ def pytest_configure(config):
     if requested and config.unavailable:
         msg = f"--backend {requested}: {config.unavailable[requested]}"
         raise pytest.UsageError(msg)
+    few = requested == "jax" and not config.getoption("--slow")  # each example is compiled
+    settings.load_profile("jax" if few else "xpnet")
     config.cases = [
         case for case in CASES if case.library not in config.unavailable and requested in (None, case.library)
     ]
 
 
 def pytest_collection_modifyitems(config, items):
-    left_out = [] if config.getoption("--slow") else ["slow"]
-    left_out += [] if config.getoption("--backend") in (None, "numpy") else ["once"]
-    deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
-    items[:] = [item for item in items if item not in deselected]
-    config.hook.pytest_deselected(items=deselected)
+    left_out = {item for item in items if is_left_out(item, config.getoption("--backend"), config.getoption("--slow"))}
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def is_left_out(item, requested, slow):
+    """Return whether a test takes too long, or is run on NumPy, because it is the same for all backends."""
+    if not slow and item.get_closest_marker("slow"):
+        return True
+    if "case" not in item.fixturenames:
+        return requested not in (None, "numpy", "cupy")
+    case = item.callspec.params.get("case")
+    # JAX compiles each operation for each shape, which takes nearly all the time of a test.
+    return not slow and getattr(case, "library", None) == "jax" and not runs_on_jax(item.path.stem, case.dtype)
+
+
+def runs_on_jax(module, dtype):
+    return module in JAX_IN_BOTH or (module in JAX and dtype == "float64")
 
 
 def pytest_generate_tests(metafunc):
@@ -99,6 +126,8 @@ def pytest_generate_tests(metafunc):
             "not_numpy": lambda case: case.library == "numpy",
         }
         marked = [exclude for mark, exclude in excludes.items() if metafunc.definition.get_closest_marker(mark)]
+        if only := metafunc.definition.get_closest_marker("only"):
+            marked.append(lambda case: case.library != only.args[0])
         cases = [case for case in metafunc.config.cases if not any(exclude(case) for exclude in marked)]
         metafunc.parametrize("case", cases, ids=str, scope="session")
 

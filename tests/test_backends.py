@@ -23,6 +23,7 @@ from xpnet.__main__ import NOTE, table
 from xpnet._types import State
 from xpnet.backends import CannotCompile, Stream, backend_names, load_backend, new_seed, random_stream, registry
 from xpnet.backends.numpy_backend import NumpyBackend
+from xpnet.core.epochs import Stack
 from xpnet.schedules import reduce_on_plateau
 
 PACKAGE = Path(xpnet.__file__).parent
@@ -55,16 +56,16 @@ def test_train_epoch_runs_the_step_for_every_batch_with_views_of_the_parameters(
             return theta[:1]
 
         def __call__(self, state, batch, layers=None):
-            theta, (factor,) = state
-            loss = layers[0] + batch[0]
+            (theta, (factor,)), (X, *_) = state, batch
+            loss = (self.layers(theta) if layers is None else layers)[0] + X[0]
             if in_place:
-                theta += factor * batch
-            return State(theta if in_place else theta + factor * batch, (factor,)), loss
+                theta += factor * X
+            return State(theta if in_place else theta + factor * X, (factor,)), loss
 
     batches = np.arange(6.0).reshape(3, 2)
-    state, losses = backend.train_epoch(
-        Adds(), State(array([0.0, 0.0]), (array(2.0),)), (array(batch) for batch in batches)
-    )
+    stacks = (Stack((array(each), array(each), array(each[:, 0]), None, ()), {}) for each in (batches[:2], batches[2:]))
+    with backend.on_device():
+        state, losses = backend.train_epoch(Adds(), State(array([0.0, 0.0]), (array(2.0),)), stacks)
     assert_close(state.theta, 2 * batches.sum(axis=0))
     assert_close(state.optimizer_state[0], 2.0)
     assert_close(losses, [0.0, 2.0, 8.0])
@@ -233,11 +234,22 @@ def test_the_guard_detects_computation_outside_the_device_or_with_host_arrays():
 
 
 @pytest.fixture
-def no_cupy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(registry._loaded, "cupy", raising=False)
-    for name in [name for name in sys.modules if name.startswith(("xpnet.backends.cupy", "array_api_compat.cupy"))]:
-        monkeypatch.delitem(sys.modules, name)
+def uninstall(monkeypatch):
+    """Return a function that hides an installed library."""
+
+    def hide(library):
+        monkeypatch.setitem(sys.modules, library, None)
+        monkeypatch.delitem(registry._loaded, library, raising=False)
+        uses_it = (f"xpnet.backends.{library}", f"array_api_compat.{library}")
+        for name in [name for name in sys.modules if name.startswith(uses_it)]:
+            monkeypatch.delitem(sys.modules, name)
+
+    return hide
+
+
+@pytest.fixture
+def no_cupy(uninstall):
+    uninstall("cupy")
 
 
 @pytest.fixture
@@ -318,6 +330,16 @@ def test_the_table_of_backends_shows_the_same_error(machine, device, says, reque
     assert says in row
 
 
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_library_that_is_not_installed_names_its_extra(library, uninstall):
+    uninstall(library)
+    says = f'{library} is not installed: pip install "xpnet[{library}]"'
+    with pytest.raises(DeviceUnavailable, match=re.escape(says)):
+        NeuralNetwork([1, 1], device=get_backend("cpu", name=library))
+    (row,) = [line for line in table().splitlines() if line.startswith(library)]
+    assert row.endswith(f"none        {says}")
+
+
 def test_threads_can_load_a_backend_at_the_same_time():
     program = """
 import threading
@@ -337,7 +359,7 @@ print(len(loaded))
 
 def test_the_table_names_every_backend():
     text = table()
-    for name in ("numpy", "cupy", "array_api_strict"):
+    for name in ("numpy", "cupy", "torch", "jax", "array_api_strict"):
         assert f"\n{name} " in text
     assert np.__version__ in text
     assert "device1" in text

@@ -17,7 +17,8 @@ NAMES = {
     for package in (xpnet, xpnet.backends)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 }
-MODULES = [importlib.import_module(name) for name in sorted(NAMES) if not name.endswith(("__main__", "cupy_backend"))]
+NOT_INSTALLED = ("cupy_backend", "torch_backend", "jax_backend")  # their libraries may not be
+MODULES = [importlib.import_module(name) for name in sorted(NAMES) if not name.endswith(("__main__", *NOT_INSTALLED))]
 PUBLIC = [module for module in (xpnet, *MODULES) if hasattr(module, "__all__")]
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from xpnet.estimators import MLPClassifier, MLPIntervalRegressor, MLPRegressor
 
 # Most of scikit-learn's tests end before the training converges.
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.filterwarnings("ignore")]
 
 ESTIMATORS = [
     MLPClassifier(max_iter=100),

@@ -293,8 +293,8 @@ def test_every_example_rejects_an_unknown_device(example, capsys):
 
 
 def on_device(backend, dtype):
-    if backend.name == "array_api_strict":
-        pytest.skip("the devices of array_api_strict cannot be named on the command line")
+    if backend.name not in ("numpy", "cupy"):
+        pytest.skip(f"the devices of {backend.name} cannot be named on the command line")
     return ["--device", backend.device, "--dtype", dtype]
 
 

@@ -28,10 +28,7 @@ def courses_of(counts, rows, **settings):
 
 
 def fitting_of(backend, array, courses, X, Y):
-    step = make_step(
-        backend.xp, LAYOUT, [tanh, identity], rules.squared_error, rules.adam(0.9, 0.999, 1e-8), [0.0],
-        backend.asarray(LAYOUT.weights_mask(np)),
-    )  # fmt: skip
+    step = make_step(backend.xp, LAYOUT, [tanh, identity], rules.squared_error, rules.adam(0.9, 0.999, 1e-8), [0.0])
     samples = Samples(backend, str(array(X).dtype).rpartition(".")[2], array(X), array(Y))
     strengths = {"alpha": [0.1] * len(courses)}
     return Fitting(backend, step, samples, courses, True, 4, True, strengths), step

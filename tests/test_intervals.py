@@ -30,7 +30,6 @@ def covered(regressor, X, y):
     return (intervals[:, 0] <= y) & (y <= intervals[:, 1])
 
 
-@pytest.mark.once
 @pytest.mark.slow
 def test_the_mean_coverage_of_real_data_is_the_confidence_level():
     X, y = DIABETES[0] / DIABETES[0].std(axis=0), (DIABETES[1] - DIABETES[1].mean()) / DIABETES[1].std()
@@ -44,7 +43,6 @@ def test_the_mean_coverage_of_real_data_is_the_confidence_level():
     assert 0.88 <= np.mean(coverages) <= 0.92
 
 
-@pytest.mark.once
 def test_intervals_are_wider_where_the_targets_vary_more():
     """Intervals of constant width would contain 0.8 of the targets in the wide half."""
     coverages, in_wide_half = [], []

@@ -77,12 +77,14 @@ def assert_same_epoch(
         name: np.asarray(rng.uniform(0.5 * value, value, (*E, 1)), dtype) if "strengths" in own else value
         for name, value in strengths.items()
     }
+    if strengths:
+        strengths["mask"] = layout.weights_mask(np)
     keys = {name: rng.integers(2**32, size=(networks if name in own else 1, 2), dtype="uint32") for name in RANDOM}
     masks = Masks(keys["masks"], list(zip(sizes[1:-1], dropout, strict=True))) if dropout else None
     options = {"order_keys": keys["order"] if shuffled else None, "masks": masks, "regularization": strengths}
     batches = Batches(samples, np.asarray(rates, dtype), m, **options)
     parts = [ACTIVATIONS[activation]] * (len(sizes) - 1), LOSSES[loss], OPTIMIZERS[optimizer]
-    step = make_step(np, layout, *parts, dropout, layout.weights_mask(np) if strengths else None)
+    step = make_step(np, layout, *parts, dropout)
     chunks = []
     with BACKEND.on_device():
         for compiler in (None, Compiler(n_threads=1)):

@@ -68,7 +68,6 @@ def both(data, sample_weight=None, **settings):
     return [cls(**settings).fit(X, y, sample_weight) for cls in (getattr(neural_network, name), own)]
 
 
-@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size")
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("settings", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
@@ -91,7 +90,6 @@ def test_the_numbers_are_those_of_scikit_learn(name, settings, weighted):
     np.testing.assert_array_equal(*[np.round(each.predict(X), 6) for each in (ours, theirs)])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", SETS)
 def test_the_numbers_of_lbfgs_are_those_of_scikit_learn(name):
     theirs, ours = both(SETS[name], solver="lbfgs", alpha=0.1)
@@ -99,7 +97,6 @@ def test_the_numbers_of_lbfgs_are_those_of_scikit_learn(name):
     assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_the_numbers_in_single_precision_are_those_of_scikit_learn(name):
     X, y = SETS[name]
@@ -108,7 +105,6 @@ def test_the_numbers_in_single_precision_are_those_of_scikit_learn(name):
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-3)
 
 
-@pytest.mark.once
 def test_the_poisson_loss_is_that_of_scikit_learn():
     X, y = SETS["diabetes"]
     theirs, ours = both((X, np.round(np.abs(y))), loss="poisson")
@@ -116,7 +112,6 @@ def test_the_poisson_loss_is_that_of_scikit_learn():
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)
 
 
-@pytest.mark.once
 def test_partial_fits_are_those_of_scikit_learn():
     X, y = IRIS
     fitted = []
@@ -130,7 +125,6 @@ def test_partial_fits_are_those_of_scikit_learn():
     np.testing.assert_allclose(fitted[1].predict_log_proba(X), fitted[0].predict_log_proba(X), rtol=1e-9)
 
 
-@pytest.mark.once
 def test_the_constructors_have_scikit_learns_parameters_at_the_same_positions_with_the_same_defaults():
     from inspect import signature
 
@@ -141,7 +135,6 @@ def test_the_constructors_have_scikit_learns_parameters_at_the_same_positions_wi
             assert (ours[each].default, ours[each].kind) == (parameter.default, parameter.kind)
 
 
-@pytest.mark.once
 def test_what_is_printed_is_what_scikit_learn_prints(capsys):
     printed = []
     for cls in (neural_network.MLPClassifier, MLPClassifier):
@@ -153,7 +146,6 @@ def test_what_is_printed_is_what_scikit_learn_prints(capsys):
     assert "Stopping." in printed[0]
 
 
-@pytest.mark.once
 def test_a_compiled_fit_has_the_same_numbers():
     pytest.importorskip("numba")
     for settings in ({"early_stopping": True}, {**SGD, "learning_rate": "invscaling", "batch_size": 7}):
@@ -241,7 +233,6 @@ def test_string_labels_are_predicted_on_the_host(array):
     assert classifier.predict(array(IRIS[0])).dtype == names.dtype
 
 
-@pytest.mark.once
 def test_a_sparse_matrix_gives_the_same_network_and_is_dense_only_in_batches(monkeypatch):
     X, y = SETS["digits"]
     X = np.where(X > 0.5, X, 0.0)
@@ -257,7 +248,6 @@ def test_a_sparse_matrix_gives_the_same_network_and_is_dense_only_in_batches(mon
     assert max(rows) <= 400
 
 
-@pytest.mark.once
 def test_data_frames_give_the_same_network_and_their_columns_are_checked():
     X, y = IRIS
     names = ["a", "b", "c", "d"]
@@ -270,7 +260,6 @@ def test_data_frames_give_the_same_network_and_their_columns_are_checked():
             classifier.predict(frame[["b", "a", "c", "d"]])
 
 
-@pytest.mark.once
 def test_the_data_can_be_computed_elsewhere(backend):
     regressor = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0, device=backend, dtype="float32")
     regressor.fit(*REGRESSION)

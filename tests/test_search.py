@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from xpnet.estimators import MLPClassifier, MLPGridSearchCV, MLPRandomizedSearchCV, MLPRegressor, fitting
 
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+pytestmark = [pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 IRIS, WINE = datasets.load_iris(return_X_y=True), datasets.load_wine(return_X_y=True)
 DIABETES = datasets.load_diabetes(return_X_y=True)

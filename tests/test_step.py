@@ -22,6 +22,8 @@ def inputs(ensemble_shape, *, weighted=False, dropped=False, m=4, **strengths):
     """Return theta and a batch, as host arrays."""
     if ensemble_shape:
         strengths = {name: np.full((*ensemble_shape, 1), value) for name, value in strengths.items()}
+    if strengths:
+        strengths["mask"] = LAYOUT.weights_mask(np)
     rng = np.random.default_rng(0)
     batch = (
         rng.standard_normal((2, m)),
@@ -38,10 +40,7 @@ def assert_traced(activation, loss, optimizer, ensemble_shape, *, weighted=False
     """Trace two steps, and compare them with two eager ones."""
     theta, batch = inputs(ensemble_shape, weighted=weighted, dropped=dropped, **settings)
     activations = [activation, ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]]
-    traced, eager = (
-        make_step(namespace, LAYOUT, activations, loss, optimizer, DROPOUT, make(LAYOUT.weights_mask(np)))
-        for namespace, make in ((xp, Tracer.constant), (np, np.asarray))
-    )
+    traced, eager = (make_step(namespace, LAYOUT, activations, loss, optimizer, DROPOUT) for namespace in (xp, np))
     results = [(State(theta, Tracer.trace(lambda theta: optimizer.init(xp, theta), theta)), None)]
     for _ in range(2):
         results.append(Tracer.trace(traced, results[-1][0], batch))

@@ -16,7 +16,7 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import xpnet
 for module in pkgutil.walk_packages(xpnet.__path__, "xpnet."):
-    if module.name.rpartition(".")[2] not in ("cupy_backend", "__main__"):
+    if module.name.rpartition(".")[2] not in ("cupy_backend", "torch_backend", "jax_backend", "__main__"):
         importlib.import_module(module.name)
     print(module.name)
 """

@@ -191,7 +191,7 @@ def same_shape(name: str, array: Array, shape: tuple[int, ...], *, leading: bool
         msg = f"{name} must be an array, got {repr(array)}"
         raise TypeError(msg)
     if actual[: len(shape) if leading else None] != tuple(shape):
-        msg = f"{name} must have the shape {f'{tuple(shape)} + …' if leading else tuple(shape)}, got {actual}"
+        msg = f"{name} must have the shape {f'{tuple(shape)} + …' if leading else tuple(shape)}, got {tuple(actual)}"
         raise ValueError(msg)
 
 

@@ -6,6 +6,7 @@ samples, as in the document. The methods call the pure functions of `xpnet.core`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -326,7 +327,7 @@ def _outputs_and_targets(transfer: Transfer, AL: Any, name: str, Y: Any) -> tupl
     if 0 in Y.shape:
         msg = f"{name} must not be empty, got the shape {tuple(Y.shape)}"
         raise ValueError(msg)
-    if Y.size == 1:
+    if math.prod(Y.shape) == 1:
         return AL, xp.broadcast_to(xp.reshape(Y, ()), AL.shape)
     for shape in (AL.shape, AL.shape[-2:]):
         if [n for n in Y.shape if n > 1] == [n for n in shape if n > 1]:

@@ -80,8 +80,9 @@ class NeuralNetwork(StepByStep):
         All arrays of the network then have a leading axis: `theta` has the shape (E, P), ``parameters["W1"]``
         (E, n_1, n_0), predictions (E, N, n_L).
     device : str or Backend, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or a `Backend`; data is transferred there. By default the
-        network follows the data's device. Results are always in the library and on the device of the data.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"auto"``, or the backend of another library, such as
+        ``get_backend("cuda", name="torch")``; data is transferred there. By default the network follows the data's
+        library and device. Results are always in the library and on the device of the data.
     dtype : {"float64", "float32"}
         The precision of parameters and computation.
     seed : int or sequence of int, optional

@@ -74,9 +74,13 @@ class Compiler:
     """
 
     def __init__(self, announce: Callable[[], None] = lambda: None, n_threads: int | None = None) -> None:
-        self.announce = announce
-        self.n_threads = n_threads or available_threads()
+        self.announce, self._given_threads = announce, n_threads
         self._rows: dict[tuple[Any, str], dict[str, Any]] = {}
+
+    @cached_property
+    def n_threads(self) -> int:
+        """The number of threads; to find the limits takes as long as a hundred small steps."""
+        return self._given_threads or available_threads()
 
     def is_worthwhile(self, sizes: Sequence[int], state: Any, batch_size: int, steps: int, epochs: int) -> bool:
         """Return whether compiling saves clearly more time than it takes.

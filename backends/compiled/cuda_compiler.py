@@ -67,7 +67,7 @@ class CudaCompiler:
         with self.backend.on_device():
             segment = _segment(self.backend, batches, 0)
         layout = _layout(segment)
-        program = _program(self.backend, step, state, segment)
+        program = _program(step, state, segment)
         kernel = cuda_kernel(program, layout, self.shared_memory)
         per_network = ", ".join(sorted(layout.per_network)) or "nothing"
         return (
@@ -174,7 +174,7 @@ class CudaTraining:
         """Return the program of a segment, its kernel, and the compiled module."""
         layout = _layout(segment)
         if layout not in self._modules:
-            program = _program(self._backend, self._step, state, segment)
+            program = _program(self._step, state, segment)
             kernel = cuda_kernel(program, layout, self._compiler.shared_memory)
             self._modules[layout] = program, kernel, self._compiler.load(kernel.source)
         return self._modules[layout]
@@ -218,10 +218,8 @@ def _names_of_states(arrays: Sequence[Any]) -> list[str]:
     return ["theta", *(f"s{i}" for i in range(len(arrays) - 1))]
 
 
-def _program(backend: Backend, step: Any, state: Any, segment: Segment) -> Program:
+def _program(step: Any, state: Any, segment: Segment) -> Program:
     """Return the loops of a step."""
-    if step.weights_mask is not None:
-        step = replace(step, weights_mask=backend.to_numpy(step.weights_mask))
     return fuse(lower(*record(step, state, segment)))
 
 

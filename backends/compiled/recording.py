@@ -112,7 +112,7 @@ def rates_of(batches: Any, factors: Any = None) -> dict[str, Any]:
     strengths = {
         name: xp.reshape(xp.asarray(value, dtype=rate.dtype), (1, -1))
         for name, value in batches.regularization.items()
-        if name != "present"
+        if name not in ("mask", "present")
     }
     return {"learning_rate": rate, **strengths}
 
@@ -186,7 +186,10 @@ def record(step: Any, state: Any, segment: Segment) -> Recording:
         shape = tuple(array.shape[networks_axis:])
         states[name] = add_input(name, shape, array, "state", int(numpy.prod(shape)))
     masks = [rows.get(f"mask{l}") for l in range(len(step.dropout_rates))] if segment.masks else ()
-    inputs = (rows["X"], rows["Y"], rates.pop("learning_rate"), rows.get("weight"), masks, rates | fixed)
+    learning_rate, regularization = rates.pop("learning_rate"), rates | fixed
+    if rates:
+        regularization["mask"] = step.layout.weights_mask(numpy)
+    inputs = (rows["X"], rows["Y"], learning_rate, rows.get("weight"), masks, regularization)
     before = type(state)(states["theta"], tuple(array for name, array in states.items() if name != "theta"))
     try:
         after, loss = replace(step, xp=recorder)(before, inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -103,8 +103,36 @@ class Orders:
 
 
 @dataclass(frozen=True, eq=False)
+class Stack:
+    """Batches of equal size; iterating over it yields a `Batch` for each step.
+
+    Attributes
+    ----------
+    arrays : tuple
+        The parts of the batches without the last one, stacked along a leading axis of steps.
+    regularization : mapping of str to float or array
+        The last part of each batch.
+    """
+
+    arrays: tuple[Array, Array, Array, Array | None, Sequence[Array | None]]
+    regularization: Mapping[str, float | Array]
+
+    def __iter__(self) -> Iterator[Batch]:
+        X, Y, learning_rates, weight, masks = self.arrays
+        for i in range(X.shape[0]):
+            yield (
+                X[i, ...],
+                Y[i, ...],
+                learning_rates[i, ...],
+                None if weight is None else weight[i, ...],
+                [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
+                self.regularization,
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of a training: `epoch` yields those of one epoch, a `Batch` for each step.
+    """The batches of a training: `epoch` yields those of one epoch, stacked.
 
     Samples are gathered and cast lazily and only some batches at a time, because copies of all samples may not fit into
     memory.
@@ -126,8 +154,8 @@ class Batches:
         The rows that each epoch takes, in place of `order_keys`.
     masks : Masks, optional
         The dropout masks.
-    regularization : mapping of str to float or array of shape (E, 1)
-        The strengths of the regularization, as `regularized` takes them.
+    regularization : mapping of str to float or array
+        The arguments of `regularized`.
     """
 
     samples: Samples
@@ -139,8 +167,8 @@ class Batches:
     masks: Masks | None = None
     regularization: Mapping[str, float | Array] = field(default_factory=dict)
 
-    def epoch(self, epoch: int, factors: Any = None) -> Iterator[Batch]:
-        """Yield the batches of an epoch, counted from 0 since the weights were initialized.
+    def epoch(self, epoch: int, factors: Any = None) -> Iterator[Stack]:
+        """Yield the batches of an epoch, counted from 0 since the weights were initialized, in as few stacks as fit.
 
         Parameters
         ----------
@@ -155,15 +183,7 @@ class Batches:
             constant = order is None and self.masks is None and at_once == N
             stacks = self._all if constant else self._stacks(start, stop, order, epoch)
             for first, X, Y, weight, masks in stacks:
-                for i, learning_rate in enumerate(self._rates(first, X.shape[0], factors)):
-                    yield (
-                        X[i, ...],
-                        Y[i, ...],
-                        learning_rate,
-                        None if weight is None else weight[i, ...],
-                        [mask if mask is None else mask[i, ...] for mask in masks] if masks else (),
-                        self.regularization,
-                    )
+                yield Stack((X, Y, self._rates(first, X.shape[0], factors), weight, masks), self.regularization)
 
     @property
     def size(self) -> int:
@@ -221,14 +241,13 @@ class Batches:
         stacks = [[None] * len(first) if array is None else split(xp, array, m) for array in columns]
         return [(step, X, Y, weight, masks) for step, X, Y, weight, *masks in zip(first, *stacks, strict=True)]
 
-    def _rates(self, first: int, steps: int, factors: Any) -> Iterable[Array]:
-        """Return the learning rates of some steps."""
-        if factors is None:
-            return [self.learning_rate] * steps
+    def _rates(self, first: int, steps: int, factors: Any) -> Array:
+        """Return the learning rates of some steps, of shape (steps, ...)."""
         xp, rate = self.samples.backend.xp, self.learning_rate
+        if factors is None:
+            return xp.broadcast_to(rate, (steps, *rate.shape))
         factors = self.samples.backend.asarray(factors[first : first + steps, ...])
-        rates = rate * xp.reshape(factors, factors.shape + (1,) * (rate.ndim + 1 - factors.ndim))
-        return (rates[i, ...] for i in range(steps))
+        return rate * xp.reshape(factors, factors.shape + (1,) * (rate.ndim + 1 - factors.ndim))
 
 
 @dataclass

@@ -103,10 +103,10 @@ class Members:
     def regularization(
         self, backend: Backend, chunk: Chunk = ALL, weight_scale: float | Array = 1.0
     ) -> dict[str, float | Array]:
-        """Return the strengths of the regularization, and which parameters networks have, if not all.
+        """Return the regularization of a `Batch`, or nothing if there is none.
 
-        They are what a `Batch` contains. `weight_scale` is what the weights of the samples were divided by, of shape
-        () or (E or 1, 1).
+        It consists of the strengths, which parameters are weights, and which ones networks have, if not all.
+        `weight_scale` is what the weights of the samples were divided by, of shape () or (E or 1, 1).
         """
         with backend.on_device():
             strengths = {
@@ -116,6 +116,8 @@ class Members:
             if "alpha" in strengths and not isinstance(weight_scale, float):
                 own = weight_scale[chunk] if self.settings.ensemble == weight_scale.shape[0] else weight_scale
                 strengths["alpha"] = strengths["alpha"] / (own if self.settings.ensemble else own[0, ...])
+            if strengths:
+                strengths["mask"] = self.weights_mask(backend)
             if self.settings.has_unequal_sizes:
                 strengths["present"] = backend.asarray(self.settings.present[chunk])
             return strengths
@@ -127,7 +129,7 @@ class Members:
             raise ValueError(msg)
         strengths = self.regularization(backend)
         optimizer = self.settings.optimizer
-        return regularized(optimizer, self.weights_mask(backend), **strengths) if strengths else optimizer
+        return regularized(optimizer, **strengths) if strengths else optimizer
 
     def check_absent(self, backend: Backend, name: str, array: Array) -> None:
         """Validate that parameters, or an optimizer state of the same shape, are 0 where a network has no units."""
@@ -145,8 +147,7 @@ class Members:
         """Return the training step of the networks."""
         settings = self.settings
         parts = settings.activations, settings.loss, settings.optimizer, settings.dropout
-        mask = self.weights_mask(backend) if settings.regularization else None
-        return make_step(backend.xp, settings.layout, *parts, mask)
+        return make_step(backend.xp, settings.layout, *parts)
 
     def try_parts(self, backend: Backend) -> None:
         """Validate what custom activations and losses return, in a dry run."""

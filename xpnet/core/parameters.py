@@ -43,6 +43,12 @@ class Layout:
                 start, self.size = self.size, self.size + shape[0] * shape[1]
                 self.slots[name] = (start, self.size, shape)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.layer_list == other.layer_list
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.layer_list))
+
     def view(self, xp: Namespace, theta: Array, name: str) -> Array:
         """Return weights of shape (..., n_out, n_in) or biases (..., n_out, 1) by name, as a view into theta."""
         start, stop, (n_out, n_in) = self.slots[name]

@@ -14,7 +14,7 @@ from xpnet.optimizers import Optimizer, OptimizerState
 
 def regularized(
     optimizer: Optimizer,
-    mask: Array | None,
+    mask: Array | None = None,
     *,
     present: Array | None = None,
     weight_decay: float | Array | None = None,
@@ -30,8 +30,8 @@ def regularized(
     ----------
     optimizer : Optimizer
         The optimizer to wrap.
-    mask : array of bool of shape (P,)
-        True for weights, False for biases; None without penalties and decay.
+    mask : array of bool of shape (P,), optional
+        True for weights, False for biases; penalties and decay need it.
     present : array of bool of shape (E, P), optional
         Which parameters each network has; the others are 0, and so are their gradients from then on.
     weight_decay : float or array, optional

@@ -24,9 +24,9 @@ Batch: TypeAlias = tuple[Array, Array, Array, Array | None, Sequence[Array | Non
 The samples X of shape (..., n_0, m), one per column; the targets Y of shape (..., n_L, m); the learning rate of shape
 () or (..., 1), one for all networks or one for each; the sample weights of shape (..., 1, m), with mean 1, or None; and
 the dropout masks, for each hidden layer an array of bool of shape (..., n, m) or None, or no masks at all; and the
-strengths of the regularization, the keyword arguments of `regularized`, or none. Another strength, alpha in place of
-l2, makes the loss of a batch a total with a penalty, see `share_of_batch`. (A plain tuple, because creating a named
-tuple would take a hundredth of a per-sample step.)
+regularization, the keyword arguments of `regularized`, or none. Another strength, alpha in place of l2, makes the loss
+of a batch a total with a penalty, see `share_of_batch`. (A plain tuple, because creating a named tuple would take a
+hundredth of a per-sample step.)
 """
 
 
@@ -60,9 +60,12 @@ def loss_gradient(
     return value, dtheta, gradients[0][0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Step:
-    """The step that trains a network on one batch; from `make_step`."""
+    """The step that trains a network on one batch; from `make_step`.
+
+    It holds no arrays. Steps of equal parts are equal, so that a backend compiles a step once.
+    """
 
     xp: Namespace
     layout: Layout
@@ -70,7 +73,6 @@ class Step:
     loss: Loss
     optimizer: Optimizer
     dropout_rates: Sequence[float]
-    weights_mask: Array | None
 
     def layers(self, theta: Array) -> Layers:
         """Return ``[(W1, b1), (W2, b2), …]``, views into theta."""
@@ -100,14 +102,14 @@ class Step:
         if layers is None:
             layers = self.layers(theta)
         dropout = list(zip(masks, self.dropout_rates, strict=True)) if masks else ()
-        xp, mask, optimizer, has_total = self.xp, self.weights_mask, self.optimizer, "alpha" in regularization
+        xp, optimizer, has_total = self.xp, self.optimizer, "alpha" in regularization
         if has_total:
             weight, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
         value, dtheta, _ = loss_gradient(xp, X, Y, layers, self.activations, self.loss, weight, dropout)
         if has_total:
-            value = value + penalty(xp, theta, mask, regularization["l2"])
+            value = value + penalty(xp, theta, regularization["mask"], regularization["l2"])
         if regularization:
-            optimizer = regularized(optimizer, mask, **regularization)
+            optimizer = regularized(optimizer, **regularization)
         theta, optimizer_state = optimizer.update(xp, theta, dtheta, optimizer_state, learning_rate)
         return State(theta, optimizer_state), value
 
@@ -127,7 +129,6 @@ def make_step(
     loss: Loss,
     optimizer: Optimizer,
     dropout_rates: Sequence[float] = (),
-    weights_mask: Array | None = None,
 ) -> Step:
     """Return the step that trains a network on one batch.
 
@@ -145,10 +146,9 @@ def make_step(
         The update rule.
     dropout_rates : sequence of float, optional
         The dropout rate of each hidden layer, if batches hold masks.
-    weights_mask : array of bool of shape (P,), optional
-        True for weights and False for biases, if batches hold strengths of a regularization.
     """
-    return Step(xp, layout, *fuse(activations, loss), optimizer, dropout_rates, weights_mask)
+    activations, loss = fuse(activations, loss)
+    return Step(xp, layout, tuple(activations), loss, optimizer, tuple(dropout_rates))
 
 
 def objective(
@@ -158,15 +158,15 @@ def objective(
 
     The arguments are a step and the inputs of a `Batch`, with l2 or alpha as the only strength.
     """
-    xp, mask = step.xp, step.weights_mask
+    xp = step.xp
     if "alpha" in regularization:
         weight, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
 
     def value_and_gradient(theta: Array) -> tuple[Array, Array]:
         value, dtheta, _ = loss_gradient(xp, X, Y, step.layers(theta), step.activations, step.loss, weight)
-        if mask is None:
+        if not regularization:
             return value, dtheta
-        l2 = regularization["l2"]
+        mask, l2 = regularization["mask"], regularization["l2"]
         return value + penalty(xp, theta, mask, l2), dtheta + xp.where(mask, l2 * theta, 0.0)
 
     return value_and_gradient

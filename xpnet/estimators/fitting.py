@@ -266,6 +266,7 @@ class Fitting:
         backend, courses, dtype = self.backend, [self.courses[i] for i in alive], self.samples.dtype
         with backend.on_device():
             strengths = {name: self._each(values, alive) for name, values in self.strengths.items()}
+            strengths["mask"] = backend.asarray(self.step.layout.weights_mask(host))
             batches = Batches(
                 self.samples,
                 backend.asarray([[course.learning_rate] for course in courses], dtype)

@@ -223,7 +223,7 @@ class _MLP(BaseEstimator):
 
     def _step(self, backend: Backend, layout: Layout) -> Step:
         parts = self._activations(), self._loss(), self._optimizer(), self._dropout()
-        return make_step(backend.xp, layout, *parts, backend.asarray(layout.weights_mask(host)))
+        return make_step(backend.xp, layout, *parts)
 
     def _initial(self, backend: Backend, dtype: str) -> Array:
         """Return initial parameters: uniform between ±√(6 / (n_in + n_out)), for sigmoids between ±√(2 / …).
@@ -271,7 +271,8 @@ class _MLP(BaseEstimator):
 
     def _fit_lbfgs(self, step: Step, samples: Samples, theta: Array) -> None:
         xp, thetas, columns = step.xp, [], samples.columns()
-        function = objective(step, *columns, {"alpha": float(self.alpha)})
+        mask = samples.backend.asarray(step.layout.weights_mask(host))
+        function = objective(step, *columns, {"alpha": float(self.alpha), "mask": mask})
         for k, course in enumerate(self._courses):
             result = lbfgs.minimize(
                 samples.backend,
@@ -1264,7 +1265,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         if not isinstance(self.loss, str):
             return self.loss  # type: ignore[no-any-return]
         if self.loss == "quantile":
-            return rules.quantile_loss(self._quantiles())
+            return rules.quantile_loss(tuple(self._quantiles()))
         return rules.squared_error if self.loss == "squared_error" else _REGRESSION_LOSSES[self.loss]
 
     def _output(self) -> tuple[str, Activation]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 from xpnet._types import Array, Namespace
 from xpnet.losses import Loss, half_squared_error
 from xpnet.optimizers import Optimizer
 
+# Equal arguments give the same object, because a backend may compile a step once for equal parts.
 
+
+@cache
 def sgd(momentum: float, nesterov: bool) -> Optimizer:
     """Return gradient descent whose velocity contains the learning rate: v ← μ v − α dθ, θ ← θ + v.
 
@@ -54,6 +56,7 @@ def _momentum(
     return theta, (v,)
 
 
+@cache
 def adam(beta_1: float, beta_2: float, epsilon: float) -> Optimizer:
     """Return Adam that adds ε before the correction of the bias: θ ← θ − α √(1 − β₂ᵗ) / (1 − β₁ᵗ) m / (√v + ε).
 
@@ -101,13 +104,14 @@ def _mean_squared_error(xp: Namespace, A: Array, Y: Array) -> Array:
 squared_error = Loss(_mean_squared_error, half_squared_error.gradient)
 
 
-def quantile_loss(quantiles: Sequence[float]) -> Loss:
+@cache
+def quantile_loss(quantiles: tuple[float, ...]) -> Loss:
     """Return the pinball loss, which is minimal at the quantiles of the targets.
 
     It is the sum over the outputs of max(q e, (q − 1) e) with e = Y − A; Koenker and Bassett, 1978,
     https://doi.org/10.2307/1913643. The outputs may be in blocks, one for each quantile.
     """
-    return Loss(partial(_pinball, quantiles=tuple(quantiles)), partial(_pinball_gradient, quantiles=tuple(quantiles)))
+    return Loss(partial(_pinball, quantiles=quantiles), partial(_pinball_gradient, quantiles=quantiles))
 
 
 def _pinball(xp: Namespace, A: Array, Y: Array, *, quantiles: tuple[float, ...]) -> Array:
