@@ -105,9 +105,12 @@ def share_of_batch(xp: Namespace, m: int, weight: Array | None, alpha: float | A
     return weight * (m / total)[..., None], alpha / total
 
 
-def penalty(xp: Namespace, theta: Array, mask: Array, l2: float | Array) -> Array:
-    """Return the penalty ½ λ ‖W‖² of shape (...), of parameters of shape (..., P); `mask` is True for weights."""
-    return 0.5 * xp.sum(xp.where(mask, l2 * theta * theta, 0.0), axis=-1)
+def penalized(
+    xp: Namespace, value: Array, dtheta: Array, theta: Array, mask: Array, l2: float | Array
+) -> tuple[Array, Array]:
+    """Return a loss of shape (...) and its gradient (..., P) with the penalty ½ λ ‖W‖²; `mask` is True for weights."""
+    gradient = xp.where(mask, l2 * theta, 0.0)
+    return value + 0.5 * xp.vecdot(gradient, theta), dtheta + gradient
 
 
 def _norm(xp: Namespace, dtheta: Array) -> Array:

@@ -14,7 +14,7 @@ from xpnet._types import Array, Layers, Namespace, State
 from xpnet.activations import Activation
 from xpnet.core.parameters import Layout, flatten
 from xpnet.core.propagation import Dropout, backward, forward
-from xpnet.core.regularization import penalty, regularized, share_of_batch
+from xpnet.core.regularization import penalized, regularized, share_of_batch
 from xpnet.losses import Loss, fuse, mean_loss
 from xpnet.optimizers import Optimizer
 
@@ -102,12 +102,12 @@ class Step:
         if layers is None:
             layers = self.layers(theta)
         dropout = list(zip(masks, self.dropout_rates, strict=True)) if masks else ()
-        xp, optimizer, has_total = self.xp, self.optimizer, "alpha" in regularization
-        if has_total:
-            weight, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
+        xp, optimizer, l2 = self.xp, self.optimizer, None
+        if "alpha" in regularization:
+            weight, l2, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
         value, dtheta, _ = loss_gradient(xp, X, Y, layers, self.activations, self.loss, weight, dropout)
-        if has_total:
-            value = value + penalty(xp, theta, regularization["mask"], regularization["l2"])
+        if l2 is not None:
+            value, dtheta = penalized(xp, value, dtheta, theta, regularization["mask"], l2)
         if regularization:
             optimizer = regularized(optimizer, **regularization)
         theta, optimizer_state = optimizer.update(xp, theta, dtheta, optimizer_state, learning_rate)
@@ -115,11 +115,10 @@ class Step:
 
 
 def _of_total(
-    xp: Namespace, m: int, weight: Array | None, *, alpha: float | Array, **strengths: Any
-) -> tuple[Array | None, dict[str, Any]]:
-    """Return the weights of the samples and the strengths of the regularization, for a loss that is a total."""
-    weight, l2 = share_of_batch(xp, m, weight, alpha)
-    return weight, {**strengths, "l2": l2}
+    xp: Namespace, m: int, weight: Array | None, *, alpha: float | Array, **others: Any
+) -> tuple[Array | None, Array, dict[str, Any]]:
+    """Return the weights of the samples, the strength of the penalty and the other ones, for a loss that is a total."""
+    return *share_of_batch(xp, m, weight, alpha), others
 
 
 def make_step(
@@ -158,15 +157,12 @@ def objective(
 
     The arguments are a step and the inputs of a `Batch`, with l2 or alpha as the only strength.
     """
-    xp = step.xp
+    xp, l2, mask = step.xp, regularization.get("l2"), regularization.get("mask")
     if "alpha" in regularization:
-        weight, regularization = _of_total(xp, X.shape[-1], weight, **regularization)
+        weight, l2, _ = _of_total(xp, X.shape[-1], weight, **regularization)
 
     def value_and_gradient(theta: Array) -> tuple[Array, Array]:
         value, dtheta, _ = loss_gradient(xp, X, Y, step.layers(theta), step.activations, step.loss, weight)
-        if not regularization:
-            return value, dtheta
-        mask, l2 = regularization["mask"], regularization["l2"]
-        return value + penalty(xp, theta, mask, l2), dtheta + xp.where(mask, l2 * theta, 0.0)
+        return (value, dtheta) if l2 is None else penalized(xp, value, dtheta, theta, mask, l2)
 
     return value_and_gradient

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
@@ -96,6 +97,12 @@ class _MLP(BaseEstimator):
     }
 
     _optimizer_state: tuple[Array, ...]
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        # scikit-learn asks for it often, and to find it takes as long as a small step.
+        return super()._get_param_names()  # type: ignore[misc, no-any-return]
 
     def _assign(self, given: Mapping[str, Any]) -> None:
         for name, value in given.items():

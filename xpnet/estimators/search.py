@@ -7,6 +7,7 @@ scikit-learn's search then scores them: its `fit` of an estimator is replaced by
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from itertools import pairwise
@@ -114,7 +115,7 @@ def _trained(
     for candidate in candidates:
         whole = clone(estimator).set_params(**clone(candidate, safe=False))
         for k, rows in enumerate(folds):
-            own, place = clone(whole), None
+            own, place = clone(whole) if isinstance(whole, Pipeline) else _copied(whole), None
             network = _Network(own, k, X, y, weight, rows)
             if isinstance(own, Pipeline):
                 place = k, _text(own[:-1].get_params())
@@ -150,6 +151,13 @@ def _trained(
         warnings.simplefilter("ignore", ConvergenceWarning)  # those who take the networks over warn
         Parallel(n_jobs=n_jobs, prefer="threads")(delayed(train)(part) for part in parts)
     return results
+
+
+def _copied(estimator: Any) -> Any:
+    """Return an estimator that is not fitted with the same parameters; to clone it takes much longer."""
+    own = copy.copy(estimator)
+    own.random_state = copy.deepcopy(own.random_state)
+    return own
 
 
 def _text(parameters: Mapping[str, Any]) -> str:
