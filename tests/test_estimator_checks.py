@@ -8,6 +8,7 @@ import unittest
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.neural_network.tests import test_mlp as tests_of_scikit_learn
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -31,6 +32,9 @@ def test_scikit_learns_checks_of_estimators_pass(estimator, check):
     except unittest.SkipTest as skipped:
         if not re.search(SKIPPED, str(skipped)):
             raise AssertionError from skipped
+    except AssertionError as error:  # since version 1.8 labels may be on the host
+        if not (sklearn.__version__.startswith("1.7.") and "'classes_' attribute is in wrong" in str(error)):
+            raise
 
 
 # ---- The tests of scikit-learn's networks
