@@ -48,7 +48,7 @@ def test_each_network_ends_alone_and_equals_one_trained_alone(backend, array, rn
     courses, together = trained([2, 5, 3], theta)
     assert [course.n_iter for course in courses] == [4, 7, 5]
     assert seen == [[0, 1, 2]] * 4 + [[1, 2]] + [[1]] * 2
-    assert all(course.has_converged for course in courses)
+    assert all(course.has_ended for course in courses)
     for k, count in enumerate([2, 5, 3]):
         alone = trained([count], theta[k : k + 1])[1][0]
         np.testing.assert_allclose(together[k], alone, rtol=1e-5, atol=1e-7)

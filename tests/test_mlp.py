@@ -313,6 +313,13 @@ def test_dropout_weight_decay_and_clipping_change_the_training_and_are_repeatabl
         assert one.loss_curve_ != plain.loss_curve_
 
 
+def test_dropout_differs_between_partial_fits():
+    X, y = REGRESSION
+    regressor = MLPRegressor(hidden_layer_sizes=(8,), dropout=0.5, learning_rate_init=1e-12, random_state=0)
+    losses = {regressor.partial_fit(X, y).loss_ for _ in range(4)}
+    assert len(losses) == 4
+
+
 def test_an_evaluation_set_is_measured_after_every_epoch():
     X, y = REGRESSION
     regressor = MLPRegressor(hidden_layer_sizes=(8,), alpha=5.0, **SHORT).fit(X, y, eval_set=(X, y))

@@ -8,7 +8,7 @@ from scipy.stats import loguniform
 from sklearn import datasets, linear_model, neural_network
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.feature_selection import SelectKBest
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -103,6 +103,21 @@ def test_weights_of_samples_are_those_of_the_folds():
         each(classifier, grid, cv=3).fit(*IRIS, sample_weight=weight) for each in (MLPGridSearchCV, GridSearchCV)
     )
     assert_equal_results(search, expected)
+
+
+@pytest.mark.parametrize(
+    "cv", [KFold(3, shuffle=True), GroupKFold(3), "an iterator"], ids=["random", "groups", "iterator"]
+)
+def test_networks_are_scored_on_the_samples_that_they_have_not_seen(cv):
+    X, y = np.random.default_rng(0).standard_normal((60, 20)), np.arange(60) % 2
+    given = iter(list(KFold(3).split(X))) if cv == "an iterator" else cv
+    classifier = MLPClassifier((30,), max_iter=150, learning_rate_init=0.02, random_state=0)  # it remembers samples
+    search = MLPGridSearchCV(classifier, {"alpha": [0.0, 1e-3]}, cv=given, return_train_score=True)
+    params = {"groups": np.arange(60) // 5} if isinstance(cv, GroupKFold) else {}
+    results = search.fit(X, y, **params).cv_results_
+    assert min(results["mean_train_score"]) > 0.95
+    assert max(results["mean_test_score"]) < 0.8
+    assert search.cv is given
 
 
 def test_folds_without_a_class_are_trained_for_themselves():

@@ -39,8 +39,8 @@ class Course:
         As in scikit-learn's estimators and optimizers.
     best : array of shape (P,) or None
         The parameters with the best validation score.
-    has_converged : bool
-        Whether the training ended by itself, not by the number of epochs.
+    has_ended : bool
+        Whether the training ended before the maximum number of epochs.
     """
 
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -57,12 +57,12 @@ class Course:
     no_improvement: int = 0
     learning_rate: float = 0.0
     best: Array = None
-    has_converged: bool = False
+    has_ended: bool = False
 
     def begin(self, rules: Mapping[str, Any], random_state: Any, rows: Any) -> None:
         """Begin a training on some rows."""
         self.rules, self.random_state, self.rows = rules, random_state, rows
-        self.held_out, self.n_iter, self.has_converged = None, 0, False
+        self.held_out, self.n_iter, self.has_ended = None, 0, False
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what outlasts a training."""
@@ -101,8 +101,8 @@ class Course:
             return True
         what = "Training loss" if score is None else "Validation score"
         message = f"{what} did not improve more than tol={rules['tol']:f} for {rules['n_iter_no_change']} "
-        self.has_converged = self._ends(message + "consecutive epochs.")
-        return not self.has_converged
+        self.has_ended = self._ends(message + "consecutive epochs.")
+        return not self.has_ended
 
     def _count(self, is_no_better: bool) -> None:
         self.no_improvement = self.no_improvement + 1 if is_no_better else 0
@@ -208,12 +208,13 @@ class Fitting:
         """
         ended: dict[int, State] = {}
         alive, chunk, initial_rates = list(range(len(self.courses))), None, None
+        first = len(self.courses[0].loss_curve)  # dropout differs between all epochs
         try:
-            for epoch in range(epochs):
+            for epoch in range(first, first + epochs):
                 courses = [self.courses[i] for i in alive]
                 rates = host.asarray([course.learning_rate for course in courses])
                 if chunk is None:
-                    chunk, initial_rates = self._chunk(state, alive, epoch, epochs), rates
+                    chunk, initial_rates = self._chunk(state, alive, epoch, first + epochs), rates
                 with self.backend.on_device():
                     chunk.train(range(epoch, epoch + 1), self._factors(rates, initial_rates))
                     losses = self.backend.to_numpy(chunk.losses).reshape(-1).tolist()
@@ -234,7 +235,7 @@ class Fitting:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
             for course in self.courses:
-                course.has_converged = True
+                course.has_ended = True
         ended |= {i: self._one(state, k) for k, i in enumerate(alive)}
         states = [
             ended[i] if course.best is None else ended[i]._replace(theta=course.best)
@@ -261,8 +262,8 @@ class Fitting:
             numbers = self.backend.asarray(host.asarray(networks), "int32")
             return state.map(lambda array: self.backend.xp.take(array, numbers, axis=0))
 
-    def _chunk(self, state: State, alive: list[int], epoch: int, epochs: int) -> NetworkChunk:
-        """Return the networks ready to train."""
+    def _chunk(self, state: State, alive: list[int], epoch: int, stop: int) -> NetworkChunk:
+        """Return the networks ready to train from an epoch to another one."""
         backend, courses, dtype = self.backend, [self.courses[i] for i in alive], self.samples.dtype
         with backend.on_device():
             strengths = {name: self._each(values, alive) for name, values in self.strengths.items()}
@@ -281,7 +282,7 @@ class Fitting:
             try:
                 if self.compile:
                     compiler, steps = backend.compiler(), -(-batches.size // self.batch_size)
-                    work = self.step.layout.layer_list, state, self.batch_size, steps, epochs - epoch
+                    work = self.step.layout.layer_list, state, self.batch_size, steps, stop - epoch
                     if self.compile is True or compiler.is_worthwhile(*work):
                         compiled = compiler.compile(self.step, state, batches)
             except CannotCompile as error:

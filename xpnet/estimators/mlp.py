@@ -371,7 +371,7 @@ class _MLP(BaseEstimator):
 
     def _judge(self, *, warns: bool) -> None:
         """Warn if the training has not converged, and raise a ValueError if it diverged."""
-        if warns and any(c.n_iter == self.max_iter and not c.has_converged for c in self._courses):
+        if warns and any(c.n_iter == self.max_iter and not c.has_ended for c in self._courses):
             msg = (
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet."

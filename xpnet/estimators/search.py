@@ -55,13 +55,16 @@ class _Together:
             The search.
         """
         self._network()
-        # The scoring takes trained networks in order, and is sequential; n_jobs is for the training.
-        self._given, n_jobs = (X, y, params, self.n_jobs), self.n_jobs
-        self.n_jobs = None
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        folds = list(cv.split(X, y, **{name: value for name, value in params.items() if name == "groups"}))
+        self._given = X, y, params.get("sample_weight"), folds, self.n_jobs
+        # The scoring has the same folds; it takes trained networks one by one, and n_jobs is for the training.
+        kept = {"cv": self.cv, "n_jobs": self.n_jobs}
+        self.cv, self.n_jobs = folds, None
         try:
             return super().fit(X, y, **params)  # type: ignore[misc, no-any-return]
         finally:
-            self.n_jobs = n_jobs
+            vars(self).update(kept)
             del self._given
 
     def _network(self) -> Any:
@@ -80,14 +83,12 @@ class _Together:
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         candidates = self._candidates()
-        X, y, params, n_jobs = self._given
-        weight = params.get("sample_weight")
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        folds = [train for train, _ in cv.split(X, y, **{k: v for k, v in params.items() if k == "groups"})]
+        X, y, weight, folds, n_jobs = self._given
+        rows = [train for train, _ in folds]
         # The products of small networks take longer on several threads.
         with (
             threadpool_limits(1, "blas"),
-            taking(iter(_trained(self.estimator, candidates, folds, X, y, weight, n_jobs))),
+            taking(iter(_trained(self.estimator, candidates, rows, X, y, weight, n_jobs))),
         ):
             evaluate_candidates(candidates)
 
@@ -125,7 +126,7 @@ def _trained(
                     continue  # scikit-learn's search meets the same error before it fits the network
                 network = inputs[place]._replace(estimator=own.steps[-1][1])
             static = {n: value for n, value in network.estimator.get_params(deep=False).items() if n not in _OF_EACH}
-            alone = static["solver"] == "lbfgs" or static["n_members"] is not None
+            alone = static["solver"] == "lbfgs" or static["n_members"] is not None or bool(static["callbacks"])
             if labels:
                 alone |= set(host.unique(host.asarray(network.y)[network.rows]).tolist()) != labels
             key = len(networks) if alone else (len(rows), place, _text(static))
