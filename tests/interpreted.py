@@ -90,7 +90,7 @@ def recorded(function, *arrays, in_place=False, fused=True, blas_threshold=math.
 
 def run(program, arrays, expected, *, in_place=False, lanes=False):
     """Return the results of an interpreted program."""
-    text, size = source(program, Layout(1, lanes, False, False, frozenset()))
+    text, size = source(program, Layout(1, lanes, False, False, False, frozenset()))
     # Here results that are not finite are kept.
     kernel = interpreted(re.sub(r"(finite_\[.*\]) = finite_.* & .*", r"\1 = True", text))
     constants = [np.asarray(each.values, each.dtype) for each in program.buffers.values() if each.kind == "constant"]

@@ -381,7 +381,7 @@ def test_a_kernel_is_printed_alike_every_time(rng):
 
 def interpreted_text():
     program, _ = recorded(lambda xp, x: [xp.exp(x)[::-1]], np.ones(3))
-    text = source(program, PrintLayout(1, True, False, False, frozenset())).text
+    text = source(program, PrintLayout(1, True, False, False, False, frozenset())).text
     assert interpreted(text)
     return text
 
@@ -395,7 +395,7 @@ def test_arrays_that_are_not_in_use_at_the_same_time_share_memory(rng):
         return [x]
 
     program, expected = recorded(function, x)
-    _, size = source(program, PrintLayout(1, False, False, False, frozenset()))
+    _, size = source(program, PrintLayout(1, False, False, False, False, frozenset()))
     assert len(scratch(program)) >= 5
     assert size < 5 * x.nbytes  # two states, what is read, what is written, and the alignment
     close(run(program, [x], expected)[0], expected[0], 1e-12)

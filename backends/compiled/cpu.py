@@ -189,7 +189,8 @@ class _Printer:
         array("total_", "float64", 1, *lanes("total"))
         array("finite_", "bool", 1, *lanes("finite"))
         if layout.shuffled:
-            array("order_key_", "uint64", 2, *lanes("order_key"))
+            if not layout.given:
+                array("order_key_", "uint64", 2, *lanes("order_key"))
             array("order_", "uint32", "samples", *lanes("order_key"))
         if self._buffers("mask"):
             array("mask_key_", "uint64", 2, *lanes("mask_key"))
@@ -211,14 +212,23 @@ class _Printer:
         with self._each_lane("total"):
             # What earlier calls for a part of the epoch have added: in this order, the sum is the same for any parts.
             self._line(f"{self._at('total', '0')} = loss[count, {self._network()}]")
-        for name, used in (("order_key", self.layout.shuffled), ("mask_key", bool(self._buffers("mask")))):
+        layout = self.layout
+        for name, used in (
+            ("order_key", layout.shuffled and not layout.given),
+            ("mask_key", bool(self._buffers("mask"))),
+        ):
             if used:
                 network = self._network(name)
                 with self._each_lane(name):
                     self._line(f"{self._at(name, '0')} = {name}[{network}, 0]")
                     word = f"{name}[{network}, 1] + np.uint64(epoch + count)"
                     self._line(f"{self._at(name, '1')} = ({word}) & np.uint64({2**32 - 1})")
-        if self.layout.shuffled:
+        if layout.given:
+            self._line("for i in range(samples):")
+            with self._indented(), self._each_lane("order_key"):
+                row = f"np.uint32(order_key[{self._network('order_key')}, i])"
+                self._line(f"{self._at('order', 'i', 'order_key')} = {row}")
+        elif layout.shuffled:
             self._line(f"{self._random('permutation', 'order_key')}(order_key_, order_)")
 
     def _step(self) -> None:

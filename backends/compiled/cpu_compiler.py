@@ -194,8 +194,8 @@ class CompiledTraining:
         self._compiler, self._step, self._batches = compiler, step, batches
         self._kernels: dict[Layout, tuple[Any, list[Any], int]] = {}
         self._steps_per_second = 0.0  # not yet measured: the first call takes one step
-        rows = None if batches.orders else compiler.rows_of(batches.samples, batches.networks)
-        self._whole = None if rows is None else self._segment(0, batches.samples.size, rows, shuffles=True)
+        rows = compiler.rows_of(batches.samples, batches.networks)
+        self._whole = None if rows is None else self._segment(0, batches.size, rows, shuffles=True)
 
     def prepare(self, state: Any) -> None:
         """Compile the kernel of the first segment: all have the same."""
@@ -205,7 +205,7 @@ class CompiledTraining:
     @property
     def epochs_at_once(self) -> int:
         """How many epochs `train` can train for without exceeding the maximum duration of a kernel's call."""
-        if self._whole is None:
+        if self._whole is None or self._batches.orders:
             return 1
         return max(int(MAX_KERNEL_SECONDS * self._steps_per_second / self._whole.steps), 1)
 
@@ -260,7 +260,10 @@ class CompiledTraining:
     def segments(self, epoch: int, factors: Any = None) -> Iterator[Segment]:
         """Yield the segments of an epoch, or a single one for more epochs, as large as memory permits."""
         if self._whole is not None:
-            yield self._whole if factors is None else replace(self._whole, rates=rates_of(self._batches, factors))
+            whole = self._whole
+            if self._batches.orders:
+                whole = replace(whole, keys={**whole.keys, "order_key": _rows_of(self._batches.order(epoch))})
+            yield whole if factors is None else replace(whole, rates=rates_of(self._batches, factors))
             return
         from xpnet.backends.compiled import random  # here, because importing Numba takes long
 
@@ -279,14 +282,17 @@ class CompiledTraining:
         """Return a segment; its kernel may shuffle the rows if they are those of all samples."""
         batches, keys = self._batches, {}
         N, m = batches.size, batches.batch_size
-        if shuffles and batches.order_keys is not None:
+        given = shuffles and batches.orders is not None
+        if given:
+            keys["order_key"] = _rows_of(batches.order(batches.orders.epoch))
+        elif shuffles and batches.order_keys is not None:
             keys["order_key"] = batches.order_keys.astype("uint64")
         if batches.masks is not None:
             keys["mask_key"] = batches.masks.keys.astype("uint64")
         if N % m and "weight" not in rows:
             rows = {**rows, "weight": _with_networks(numpy.ones((rows["X"].shape[1], 1), rows["X"].dtype))}
         inputs = masks_of(batches), rates_of(batches, factors), _fixed(batches)
-        return Segment(m, start, stop - start, N % m > 0, rows, keys, *inputs)
+        return Segment(m, start, stop - start, N % m > 0, rows, keys, *inputs, given)
 
     def _kernel(self, state: Any, segment: Segment) -> tuple[Layout, Any, list[Any], int]:
         """Return the layout, the kernel, its constants, and the size of its working memory, for a segment."""
@@ -362,7 +368,7 @@ def _description(step: Any, state: Any, segment: Segment, layout: Layout) -> Any
         shapes,
         names,
         sorted(layout.per_network),
-        layout[:4],
+        layout[:5],
         segment.masks,
     )
     return pickle.dumps(described)
@@ -395,7 +401,13 @@ def _layout(state: Any, segment: Segment) -> Layout:
     own_orders = 4 * segment.size if "order_key" in segment.per_network else 0
     fits = size * LANES <= MAX_BLOCK_BYTES and own_orders * LANES <= MAX_ORDERS_BYTES
     lanes = networks >= MIN_NETWORKS_FOR_LANES[dtype] and fits
-    return Layout(segment.batch_size, lanes, "order_key" in segment.keys, segment.padded, segment.per_network)
+    shuffled, per_network = "order_key" in segment.keys, segment.per_network
+    return Layout(segment.batch_size, lanes, shuffled, segment.padded, segment.given, per_network)
+
+
+def _rows_of(order: Any) -> Any:
+    """Return the rows of an epoch as a kernel reads them, of shape (E or 1, rows)."""
+    return numpy.ascontiguousarray(numpy.atleast_2d(order).astype("uint64"))
 
 
 def _rows(samples: Any, which: Any, networks: Any) -> dict[str, Any]:

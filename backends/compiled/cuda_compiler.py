@@ -225,7 +225,7 @@ def _program(step: Any, state: Any, segment: Segment) -> Program:
 
 def _layout(segment: Segment) -> Layout:
     shuffled, per_network = "order_key" in segment.keys, segment.per_network
-    return Layout(segment.batch_size, False, shuffled, segment.padded, per_network)
+    return Layout(segment.batch_size, False, shuffled, segment.padded, False, per_network)
 
 
 def _segment(backend: Backend, batches: Any, epoch: int) -> Segment:

@@ -31,6 +31,7 @@ class Segment:
         Inputs, targets and weights.
     keys : dict of str to array of uint64 of shape (E or 1, 2)
         The keys of random numbers: the `order_key` if the kernel shuffles the samples, and the `mask_key` for dropout.
+        If the rows are given, the `order_key` holds them, and has the shape (E or 1, size).
     masks : dict of str to (int, int, int)
         Of each layer with dropout the number of units, the number of the first pair of its random words, and the
         smallest word that keeps a unit.
@@ -38,6 +39,8 @@ class Segment:
         Learning rates and regularization strengths.
     fixed : dict of str to array of shape (E or 1, n)
         What differs between networks, but not between steps.
+    given : bool
+        Whether the rows that an epoch takes are given.
     """
 
     batch_size: int
@@ -49,6 +52,7 @@ class Segment:
     masks: dict[str, tuple[int, int, int]]
     rates: dict[str, Any]
     fixed: dict[str, Any]
+    given: bool = False
 
     @property
     def steps(self) -> int:
@@ -82,6 +86,8 @@ class Layout(NamedTuple):
         Whether the samples are shuffled in every epoch.
     padded : bool
         Whether the last batch of an epoch is smaller. It is filled up with samples of weight 0.
+    given : bool
+        Whether the rows that an epoch takes are given: the samples are then "shuffled" in their order.
     per_network : frozenset of str
         The arrays with a separate entry for each network; in the others, the axis of networks has length 1.
     """
@@ -90,6 +96,7 @@ class Layout(NamedTuple):
     lanes: bool
     shuffled: bool
     padded: bool
+    given: bool
     per_network: frozenset[str]
 
 
