@@ -102,7 +102,7 @@ class _MLP(BaseEstimator):
     @cache
     def _get_param_names(cls) -> list[str]:
         # scikit-learn asks for it often, and to find it takes as long as a small step.
-        return super()._get_param_names()  # type: ignore[misc, no-any-return]
+        return super()._get_param_names()  # type: ignore[no-any-return]
 
     def _assign(self, given: Mapping[str, Any]) -> None:
         for name, value in given.items():
