@@ -174,7 +174,7 @@ def test_the_picture_of_the_recorded_step_is_drawn(tmp_path):
 
 
 def test_every_code_block_of_the_guide_is_run():
-    assert len(blocks("docs/guide.md")) == 18  # that of PyTorch is run by test_torch.py
+    assert len(blocks("docs/guide.md")) == 19  # that of PyTorch is run by test_torch.py
 
 
 def test_the_guide_lists_all_built_in_names():
