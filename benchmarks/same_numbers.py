@@ -63,8 +63,9 @@ def difference(name: str, settings: dict[str, Any], epochs: int) -> float:
 
 def table(differences: dict[str, dict[str, float]]) -> str:
     """Return the differences as a table in Markdown, with a row for each configuration."""
-    rows = [["", *differences], ["---"] * (len(differences) + 1)]
-    rows += [[name, *(f"{each[name]:.0e}" for each in differences.values())] for name in CONFIGURATIONS]
+    rows = [["", *(name.replace("_", " ") for name in differences)], ["---"] * (len(differences) + 1)]
+    for name in CONFIGURATIONS:
+        rows.append([name, *(f"{each[name]:.0e}" if each[name] else "0" for each in differences.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
