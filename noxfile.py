@@ -150,7 +150,7 @@ def sanitizers(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run the examples as they stand; arguments after -- go to each."""
     session.install(".[examples,sklearn]")
-    for example in ("sine", "spirals", "digits", "sweep", "uncertainty"):
+    for example in ("sine", "spirals", "digits", "sweep", "uncertainty", "estimators", "search"):
         pictures = f"{session.create_tmp()}/pictures"
         session.run("python", f"examples/{example}.py", "--output", pictures, *session.posargs)
 

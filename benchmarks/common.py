@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -87,8 +88,9 @@ def in_processes(processes: int, measure: Callable[..., dict[str, list[float]]],
     """Call `measure(*args)` in several processes, one after the other; return all times of each variant."""
     joined: dict[str, list[float]] = {}
     for _ in range(processes):
-        with get_context("spawn").Pool(1) as pool:
-            for name, times in pool.apply(measure, args).items():
+        # These processes may have processes of their own, unlike those of multiprocessing.Pool.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            for name, times in pool.submit(measure, *args).result().items():
                 joined.setdefault(name, []).extend(times)
     return joined
 

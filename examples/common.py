@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet import DeviceUnavailable, NeuralNetwork
+from xpnet.backends import Backend
 from xpnet.schedules import cosine
 
 
@@ -77,7 +78,21 @@ def save(figures: dict[str, Any], options: argparse.Namespace) -> None:
 
 def print_device(network: NeuralNetwork) -> None:
     """Print the device of a network."""
-    print(f"Device : {network.backend.device} ({network.backend.name}, {network.backend.describe()})")
+    print_backend(network.backend)
+
+
+def print_backend(backend: Backend) -> None:
+    """Print the device and the library of a backend."""
+    print(f"Device : {backend.device} ({backend.name}, {backend.describe()})")
+
+
+def import_scikit_learn() -> None:
+    """Raise an ImportError that names the command if scikit-learn is not installed."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        msg = 'the example needs scikit-learn: pip install "xpnet[sklearn]"'
+        raise ImportError(msg) from error
 
 
 def train_in_batches(

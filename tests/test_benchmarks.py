@@ -35,3 +35,34 @@ def test_the_chart_of_the_readme_is_drawn_from_a_report(tmp_path):
     command = [sys.executable, "-m", "benchmarks.chart", str(report), "--output", str(tmp_path / "chart.png")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_benchmark_of_searches_compares_scores_with_scikit_learn(tmp_path):
+    pytest.importorskip("numba")
+    sizes = ["--penalties", "2", "--rates", "1", "--folds", "2", "--epochs", "1", "--calls", "2"]
+    command = [
+        "benchmarks/search.py",
+        *sizes,
+        "--processes",
+        "1",
+        "--rounds",
+        "1",
+        "--output",
+        tmp_path / "report.json",
+    ]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert len(report["seconds"]) == 12
+    assert len(report["times_as_fast_as_scikit_learn"]) == 6
+    assert min(report["seconds"].values()) > 0
+    differences = report["largest_difference_of_mean_scores"]
+    assert all(value < (1e-9 if "float64" in name else 0.02) for name, value in differences.items())
+
+
+def test_the_losses_of_the_estimators_are_compared_with_those_of_scikit_learn(tmp_path):
+    command = ["benchmarks/same_numbers.py", "--sets", "iris", "linnerud", "--epochs", "4"]
+    command += ["--output", tmp_path / "report.json"]
+    subprocess.run([sys.executable, "-W", "error", *command], cwd=ROOT, check=True, capture_output=True)
+    (iris, linnerud) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["differences"].values()
+    assert iris.keys() == linnerud.keys()
+    assert max(*iris.values(), *linnerud.values()) < 1e-9

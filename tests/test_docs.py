@@ -185,6 +185,60 @@ def test_the_guide_lists_all_built_in_names():
         assert f'`"{name}"`' in guide
 
 
+# ---- The page on scikit-learn
+
+PAGE = "docs/scikit-learn.md"
+SNIPPETS = {  # a text in the block of code, and what must hold after it
+    "instead of sklearn.neural_network": lambda names: names["accuracy"] > 0.95,
+    'solver="adamw"': lambda names: names["accuracy"] > 0.95,
+    "eval_set=": lambda names: (
+        len(names["losses"]) == len(names["scores"]) == names["regressor"].n_iter_ and max(names["scores"]) > -0.75
+    ),
+    "n_members=10": lambda names: (
+        names["std"][1] > 3 * names["std"][0] and abs(names["mean"][0]) < 0.1 and names["first"].n_members is None
+    ),
+    'MLPRegressor("quantile"': lambda names: (
+        (names["low"] <= names["median"]).all() and 0.85 < np.mean(names["y"] <= names["high"]) < 0.95
+    ),
+    "conformalize": lambda names: 0.88 < names["coverage"] < 0.93,
+    "MLPGridSearchCV(pipeline": lambda names: names["accuracy"] > 0.9,
+    "regressor.to(elsewhere)": lambda names: (
+        type(names["predictions"]).__module__.startswith("array_api_strict")
+        and np.allclose(np.asarray(names["same"]), names["X"][:, 0] ** 2, atol=0.05)
+    ),
+    "np.random.RandomState(0)": lambda names: (
+        len(names["classifier"].loss_curve_) == 20 and names["classifier"].score(names["X"], names["y"]) > 0.9
+    ),
+    "warm_start=each": lambda names: (
+        names["continues"].loss_ == pytest.approx(names["partial"].loss_, rel=1e-12) != names["forgets"].loss_
+    ),
+    "import warnings": lambda names: names["regressor"].n_iter_ == 20,
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("text", SNIPPETS)
+def test_the_code_on_the_page_on_scikit_learn_does_what_it_says(text):
+    (block,) = [block for block in blocks(PAGE) if text in block]
+    names = {}
+    exec(block, names)
+    assert SNIPPETS[text](names)
+
+
+def test_every_code_block_of_the_page_on_scikit_learn_is_run():
+    assert len(blocks(PAGE)) == len(SNIPPETS) + 1  # that of PyTorch is run by test_torch.py
+
+
+def test_the_page_on_scikit_learn_quotes_the_differences_that_were_measured():
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    (file,) = re.findall(r"\[data\]\(\.\./(benchmarks/results/.*?-same_numbers\.json)\)", page)
+    differences = json.loads((ROOT / file).read_text(encoding="utf-8"))["differences"]
+    assert f"| | {' | '.join(differences)} |".replace("_", " ") in page.replace("|  |", "| |")
+    for name in next(iter(differences.values())):
+        values = (each[name] for each in differences.values())
+        assert f"| {name} | {' | '.join(f'{value:.0e}' if value else '0' for value in values)} |" in page
+
+
 COLUMNS = ["xpnet, compiled", "xpnet, eager", "JAX, jit", "PyTorch, eager", "scikit-learn", "Numba, by hand"]
 ROWS = ["sine", "many_float64", "many_float32", "many_adam", "many_batches", "softmax", "mini_64", "mini_784"]
 

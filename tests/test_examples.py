@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import digits
+import estimators
 import numpy as np
 import pytest
+import search
 import sine
 import spirals
 import sweep
@@ -284,7 +286,7 @@ def test_the_optimizer_can_be_chosen(optimizer, capsys):
     assert losses == sorted(losses, reverse=True)
 
 
-@pytest.mark.parametrize("example", [sine, spirals, digits])
+@pytest.mark.parametrize("example", [sine, spirals, digits, estimators, search])
 def test_every_example_rejects_an_unknown_device(example, capsys):
     with pytest.raises(SystemExit) as ended:
         example.main(["--device", "gpu", "--no-plots"])
@@ -460,3 +462,49 @@ def test_a_bad_ensemble_is_one_sentence_and_exit_code_2(example, arguments, says
     assert ended.value.code == 2
     assert says in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_estimators_take_arrays_of_all_kinds_and_their_intervals_hold_new_points(backend, dtype, capsys, tmp_path):
+    arguments = [*on_device(backend, dtype), "--epochs", "10", "--output", str(tmp_path)]
+    assert estimators.main(arguments) == 0
+    printed = capsys.readouterr().out
+    kinds = re.findall(r"^(.*) : [\d.]+ s with \S+ on \S+, accuracy (0\.9\d+) on 359 held-out digits$", printed, re.M)
+    assert [kind for kind, _ in kinds[:3]] == ["NumPy array", "Data frame", "Sparse matrix"]
+    unavailable = re.findall(r"^(\w+) : not available, ", printed, re.M)
+    arrays = [kind.removesuffix(" array") for kind, _ in kinds[3:]]
+    assert sorted(arrays + unavailable) == ["array_api_strict", "cupy", "jax", "torch"]
+    accuracies = [float(accuracy) for _, accuracy in kinds]
+    assert max(accuracies) - min(accuracies) < 0.02
+    (inside,) = re.findall(r"^Intervals of 90% : .* s, ([\d.]+)% of 1500 new points are inside", printed, re.M)
+    assert 87.0 < float(inside) < 93.0
+    (difference,) = re.findall(r"^Losses : the largest relative difference to scikit-learn's is (\S+)$", printed, re.M)
+    assert float(difference) < {"float64": 1e-9, "float32": 1e-3}[dtype]
+    assert imread(tmp_path / "estimators.png").std() > 0.1
+
+
+SEARCH = ["--penalties", "2", "--rates", "3", "--folds", "3", "--epochs", "3", "--jobs", "1"]
+
+
+def test_a_search_has_the_scores_of_scikit_learn_and_draws_them(backend, dtype, capsys, tmp_path):
+    assert search.main([*on_device(backend, dtype), *SEARCH, "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^All at once : 18 networks × 3 epochs in [\d.]+ s$", printed, re.MULTILINE)
+    (best,) = re.findall(r"^Best : alpha \S+, learning rate \S+, mean accuracy (\S+)$", printed, re.MULTILINE)
+    assert float(best) > 0.85
+    (difference,) = re.findall(r"^Scores : the largest difference to scikit-learn's is (\S+)$", printed, re.MULTILINE)
+    assert float(difference) <= {"float64": 1e-12, "float32": 0.01}[dtype]
+    assert imread(tmp_path / "search.png").std() > 0.1
+
+
+def test_the_smallest_search_without_scikit_learns_networks_is_drawn(capsys, tmp_path):
+    size = ["--penalties", "1", "--rates", "1", "--without-scikit-learn", "--output", str(tmp_path)]
+    assert search.main([*SEARCH, *size]) == 0
+    assert "One by one" not in capsys.readouterr().out
+    assert imread(tmp_path / "search.png").std() > 0.05
+
+
+def test_a_search_without_candidates_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        search.main([*SEARCH, "--rates", "0", "--no-plots"])
+    assert ended.value.code == 2
+    assert "rates must be a positive integer, got 0" in capsys.readouterr().err

@@ -73,6 +73,15 @@ def test_the_networks_in_the_guide_learn_the_parabola(torch):
     assert names["there"].epoch_loss == names["network"].epoch_loss
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_regressor_on_the_page_on_scikit_learn_learns_from_a_tensor(torch):
+    (block,) = [block for block in blocks("docs/scikit-learn.md") if "import torch" in block]
+    names = {}
+    exec(block, names)
+    assert type(names["predictions"]) is torch.Tensor
+    assert torch.abs(names["predictions"] - names["X"][:, 0] ** 2).max() < 0.1
+
+
 @pytest.fixture
 def machine(torch, monkeypatch):
     """Make PyTorch report accelerators that this machine does not have."""
