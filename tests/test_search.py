@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.stats import loguniform
-from sklearn import datasets, linear_model, neural_network
+from sklearn import config_context, datasets, linear_model, neural_network
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.feature_selection import SelectKBest
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from xpnet import Activation
 from xpnet.estimators import MLPClassifier, MLPGridSearchCV, MLPRandomizedSearchCV, MLPRegressor, fitting
 
 pytestmark = [pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
@@ -166,3 +170,131 @@ def test_what_cannot_be_searched_is_refused():
         MLPGridSearchCV(MLPClassifier(**CLASSIFIER), {"nonsense": [1.0]}).fit(*IRIS)
     with pytest.raises(ValueError, match="The 'alpha' parameter of MLPClassifier"):
         MLPGridSearchCV(MLPClassifier(**CLASSIFIER), {"alpha": [-1.0]}, error_score="raise").fit(*IRIS)
+
+
+# ---- A network is taken over only by one with the same parameters and the same data
+
+
+def equal_searches(estimator, grid, data, params=(), **settings):
+    settings = {"cv": 3, "error_score": "raise", "return_train_score": True, **settings}
+    return [kind(estimator, grid, **settings).fit(*data, **dict(params)) for kind in (MLPGridSearchCV, GridSearchCV)]
+
+
+class Stacked(TransformerMixin, BaseEstimator):
+    """Adds the probabilities that a network predicts to the inputs."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def fit(self, X, y):
+        self.network_ = clone(self.network).fit(X, y)
+        return self
+
+    def transform(self, X):
+        return np.concatenate([X, self.network_.predict_proba(X)], axis=1)
+
+
+class Permuted(TransformerMixin, BaseEstimator):
+    """Permutes the columns, differently in each fit."""
+
+    drawn = np.random.default_rng(0)
+
+    def fit(self, X, y=None):
+        self.columns_ = self.drawn.permutation(X.shape[1])
+        return self
+
+    def transform(self, X):
+        return X[:, self.columns_]
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["with the same parameters", "with others"])
+def test_networks_within_other_steps_are_trained(alike):
+    network = MLPClassifier(**CLASSIFIER)
+    pipeline = make_pipeline(Stacked(clone(network).set_params(alpha=1e-4 if alike else 0.3)), network)
+    assert_equal_results(*equal_searches(pipeline, {"mlpclassifier__alpha": [1e-4, 1.0]}, IRIS))
+
+
+def test_a_network_is_scored_with_the_transform_that_it_was_trained_with():
+    classifier = MLPClassifier((10,), max_iter=150, learning_rate_init=0.05, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), Permuted(), classifier)
+    search = MLPGridSearchCV(pipeline, {"mlpclassifier__alpha": [0.0, 1e-4]}, cv=3, return_train_score=True).fit(*WINE)
+    assert min(search.cv_results_["mean_train_score"]) > 0.99
+    assert min(search.cv_results_["mean_test_score"]) > 0.9
+
+
+@pytest.mark.parametrize("routed", [False, True], ids=["by prefix", "routed"])
+def test_weights_reach_the_network_of_a_pipeline(routed):
+    X, y = IRIS
+    weight, network = np.where(y == 2, 0.01, 1.0), MLPClassifier(**CLASSIFIER)
+    grid = {"mlpclassifier__alpha": [1e-4, 1.0], "mlpclassifier__learning_rate_init": RATES}
+    with config_context(enable_metadata_routing=routed):
+        if routed:
+            network.set_fit_request(sample_weight="importance").set_score_request(sample_weight=True)
+        params = {"importance" if routed else "mlpclassifier__sample_weight": weight}
+        assert_equal_results(*equal_searches(make_pipeline(StandardScaler(), network), grid, (X, y), params))
+
+
+def test_groups_and_weights_are_routed():
+    params, grid = {"weight": np.linspace(0.0, 3.0, 150), "groups": np.arange(150) % 5}, {"alpha": [0.0, 1.0]}
+    with config_context(enable_metadata_routing=True):
+        network = MLPClassifier(**CLASSIFIER).set_fit_request(sample_weight="weight")
+        network.set_score_request(sample_weight=False)
+        assert_equal_results(*equal_searches(network, grid, IRIS, params, cv=GroupKFold(3)))
+
+
+def test_balanced_classes_are_those_of_each_fold():
+    X, y = IRIS[0][:110], IRIS[1][:110]
+    classifier = MLPClassifier(**CLASSIFIER, class_weight="balanced")
+    folds = KFold(3, shuffle=True, random_state=0)
+    assert_equal_results(*equal_searches(classifier, {"alpha": [0.0, 1.0], "max_iter": [8]}, (X, y), cv=folds))
+
+
+FOLDS = {
+    "lists": lambda train, test: (train.tolist(), test.tolist()),
+    "masks": lambda train, test: (np.isin(np.arange(150), train), np.isin(np.arange(150), test)),
+    "negative": lambda train, test: (train - 150, test - 150),
+}
+
+
+@pytest.mark.parametrize("form", FOLDS.values(), ids=FOLDS)
+def test_folds_can_be_lists_masks_and_negative_rows(form):
+    folds = [form(*fold) for fold in KFold(3, shuffle=True, random_state=0).split(IRIS[0])]
+    assert_equal_results(*equal_searches(MLPClassifier(**CLASSIFIER), {"alpha": [0.0, 1.0]}, IRIS, cv=folds))
+
+
+@pytest.mark.parametrize(
+    "given", [sparse.csr_matrix, sparse.coo_array, pd.DataFrame, lambda X: X.tolist()], ids=["csr", "coo", "df", "list"]
+)
+def test_data_of_every_kind_is_searched(given):
+    X, Y = np.round(IRIS[0]), np.eye(3, dtype=int)[IRIS[1]]
+    classifier, grid = MLPClassifier(**CLASSIFIER), {"alpha": [1e-4, 1.0]}
+    assert_equal_results(*equal_searches(classifier, grid, (given(X), IRIS[1])), tolerance=1e-9)
+    Y = sparse.csr_matrix(Y) if given is sparse.csr_matrix else Y
+    assert_equal_results(*equal_searches(classifier, grid, (given(X), Y), cv=KFold(3, shuffle=True, random_state=0)))
+
+
+def test_a_grid_may_replace_the_network_and_have_functions():
+    pipeline = Pipeline([("scaler", StandardScaler()), ("last", MLPClassifier(**CLASSIFIER))])
+    logistic = linear_model.LogisticRegression()
+    grid = [{"last": [logistic], "last__C": [0.1, 1.0]}, {"last__alpha": [0.0, 1.0], "scaler": ["passthrough"]}]
+    assert_equal_results(*equal_searches(pipeline, grid, IRIS))
+    custom = Activation(lambda xp, Z: xp.tanh(Z), lambda xp, dA, Z, A: dA * (1.0 - A * A))
+    grid = {"activation": [custom, "relu"], "class_weight": [None, {0: 2.0, 1: 1.0, 2: 1.0}]}
+    assert_equal_results(*equal_searches(MLPClassifier(**CLASSIFIER), grid, IRIS))
+
+
+def test_every_network_of_a_search_is_trained_once(monkeypatch):
+    fits, original = [], fitting.Fitting.run
+    monkeypatch.setattr(
+        fitting.Fitting, "run", lambda self, *args: (fits.append(len(self.courses)), original(self, *args))[1]
+    )
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**CLASSIFIER))
+    grid = {"mlpclassifier__alpha": [0.0, 1.0], "mlpclassifier__random_state": [0, None, np.random.RandomState(1)]}
+    MLPGridSearchCV(pipeline, grid, cv=3, refit=False).fit(*IRIS)
+    assert fits == [6, 6, 6]  # a fold at a time
+
+
+def test_lbfgs_that_has_not_converged_is_told_of():
+    classifier = MLPClassifier(**{**CLASSIFIER, "solver": "lbfgs", "max_iter": 2})
+    with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge"):
+        MLPGridSearchCV(classifier, {"alpha": [0.0, 1.0]}, cv=3, refit=False).fit(*IRIS)

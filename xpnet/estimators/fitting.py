@@ -41,6 +41,8 @@ class Course:
         The parameters with the best validation score.
     has_ended : bool
         Whether the training ended before the maximum number of epochs.
+    complaint : str or None
+        Why the training has not converged.
     """
 
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Course:
     learning_rate: float = 0.0
     best: Array = None
     has_ended: bool = False
+    complaint: str | None = None
 
     def begin(self, rules: Mapping[str, Any], random_state: Any, rows: Any) -> None:
         """Begin a training on some rows."""
@@ -225,13 +228,12 @@ class Fitting:
                 ]
                 if not after_epoch(state, alive):
                     break
+                if not any(goes_on):
+                    break
                 if not all(goes_on):
                     ended |= {i: self._one(state, k) for k, i in enumerate(alive) if not goes_on[k]}
                     kept = [k for k in range(len(alive)) if goes_on[k]]
-                    alive, chunk = [alive[k] for k in kept], None
-                    if not alive:
-                        break
-                    state = self._some(state, kept)
+                    alive, state, chunk = [alive[k] for k in kept], self._some(state, kept), None
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
             for course in self.courses:

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from xpnet._checks import finite_array
 from xpnet._types import Array
 from xpnet.backends import backend_of
 from xpnet.data.placement import bring
@@ -92,15 +93,15 @@ class MLPIntervalRegressor(RegressorMixin, BaseEstimator):
         outside = (1.0 - self.confidence_level) / 2
         network = MLPRegressor() if self.estimator is None else clone(self.estimator)
         network.set_params(loss="quantile", quantile=[outside, 0.5, 1.0 - outside])
-        self.estimator_ = network.fit(X, y, sample_weight)
+        network.fit(X, y, sample_weight)
         if network.n_outputs_ != 3:
             msg = f"y must have one target per sample, got {network.n_outputs_ // 3}"
             raise ValueError(msg)
-        for name in ("n_features_in_", "feature_names_in_"):
+        self.estimator_ = network
+        for name in ("n_features_in_", "feature_names_in_", "correction_"):
+            vars(self).pop(name, None)
             if hasattr(network, name):
                 setattr(self, name, getattr(network, name))
-        if hasattr(self, "correction_"):
-            del self.correction_
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -135,6 +136,7 @@ class MLPIntervalRegressor(RegressorMixin, BaseEstimator):
             if math.prod(y.shape) != n:
                 msg = f"y must have one target for each of the {n} samples of X, got the shape {tuple(y.shape)}"
                 raise ValueError(msg)
+            finite_array(xp, "y", y)
             y = xp.reshape(y, (n,))
             rank = math.ceil(self.confidence_level * (n + 1) * (1.0 - 1e-12))  # without the error of the product
             if rank > n:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from numbers import Integral, Real
@@ -19,13 +21,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, check_scoring, d2_pinball_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import check_random_state, column_or_1d, compute_sample_weight
+from sklearn.utils import check_random_state, check_X_y, column_or_1d, compute_sample_weight
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from xpnet._checks import finite_array, type_name
+from xpnet._checks import finite_array, real_array, type_name
 from xpnet._types import Array, Layers, State
 from xpnet.activations import ACTIVATIONS, Activation, exp, identity, sigmoid, softmax
 from xpnet.backends import HOST, Backend, Stream, backend_of, get_backend, streams
@@ -45,8 +47,16 @@ host = HOST.xp
 
 _ACTIVATIONS = {**ACTIVATIONS, "logistic": sigmoid}
 _REGRESSION_LOSSES = {name: loss for name, loss in LOSSES.items() if "crossentropy" not in name}
+_NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
 _FTOL = 64 * float(host.finfo("float64").eps) * 1e7 / 64  # SciPy's default
 _MEMBER_SEEDS = int(host.iinfo("int32").max)
+
+
+_OF_OPTIMIZER = ("solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum")
+_OF_OPTIMIZER += ("beta_1", "beta_2", "epsilon")
+"""The parameters that a training keeps while it continues with the optimizer's state, as in scikit-learn."""
 
 
 class _Targets(NamedTuple):
@@ -63,7 +73,7 @@ class _MLP(BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(_ACTIVATIONS)), tuple, list],
-        "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), tuple],
+        "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
@@ -96,8 +106,6 @@ class _MLP(BaseEstimator):
         "compile": ["boolean", StrOptions({"auto"})],
     }
 
-    _optimizer_state: tuple[Array, ...]
-
     @classmethod
     @cache
     def _get_param_names(cls) -> list[str]:
@@ -122,8 +130,8 @@ class _MLP(BaseEstimator):
         """Return the number of outputs."""
         return targets.classes or int(targets.Y.shape[1])
 
-    def _encoded(self, y: Any, *, incremental: bool, reset: bool) -> _Targets:
-        """Return validated targets, which are on the host or on the device of X."""
+    def _encoded(self, y: Any, *, incremental: bool, evaluates: bool) -> _Targets:
+        """Return targets, which are on the host or on the device of X; `evaluates` is for those of `eval_set`."""
         raise NotImplementedError
 
     def _score_of(self, backend: Backend, A: Array, Y: Array, weight: Any) -> float:
@@ -135,56 +143,101 @@ class _MLP(BaseEstimator):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, incremental: bool = False, eval_set: Any = None
     ) -> Self:
-        trained = _TRAINED.get()
-        if trained is not None:
-            return self._take(next(trained))
         fitted = hasattr(self, "coefs_")
         if not (incremental and fitted):
             self._validate_params()
-        if self.early_stopping and incremental:
-            msg = "partial_fit does not support early_stopping=True"
-            raise ValueError(msg)
+        self._check_together(incremental=incremental, eval_set=eval_set)
+        trained = TRAINED.get()
+        if trained is not None and not (fitted or incremental or eval_set is not None):
+            result = trained.of(self, X, y, sample_weight)
+            if result is not None:
+                vars(self).update(vars(result))
+                self._judge(warns=True)
+                return self
         first = not fitted or not (self.warm_start or incremental)
         X, targets, sample_weight = self._validated(X, y, sample_weight, incremental=incremental, reset=first)
         samples = _samples(*self._place(X), X, targets, sample_weight)
         backend = samples.backend
-        self._begin(samples, targets, first=first)
+        self._begin(samples, targets, first=first, incremental=incremental)
+        evaluation = None if eval_set is None else self._evaluation(backend, samples.dtype, eval_set)
         with backend.on_device():
             step = self._step(backend, self._layout)
             theta = self._initial(backend, samples.dtype) if first else self._theta(backend, samples.dtype)
             if self.solver == "lbfgs":
                 self._fit_lbfgs(step, samples, theta)
             else:
-                evaluation = None if eval_set is None else self._evaluation(backend, samples.dtype, eval_set)
                 self._fit_stochastic(step, samples, targets, theta, incremental, evaluation)
         return self
 
-    def _take(self, trained: Any) -> Self:
-        """Take over what another estimator with the same parameters has learned."""
-        if isinstance(trained, Exception):
-            raise trained
-        self.__dict__.update(vars(trained))
-        self._judge(warns=self.solver != "lbfgs")
-        return self
+    def _check_together(self, *, incremental: bool, eval_set: Any) -> None:
+        """Raise an error if parameters contradict each other."""
+        if self.early_stopping and incremental:
+            msg = "partial_fit does not support early_stopping=True"
+            raise ValueError(msg)
+        for callback in self._callbacks():
+            if not callable(callback):
+                msg = f"callbacks must be functions of the estimator, got {callback!r}"
+                raise TypeError(msg)
+        if self.solver == "lbfgs":
+            given = {
+                "dropout": any(self._dropout()),
+                "weight_decay": bool(self.weight_decay),
+                "clip_norm": self.clip_norm is not None,
+                "callbacks": bool(self._callbacks()),
+                "eval_set": eval_set is not None,
+            }
+            without = [name for name, is_given in given.items() if is_given]
+            if without:
+                msg = f"solver='lbfgs' has no {' or '.join(without)}; use 'adam' or another solver"
+                raise ValueError(msg)
+
+    def _callbacks(self) -> list[Any]:
+        if self.callbacks is None:
+            return []
+        return list(self.callbacks) if hasattr(self.callbacks, "__iter__") else [self.callbacks]
 
     def _place(self, X: Any) -> tuple[Backend, str]:
         """Return where to compute, and the precision."""
         backend = backend_of(X) if self.device is None else get_backend(self.device)
         return backend, self.dtype or ("float32" if type_name(X.dtype) == "float32" else "float64")
 
-    def _begin(self, samples: Samples, targets: _Targets, *, first: bool, rows: Any = None) -> None:
+    def _begin(
+        self, samples: Samples, targets: _Targets, *, first: bool, incremental: bool = False, rows: Any = None
+    ) -> None:
         """Prepare the courses of the networks, by default on all rows."""
-        self.n_outputs_ = self._outputs_of(targets)
-        self._layout = Layout([int(samples.X.shape[1]), *self._hidden_sizes(), self.n_outputs_])
+        layout = Layout([int(samples.X.shape[1]), *self._hidden_sizes(), self._outputs_of(targets)])
+        activations, parameters = self._activations(), self.get_params(deep=False)
+        if not first:
+            fitted = len(self._courses) if self._is_ensemble else None
+            for name, now, before in (
+                ("the sizes of the layers", layout.layer_list, self._layout.layer_list),
+                ("n_members", self.n_members, fitted),
+            ):
+                if now != before:
+                    msg = f"{name} must be as in the first fit, {before}, to continue from it, got {now}"
+                    raise ValueError(msg)
         random_states = [check_random_state(self.random_state)]
         if self.n_members is not None:
             seeds = random_states[0].randint(_MEMBER_SEEDS, size=self.n_members)
             random_states = [host.random.RandomState(seed) for seed in seeds.tolist()]
         if first:
             self._courses = [Course() for _ in random_states]
-            self.n_layers_, self.out_activation_ = len(self._layout.layer_list), self._output()[0]
+            vars(self).pop("validation_loss_curve_", None)
+        self._layout, self._activation_list, self.n_outputs_ = layout, activations, layout.layer_list[-1]
+        self.n_layers_, self.out_activation_ = len(layout.layer_list), self._output()[0]
+        if first or self.solver == "lbfgs" or not (incremental or self.warm_start == "continue"):
+            self._optimizer_state: tuple[Array, ...] | None = None
+        if self._optimizer_state is None:
+            self._solving = {name: parameters[name] for name in _OF_OPTIMIZER}
         for course, random_state in zip(self._courses, random_states, strict=True):
-            course.begin(self.get_params(deep=False), random_state, host.arange(samples.size) if rows is None else rows)
+            course.begin(
+                {**parameters, **self._solving}, random_state, host.arange(samples.size) if rows is None else rows
+            )
+
+    @property
+    def _is_ensemble(self) -> bool:
+        """Whether the fitted arrays have a leading axis of networks."""
+        return bool(self.coefs_[0].ndim > 2)
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -218,18 +271,15 @@ class _MLP(BaseEstimator):
         return rates
 
     def _optimizer(self) -> Optimizer:
-        if self.solver == "sgd":
-            return rules.sgd(float(self.momentum), bool(self.nesterovs_momentum))
-        if self.solver == "adam":
-            return rules.adam(float(self.beta_1), float(self.beta_2), float(self.epsilon))
-        return (
-            OPTIMIZERS["sgd" if self.solver == "lbfgs" else self.solver]
-            if isinstance(self.solver, str)
-            else self.solver
-        )
+        given, solver = self._solving, self._solving["solver"]
+        if solver == "sgd":
+            return rules.sgd(float(given["momentum"]), bool(given["nesterovs_momentum"]))
+        if solver == "adam":
+            return rules.adam(*(float(given[name]) for name in ("beta_1", "beta_2", "epsilon")))
+        return OPTIMIZERS["sgd" if solver == "lbfgs" else solver] if isinstance(solver, str) else solver
 
     def _step(self, backend: Backend, layout: Layout) -> Step:
-        parts = self._activations(), self._loss(), self._optimizer(), self._dropout()
+        parts = self._activation_list, self._loss(), self._optimizer(), self._dropout()
         return make_step(backend.xp, layout, *parts)
 
     def _initial(self, backend: Backend, dtype: str) -> Array:
@@ -270,8 +320,7 @@ class _MLP(BaseEstimator):
         self.intercepts_ = [b[..., 0] for _, b in layers]
 
     def _strengths(self) -> dict[str, list[float]]:
-        optimizer = self.solver if isinstance(self.solver, Optimizer) else OPTIMIZERS.get(self.solver)
-        decay = (optimizer.weight_decay if optimizer else 0.0) if self.weight_decay is None else self.weight_decay
+        decay = self._optimizer().weight_decay if self.weight_decay is None else self.weight_decay
         given = {"alpha": self.alpha, "weight_decay": decay, "clip_norm": self.clip_norm}
         kept = {name: float(value) for name, value in given.items() if value or name == "alpha"}
         return {name: [value] * len(self._courses) for name, value in kept.items()}
@@ -281,27 +330,29 @@ class _MLP(BaseEstimator):
         mask = samples.backend.asarray(step.layout.weights_mask(host))
         function = objective(step, *columns, {"alpha": float(self.alpha), "mask": mask})
         for k, course in enumerate(self._courses):
-            result = lbfgs.minimize(
-                samples.backend,
-                function,
-                theta if self.n_members is None else theta[k, :],
-                iterations=self.max_iter,
-                gradient_tol=self.tol,
-                loss_tol=_FTOL,
-                max_evaluations=self.max_fun,
-            )
-            course.n_iter, loss = min(int(result.nit), self.max_iter), float(result.fun)
-            if result.status != 0:
-                msg = (
-                    f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
-                    f"{result.message}\n\nYou might want to increase the number of iterations "
-                    f"(max_iter={self.max_iter}) or to scale the data."
+            try:
+                result = lbfgs.minimize(
+                    samples.backend,
+                    function,
+                    theta if self.n_members is None else theta[k, :],
+                    iterations=self.max_iter,
+                    gradient_tol=self.tol,
+                    loss_tol=_FTOL,
+                    max_evaluations=self.max_fun,
                 )
-                warnings.warn(msg, ConvergenceWarning, stacklevel=4)
+            except FloatingPointError as error:
+                raise ValueError(_NOT_FINITE) from error
             thetas.append(samples.backend.asarray(result.x, samples.dtype))
-            course.loss_curve = [loss]
+            course.n_iter, course.loss_curve = min(int(result.nit), self.max_iter), [float(result.fun)]
+            complaint = (
+                f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
+                f"{result.message}\n\nYou might want to increase the number of iterations "
+                f"(max_iter={self.max_iter}) or to scale the data."
+            )
+            course.complaint = complaint if result.status != 0 else None
         self._keep(step, thetas[0] if self.n_members is None else xp.stack(thetas))
         self._record(stochastic=False)
+        self._judge(warns=True)
 
     def _fit_stochastic(
         self,
@@ -312,13 +363,12 @@ class _MLP(BaseEstimator):
         incremental: bool,
         evaluation: Samples | None,
     ) -> None:
-        continues = (incremental or self.warm_start == "continue") and hasattr(self, "_optimizer_state")
-        self._start(samples, targets, theta, resets=not continues)
-        state = State(theta, self._optimizer_state if continues else step.optimizer.init(step.xp, theta))
+        continued = self._optimizer_state
+        self._start(samples, targets, theta, resets=continued is None)
+        state = State(theta, step.optimizer.init(step.xp, theta) if continued is None else continued)
         fitting = _fitting([self], step, samples, targets, many=self.n_members is not None)
         epochs = 1 if incremental else self.max_iter
-        bar = _progress_bar(self.progress_bar, epochs)
-        callbacks = self.callbacks if hasattr(self.callbacks, "__iter__") else [self.callbacks] * bool(self.callbacks)
+        bar, callbacks = _progress_bar(self.progress_bar, epochs), self._callbacks()
 
         def after_epoch(state: State, networks: list[int]) -> bool:
             bar.update()
@@ -366,23 +416,22 @@ class _MLP(BaseEstimator):
         """Make the result of gradient descent the fitted attributes."""
         self._keep(step, state.theta)
         self._optimizer_state = state.optimizer_state
+        complaint = (
+            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged "
+            "yet."
+        )
+        for course in self._courses:
+            course.complaint = complaint if course.n_iter == self.max_iter and not course.has_ended else None
         self._record()
         self._judge(warns=warns)
 
     def _judge(self, *, warns: bool) -> None:
         """Warn if the training has not converged, and raise a ValueError if it diverged."""
-        if warns and any(c.n_iter == self.max_iter and not c.has_ended for c in self._courses):
-            msg = (
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet."
-            )
-            warnings.warn(msg, ConvergenceWarning, stacklevel=6)
-        if any(course.best is None and not host.isfinite(course.loss_curve[-1]) for course in self._courses):
-            msg = (
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed."
-            )
-            raise ValueError(msg)
+        complaints = [course.complaint for course in self._courses if warns and course.complaint]
+        for complaint in dict.fromkeys(complaints):
+            warnings.warn(complaint, ConvergenceWarning, stacklevel=4)
+        if any(course.best is None and not host.isfinite(course.loss_curve[-1:]).all() for course in self._courses):
+            raise ValueError(_NOT_FINITE)
 
     def _stratifies(self) -> bool:
         return False
@@ -396,15 +445,17 @@ class _MLP(BaseEstimator):
 
     def _validation_score(self, step: Step, samples: Samples, targets: _Targets, theta: Array, course: Course) -> float:
         """Return the score of a network on the samples that are held out for it."""
-        backend, xp = samples.backend, step.xp
+        backend, xp, rows = samples.backend, step.xp, course.held_out
         if self._stops_by == "scorer":
             member = copy.copy(self)
             member.n_members = None
+            vars(member).pop("feature_names_in_", None)  # the names of the columns were checked
             member._keep(step, theta)
-            X, y = samples.X[course.held_out], targets.passed[course.held_out]
-            return float(check_scoring(self, self.scoring)(member, X, y))
-        X, Y, weight = samples.columns(course.held_out)
-        activations, loss = (step.activations, step.loss) if self._stops_by == "loss" else (self._activations(), None)
+            given = [_rows(each, rows) for each in (samples.X, targets.passed, samples.weight)]
+            weight = {} if samples.weight is None else {"sample_weight": given.pop()[:, 0]}
+            return float(check_scoring(self, self.scoring)(member, *given[:2], **weight))
+        X, Y, weight = samples.columns(rows)
+        activations, loss = (step.activations, step.loss) if self._stops_by == "loss" else (self._activation_list, None)
         A, _ = forward(xp, X, step.layers(theta), activations)
         if loss is None:
             return self._score_of(backend, A, Y, weight)
@@ -415,15 +466,20 @@ class _MLP(BaseEstimator):
     def _stops_by(self) -> str:
         """What early stopping decides by: the loss, a scorer, or the score of the estimator."""
         if self.scoring is None:
-            return "score"
+            return self._stops_by_default
         return "loss" if isinstance(self.scoring, str) and self.scoring == "loss" else "scorer"
+
+    _stops_by_default = "score"
 
     def _evaluation(self, backend: Backend, dtype: str, eval_set: Any) -> Samples:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
             msg = f"eval_set must be (X, y) or (X, y, sample_weight), got {type(eval_set).__name__}"
             raise TypeError(msg)
         X, y, weight = (*eval_set, None)[:3]
-        X, targets, weight = self._validated(X, y, weight, incremental=True, reset=False)
+        X, targets, weight = self._validated(X, y, weight, incremental=True, reset=False, evaluates=True)
+        if self._outputs_of(targets) != self.n_outputs_:
+            msg = f"y of eval_set must have {self.n_outputs_} outputs, as that of fit, got {self._outputs_of(targets)}"
+            raise ValueError(msg)
         return _samples(backend, dtype, X, targets, weight)
 
     def _losses(self, step: Step, samples: Samples, theta: Array) -> list[float]:
@@ -443,7 +499,7 @@ class _MLP(BaseEstimator):
             return value(self._courses[0]) if self.n_members is None else [value(course) for course in self._courses]
 
         self.n_iter_, self.t_ = each(lambda course: course.n_iter), each(lambda course: course.t)
-        self.loss_ = each(lambda course: course.loss_curve[-1])
+        self.loss_ = each(lambda course: course.loss_curve[-1] if course.loss_curve else host.inf)
         if stochastic:
             self.learning_rate_ = each(lambda course: course.learning_rate)
             self.loss_curve_, self.best_loss_ = each(lambda c: c.loss_curve), each(lambda c: c.best_loss)
@@ -455,41 +511,39 @@ class _MLP(BaseEstimator):
     # ---- Input
 
     def _validated(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool, evaluates: bool = False
     ) -> tuple[Any, _Targets, Any]:
         """Return validated data: X in its library, or as a sparse matrix; targets; weights with those of classes."""
+        if y is None:
+            msg = f"This {type(self).__name__} estimator requires y to be passed, but the target y is None"
+            raise ValueError(msg)
+        checks = {"multi_output": True, "dtype": (host.float64, host.float32), **self._y_checks}
         if _is_foreign(X):
             X = self._foreign(X, reset=reset)
-            place = backend_of(X)
-            if y is None:
-                msg = f"This {type(self).__name__} estimator requires y to be passed, but the target y is None"
-                raise ValueError(msg)
             check_consistent_length(X, y)
-            targets = self._encoded(y, incremental=incremental, reset=reset)
+            if not (_is_foreign(y) and self._takes_foreign_targets):
+                _, y = check_X_y(host.zeros((X.shape[0], 1)), on_host(y), estimator=self, **checks)
             if sample_weight is not None:
-                sample_weight = bring("sample_weight", sample_weight, place)
+                sample_weight = bring("sample_weight", sample_weight, backend_of(X))
+                finite_array(backend_of(X).xp, "Input sample_weight", sample_weight)
                 if tuple(sample_weight.shape) != (X.shape[0],):
                     msg = f"sample_weight must have the shape ({X.shape[0]},), got {tuple(sample_weight.shape)}"
                     raise ValueError(msg)
-                sample_weight = HOST.asarray(place.to_numpy(sample_weight))
         else:
-            y, sample_weight = (
-                each if each is None or not _is_foreign(each) else _on_host(each) for each in (y, sample_weight)
-            )
-            X, y = validate_data(
-                self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
-                dtype=(host.float64, host.float32), **self._y_checks,
-            )  # fmt: skip
-            targets = self._encoded(y, incremental=incremental, reset=reset)
+            y, sample_weight = on_host(y), on_host(sample_weight)
+            X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], reset=reset, **checks)
+            X = X.tocsr() if sparse.issparse(X) else X
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X)
-        class_weight = getattr(self, "class_weight", None)
+        targets = self._encoded(y, incremental=incremental, evaluates=evaluates)
+        class_weight = None if evaluates else getattr(self, "class_weight", None)
         if class_weight is not None:
             by_class = compute_sample_weight(class_weight, targets.passed)
-            sample_weight = by_class if sample_weight is None else sample_weight * by_class
-        return X.tocsr() if sparse.issparse(X) else X, targets, sample_weight
+            sample_weight = by_class if sample_weight is None else on_host(sample_weight) * by_class
+        return X, targets, sample_weight
 
     _y_checks: ClassVar[dict[str, Any]] = {}
+    _takes_foreign_targets = False
 
     def _foreign(self, X: Any, *, reset: bool) -> Array:
         """Return validated inputs of a library other than NumPy."""
@@ -535,7 +589,7 @@ class _MLP(BaseEstimator):
         widths = sum(W.shape[-2] for W, _ in layers) * (layers[0][0].shape[0] if layers[0][0].ndim > 2 else 1)
         with backend.on_device():
             parts = [
-                forward(backend.xp, samples.inputs(which), layers, self._activations())[0].mT
+                forward(backend.xp, samples.inputs(which), layers, self._activation_list)[0].mT
                 for which in samples.slices(max(BLOCK // (8 * widths), 1))
             ]
             return caller, backend, parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=-2)
@@ -544,17 +598,17 @@ class _MLP(BaseEstimator):
     def estimators_(self) -> list[Self]:
         """The networks of `n_members` as estimators of their own, which share their parameters."""
         check_is_fitted(self)
-        if self.n_members is None:
+        if not self._is_ensemble:
             return [self]
         members = []
         for k, course in enumerate(self._courses):
             member = copy.copy(self)
-            member.n_members, member._courses = None, [course]
+            member.n_members, member._courses = None, [copy.deepcopy(course)]
             member.coefs_ = [W[k, ...] for W in self.coefs_]
             member.intercepts_ = [b[k, ...] for b in self.intercepts_]
-            if hasattr(self, "_optimizer_state"):
+            if self._optimizer_state is not None:
                 member._optimizer_state = tuple(array[k, ...] for array in self._optimizer_state)
-            member._record(stochastic=self.solver != "lbfgs")
+            member._record(stochastic=hasattr(self, "loss_curve_"))
             members.append(member)
         return members
 
@@ -587,7 +641,8 @@ class _MLP(BaseEstimator):
             return [bring("a parameter", array, backend) for array in arrays]
 
         moved.coefs_, moved.intercepts_ = each(self.coefs_), each(self.intercepts_)
-        if hasattr(self, "_optimizer_state"):
+        moved._courses = copy.deepcopy(self._courses)
+        if self._optimizer_state is not None:
             moved._optimizer_state = tuple(each(self._optimizer_state))
         return moved
 
@@ -604,17 +659,39 @@ class _MLP(BaseEstimator):
         return True
 
 
-_TRAINED: ContextVar[Iterator[Any] | None] = ContextVar("trained", default=None)
+@dataclass(eq=False)
+class Trained:
+    """Estimators that are trained already, so that `fit` of one with the same parameters and data takes one over.
+
+    Attributes
+    ----------
+    results : list of (estimator, dict, function)
+        The estimators that have not been taken over, most likely in the order in which they will be; the parameters of
+        each before it was fitted; and a function that returns its data: X, y and the weights of samples or None.
+    """
+
+    results: list[tuple[Any, dict[str, Any], Callable[[], Sequence[Any]]]]
+
+    def of(self, estimator: Any, *data: Any) -> Any:
+        """Take out and return an estimator with the parameters of this one that was trained on this data, or None."""
+        parameters = estimator.get_params(deep=False)
+        for k, (trained, before, given) in enumerate(self.results):
+            if all(map(same, before.values(), parameters.values())) and all(map(same, given(), data)):
+                del self.results[k]
+                return trained
+        return None
+
+    @contextmanager
+    def taken_over(self) -> Iterator[None]:
+        """Let `fit` in the context take the estimators over."""
+        token = TRAINED.set(self)
+        try:
+            yield
+        finally:
+            TRAINED.reset(token)
 
 
-@contextmanager
-def taking(trained: Iterator[Any]) -> Iterator[None]:
-    """Let each `fit` in the context take over the next one of trained estimators, and not train."""
-    token = _TRAINED.set(trained)
-    try:
-        yield
-    finally:
-        _TRAINED.reset(token)
+TRAINED: ContextVar[Trained | None] = ContextVar("trained", default=None)
 
 
 def fit_together(estimators: Sequence[Any], X: Any, y: Any, sample_weight: Any, rows: Sequence[Any]) -> None:
@@ -683,12 +760,39 @@ def _fitting(estimators: Sequence[Any], step: Step, samples: Samples, targets: _
     )
 
 
+def same(a: Any, b: Any) -> bool:
+    """Return whether two parameters, or arrays of data of any kind, are surely equal."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    try:
+        if hasattr(a, "equals"):  # a data frame
+            return bool(a.equals(b))
+        if sparse.issparse(a):
+            return a.shape == b.shape and a.dtype == b.dtype and (a != b).nnz == 0
+        if hasattr(a, "shape"):
+            xp = backend_of(a).xp
+            return a.shape == b.shape and a.dtype == b.dtype and bool(xp.all(a == b))
+        return bool(a == b) or pickle.dumps(a) == pickle.dumps(b)
+    except Exception:  # objects compare and pickle themselves as they like
+        return False
+
+
+def _rows(data: Any, rows: Any) -> Any:
+    """Return some rows of an array of any library, or of a sparse matrix; None of None."""
+    if not _is_foreign(data):
+        return None if data is None else data[rows]
+    backend = backend_of(data)
+    return backend.xp.take(data, backend.asarray(rows), axis=0)
+
+
 def _is_foreign(x: Any) -> bool:
     """Return whether data is an array of a library other than NumPy, not a list, a data frame or a sparse matrix."""
     return not sparse.issparse(x) and x is not None and backend_of(x).name != "numpy"
 
 
-def _on_host(x: Any) -> Any:
+def on_host(x: Any) -> Any:
     """Return an array of any library as an array of NumPy."""
     return backend_of(x).to_numpy(x) if _is_foreign(x) else x
 
@@ -910,7 +1014,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
-            y = _on_host(y)
+            y = on_host(y)
             self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
@@ -987,7 +1091,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         score : float
             The fraction of the samples whose labels are all right.
         """
-        labels, y, weight = map(_on_host, (self.predict(X), y, sample_weight))
+        labels, y, weight = map(on_host, (self.predict(X), y, sample_weight))
         return float(accuracy_score(y, labels, sample_weight=weight))
 
     def _probabilities(self, X: Any, method: str) -> tuple[Backend, Backend, Array]:
@@ -1001,24 +1105,28 @@ class MLPClassifier(ClassifierMixin, _MLP):
         with backend.on_device():
             return caller, backend, A if self.n_outputs_ > 1 else backend.xp.concat([1.0 - A, A], axis=-1)
 
-    def _encoded(self, y: Any, *, incremental: bool, reset: bool) -> _Targets:
-        y = _on_host(y)
+    def _encoded(self, y: Any, *, incremental: bool, evaluates: bool) -> _Targets:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        incremental = incremental or evaluates
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
             if not incremental:
                 self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         if incremental or self.warm_start:
-            self._check_classes(y)
+            self._check_classes(y, all_of_them=bool(self.warm_start) and not evaluates)
         if self._label_binarizer.y_type_ == "multiclass":
             return _Targets(host.searchsorted(self.classes_, y)[:, None], len(self.classes_), y)
         Y = self._label_binarizer.transform(y)
         return _Targets(Y.toarray() if sparse.issparse(Y) else Y, None, y)
 
-    def _check_classes(self, y: Any) -> None:
-        classes = unique_labels(y)
-        if self.warm_start and set(classes) != set(self.classes_):
+    def _check_classes(self, y: Any, *, all_of_them: bool) -> None:
+        classes, several = unique_labels(y), self._label_binarizer.y_type_ == "multilabel-indicator"
+        if (y.ndim == 2) != several:
+            expected = f"(n_samples, {len(self.classes_)})" if several else "(n_samples,)"
+            msg = f"`y` must be of shape {expected}, as in the previous call, got {y.shape}"
+            raise ValueError(msg)
+        if all_of_them and set(classes) != set(self.classes_):
             msg = (
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
                 f"got {self.classes_}, `y` has {classes}"
@@ -1041,6 +1149,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def _score_of(self, backend: Backend, A: Array, Y: Array, weight: Any) -> float:
         xp = backend.xp
+        if len(self.classes_) == 1:
+            return 1.0
         if self.out_activation_ == "softmax":
             right = argmax_of_outputs(xp, A) == argmax_of_outputs(xp, Y)
         else:
@@ -1104,7 +1214,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_MLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "quantile", *_REGRESSION_LOSSES}), tuple],
+        "loss": [StrOptions({"squared_error", "quantile", *_REGRESSION_LOSSES}), Loss],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
     }
     _y_checks: ClassVar[dict[str, Any]] = {"y_numeric": True}
@@ -1209,16 +1319,16 @@ class MLPRegressor(RegressorMixin, _MLP):
         xp = backend.xp
         with backend.on_device():
             if isinstance(self.loss, str) and self.loss == "quantile" and hasattr(self.quantile, "__iter__"):
-                count = len(self.quantile)
+                count = len(list(self.quantile))
                 A = xp.reshape(A, (*A.shape[:-1], count, A.shape[-1] // count))
                 A = xp.sort(xp.matrix_transpose(A), axis=-1)  # (..., m, targets, quantiles)
                 A = A[..., 0, :] if A.shape[-2] == 1 else A
             elif A.shape[-1] == 1:
                 A = A[..., 0]
             if not return_std:
-                y = A if self.n_members is None else xp.mean(A, axis=0)
+                y = xp.mean(A, axis=0) if self._is_ensemble else A
                 return bring("the predictions", y, caller)
-            if self.n_members is None:
+            if not self._is_ensemble:
                 msg = "return_std must be False without n_members, got True"
                 raise ValueError(msg)
             return tuple(bring("the predictions", each, caller) for each in (xp.mean(A, axis=0), xp.std(A, axis=0)))
@@ -1236,7 +1346,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         score : float
             At most 1.
         """
-        predicted, y, weight = map(_on_host, (self.predict(X), y, sample_weight))
+        predicted, y, weight = map(on_host, (self.predict(X), y, sample_weight))
         if not (isinstance(self.loss, str) and self.loss == "quantile"):
             return float(r2_score(y, predicted, sample_weight=weight))
         if not hasattr(self.quantile, "__iter__"):
@@ -1247,17 +1357,30 @@ class MLPRegressor(RegressorMixin, _MLP):
         ]
         return float(host.mean(scores))
 
-    def _encoded(self, y: Any, *, incremental: bool, reset: bool) -> _Targets:
-        foreign = _is_foreign(y)
-        if not foreign and y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+    _takes_foreign_targets = True
+
+    def _encoded(self, y: Any, *, incremental: bool, evaluates: bool) -> _Targets:
         backend = backend_of(y)
+        xp = backend.xp
+        if backend.name == "numpy" and y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         with backend.on_device():
-            if foreign:
-                finite_array(backend.xp, "Input y", y)
-            Y = y if y.ndim == 2 else y[:, None]
-            count = len(self._quantiles())
-            return _Targets(Y if count == 1 else backend.xp.concat([Y] * count, axis=1), None, y)
+            if backend.name != "numpy":
+                real_array(xp, "y", y, y)
+                finite_array(xp, "Input y", y)
+                if y.ndim not in (1, 2):
+                    msg = f"y must be of shape (n_samples,) or (n_samples, n_outputs), got {tuple(y.shape)}"
+                    raise ValueError(msg)
+            bounds = self._output()[1].bounds
+            if bounds != (-host.inf, host.inf):
+                low, high = float(xp.min(y)), float(xp.max(y))
+                if low < bounds[0] or high > bounds[1]:
+                    msg = (
+                        f"y must be from {bounds[0]:g} to {bounds[1]:g} for loss={self.loss!r}, got {low:g} to {high:g}"
+                    )
+                    raise ValueError(msg)
+            Y, count = y if y.ndim == 2 else y[:, None], len(self._quantiles())
+            return _Targets(Y if count == 1 else xp.concat([Y] * count, axis=1), None, y)
 
     def _quantiles(self) -> list[float]:
         if not (isinstance(self.loss, str) and self.loss == "quantile"):
@@ -1274,6 +1397,10 @@ class MLPRegressor(RegressorMixin, _MLP):
         if self.loss == "quantile":
             return rules.quantile_loss(tuple(self._quantiles()))
         return rules.squared_error if self.loss == "squared_error" else _REGRESSION_LOSSES[self.loss]
+
+    @property
+    def _stops_by_default(self) -> str:
+        return "loss" if isinstance(self.loss, str) and self.loss == "quantile" else "score"
 
     def _output(self) -> tuple[str, Activation]:
         return ("exp", exp) if isinstance(self.loss, str) and self.loss == "poisson" else ("identity", identity)

@@ -2,27 +2,34 @@
 
 A search has a network for each candidate and each fold. Those that differ only in what each network may have for itself
 (the learning rate, the penalty, the random state, when it ends) train as one ensemble, each on the rows of its fold.
-scikit-learn's search then scores them: its `fit` of an estimator is replaced by taking the trained network.
+scikit-learn's search then scores them: where it fits a network with the parameters and the data of a trained one, the
+network takes over what that one has learned.
 """
 
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
 from xpnet.backends import HOST
-from xpnet.estimators.mlp import MLPClassifier, MLPRegressor, fit_together, taking
+from xpnet.estimators.mlp import MLPClassifier, MLPRegressor, Trained, fit_together, on_host
 
 host = HOST.xp
 
@@ -47,19 +54,26 @@ class _Together:
         y : array of shape (n_samples,) or (n_samples, n_outputs)
             The targets.
         **params : dict
-            Parameters of `fit`: ``sample_weight``, and those of the splitter.
+            Parameters of `fit`, such as ``sample_weight``, and those of the splitter, such as ``groups``.
 
         Returns
         -------
         self : estimator
             The search.
         """
-        self._network()
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        folds = list(cv.split(X, y, **{name: value for name, value in params.items() if name == "groups"}))
-        self._given = X, y, params.get("sample_weight"), folds, self.n_jobs
-        # The scoring has the same folds; it takes trained networks one by one, and n_jobs is for the training.
+        network = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
+        if not _is_network(network):
+            msg = (
+                "estimator must be an MLPClassifier or MLPRegressor of xpnet.estimators, or a Pipeline that ends with "
+                f"one, got {type(network).__name__}"
+            )
+            raise TypeError(msg)
+        X, y = indexable(X, y)
+        of_splitter, of_network = self._routed(params)
         kept = {"cv": self.cv, "n_jobs": self.n_jobs}
+        folds = _Folds(check_cv(self.cv, y, classifier=is_classifier(self.estimator)), X, y, of_splitter)
+        self._given = _Data(X, y, of_network.get("sample_weight")), folds.folds, self.n_jobs
+        # The scoring has the same folds, and takes over networks that are trained; n_jobs is for the training.
         self.cv, self.n_jobs = folds, None
         try:
             return super().fit(X, y, **params)  # type: ignore[misc, no-any-return]
@@ -67,117 +81,160 @@ class _Together:
             vars(self).update(kept)
             del self._given
 
-    def _network(self) -> Any:
-        """Return the estimator of the networks: the last step of a pipeline."""
-        last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
-        if not isinstance(last, (MLPClassifier, MLPRegressor)):
-            msg = (
-                "estimator must be an MLPClassifier or MLPRegressor of xpnet.estimators, or a Pipeline that ends with "
-                f"one, got {type(last).__name__}"
-            )
-            raise TypeError(msg)
-        return last
+    def _routed(self, params: dict[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return those parameters of `fit` that go to the splitter, and to the `fit` of the network."""
+        last = self.estimator.steps[-1][0] if isinstance(self.estimator, Pipeline) else None
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **params)
+            given = routed.estimator.fit
+            return routed.splitter.split, process_routing(self.estimator, "fit", **given)[last].fit if last else given
+        prefix = f"{last}__" if last else ""
+        given = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+        return {name: value for name, value in params.items() if name == "groups"}, given
 
     def _candidates(self) -> list[dict[str, Any]]:
         raise NotImplementedError
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         candidates = self._candidates()
-        X, y, weight, folds, n_jobs = self._given
-        rows = [train for train, _ in folds]
         # The products of small networks take longer on several threads.
-        with (
-            threadpool_limits(1, "blas"),
-            taking(iter(_trained(self.estimator, candidates, rows, X, y, weight, n_jobs))),
-        ):
-            evaluate_candidates(candidates)
+        with threadpool_limits(1, "blas"):
+            trained = Trained(_trained(self.estimator, candidates, *self._given))
+            with trained.taken_over():
+                evaluate_candidates(candidates)
 
 
-class _Network(NamedTuple):
-    """A network of a search: of a candidate, on the rows of a fold."""
+class _Folds:
+    """The folds of a splitter, split once."""
 
-    estimator: Any
-    fold: int
+    def __init__(self, splitter: Any, X: Any, y: Any, params: Mapping[str, Any]) -> None:
+        self.splitter, self.folds = splitter, list(splitter.split(X, y, **params))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.splitter, name)
+
+    def split(self, X: Any, y: Any = None, groups: Any = None, **params: Any) -> Iterator[Any]:
+        """Return the folds."""
+        return iter(self.folds)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **params: Any) -> int:
+        """Return the number of folds."""
+        return len(self.folds)
+
+
+class _Data(NamedTuple):
+    """X, y and the weights of samples or None."""
+
     X: Any
     y: Any
     weight: Any
+
+    def at(self, rows: Any) -> _Data:
+        """Return some rows, as scikit-learn's searches do."""
+        return _Data(*(each if each is None else _safe_indexing(each, rows) for each in self))
+
+
+class _Network(NamedTuple):
+    """A network of a search: of a candidate, with its parameters, on some rows of the data of a fold."""
+
+    estimator: Any
+    parameters: dict[str, Any]
+    data: _Data
     rows: Any
 
 
+def _is_network(estimator: Any) -> bool:
+    return isinstance(estimator, (MLPClassifier, MLPRegressor))
+
+
 def _trained(
-    estimator: Any, candidates: list[dict[str, Any]], folds: list[Any], X: Any, y: Any, weight: Any, n_jobs: Any
-) -> list[Any]:
-    """Return the trained networks, or errors, of all candidates and folds, folds innermost."""
-    results: list[Any] = []
-    groups: dict[Any, list[int]] = {}
+    estimator: Any, candidates: list[dict[str, Any]], data: _Data, folds: list[Any], n_jobs: Any
+) -> list[tuple[Any, Callable[[], _Data]]]:
+    """Return trained networks of all candidates and folds, and the data of each, candidates first.
+
+    What fails here is not among them. scikit-learn's search then meets the same error, and reports it.
+    """
     networks: list[_Network] = []
-    inputs: dict[Any, Any] = {}
-    labels = set(host.unique(host.asarray(y)).tolist()) if is_classifier(estimator) else set()
+    groups: dict[Any, list[_Network]] = {}
+    prepared: dict[Any, _Data] = {}
+    numbers = host.arange(_num_samples(data.X))
+    rows_of_folds = [numbers[host.asarray(train)] for train, _ in folds]
+    alike = [not is_classifier(estimator) or _has_all_classes(data.y, rows) for rows in rows_of_folds]
     for candidate in candidates:
         whole = clone(estimator).set_params(**clone(candidate, safe=False))
-        for k, rows in enumerate(folds):
-            own, place = clone(whole) if isinstance(whole, Pipeline) else _copied(whole), None
-            network = _Network(own, k, X, y, weight, rows)
-            if isinstance(own, Pipeline):
-                place = k, _text(own[:-1].get_params())
-                if place not in inputs:
-                    inputs[place] = _prepared(own[:-1], network)
-                if isinstance(inputs[place], Exception):
-                    continue  # scikit-learn's search meets the same error before it fits the network
-                network = inputs[place]._replace(estimator=own.steps[-1][1])
-            static = {n: value for n, value in network.estimator.get_params(deep=False).items() if n not in _OF_EACH}
-            alone = static["solver"] == "lbfgs" or static["n_members"] is not None or bool(static["callbacks"])
-            if labels:
-                alone |= set(host.unique(host.asarray(network.y)[network.rows]).tolist()) != labels
-            key = len(networks) if alone else (len(rows), place, _text(static))
-            groups.setdefault(key, []).append(len(networks))
-            networks.append(network)
-    results = [network.estimator for network in networks]
+        for k, rows in enumerate(rows_of_folds):
+            with suppress(Exception):
+                own, place, given, chosen = _copied(whole), None, data, rows
+                if isinstance(whole, Pipeline):
+                    own, place = clone(whole).steps[-1][1], (k, pickle.dumps(whole[:-1].get_params()))
+                    if place not in prepared:
+                        prepared[place] = _prepared(clone(whole[:-1]), data.at(rows))
+                    given, chosen = prepared[place], host.arange(len(rows))
+                if _is_network(own):
+                    own._validate_params()
+                    parameters = own.get_params(deep=False)
+                    key = _group(parameters) if alike[k] else None
+                    parameters["random_state"] = copy.deepcopy(own.random_state)  # training draws from it
+                    networks.append(_Network(own, parameters, given, chosen))
+                    group = len(networks) if key is None else (key, len(rows), place)
+                    groups.setdefault(group, []).append(networks[-1])
 
-    def train(members: list[int]) -> None:
-        own = [networks[i] for i in members]
-        given = own[0].X, own[0].y, own[0].weight
-        try:
-            if len(members) > 1:
-                fit_together([each.estimator for each in own], *given, [each.rows for each in own])
+    def train(part: list[_Network]) -> None:
+        with suppress(Exception):
+            if len(part) > 1:
+                fit_together([each.estimator for each in part], *part[0].data, [each.rows for each in part])
             else:
-                X, y, weight = (None if each is None else _safe_indexing(each, own[0].rows) for each in given)
-                own[0].estimator.fit(X, y, weight)
-        except Exception as error:  # scikit-learn's search reports it
-            for i in members:
-                results[i] = error
+                part[0].estimator.fit(*part[0].data.at(part[0].rows))
 
-    parts = [part for members in groups.values() for part in _parts(members, networks[members[0]], n_jobs)]
+    parts = [part for members in groups.values() for part in _parts(members, n_jobs)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # those who take the networks over warn
         Parallel(n_jobs=n_jobs, prefer="threads")(delayed(train)(part) for part in parts)
-    return results
+    return [
+        (network.estimator, network.parameters, partial(network.data.at, network.rows))
+        for network in networks
+        if hasattr(network.estimator, "coefs_")
+    ]
 
 
 def _copied(estimator: Any) -> Any:
     """Return an estimator that is not fitted with the same parameters; to clone it takes much longer."""
     own = copy.copy(estimator)
-    own.random_state = copy.deepcopy(own.random_state)
+    if _is_network(own):
+        own.random_state = copy.deepcopy(own.random_state)
     return own
 
 
-def _text(parameters: Mapping[str, Any]) -> str:
-    return repr(sorted((name, repr(value)) for name, value in parameters.items()))
-
-
-def _prepared(steps: Pipeline, network: _Network) -> _Network | Exception:
-    """Return a network on the rows of its fold after the steps before it, or the error of a step."""
-    X, y, weight = (None if each is None else _safe_indexing(each, network.rows) for each in network[2:5])
+def _has_all_classes(y: Any, rows: Any) -> bool:
+    """Return whether some rows have all labels of y. In a matrix, each column is one."""
     try:
-        X = steps.fit_transform(X, y) if len(steps) else X
-    except Exception as error:  # as any step may raise
-        return error
-    return network._replace(X=X, y=y, weight=weight, rows=host.arange(len(network.rows)))
+        labels = host.asarray(on_host(y))
+        return labels.ndim != 1 or host.unique(labels[rows]).size == host.unique(labels).size
+    except Exception:  # labels of mixed types have no order
+        return False
 
 
-def _parts(members: list[int], network: _Network, n_jobs: Any) -> list[list[int]]:
+def _group(parameters: Mapping[str, Any]) -> bytes | None:
+    """Return what networks have in common that can train together, or None if this one trains alone."""
+    static = {name: value for name, value in parameters.items() if name not in _OF_EACH}
+    if static["solver"] == "lbfgs" or static["n_members"] is not None or static["callbacks"]:
+        return None
+    if static.get("class_weight") == "balanced":  # in each fold
+        return None
+    try:
+        return pickle.dumps(static)
+    except Exception:  # such as a lambda function
+        return None
+
+
+def _prepared(steps: Pipeline, data: _Data) -> _Data:
+    """Return data after the steps before the network, which are fitted to it."""
+    return data._replace(X=steps.fit_transform(data.X, data.y)) if len(steps) else data
+
+
+def _parts(members: list[_Network], n_jobs: Any) -> list[list[_Network]]:
     """Return networks in parts that train at a time: few enough for the cache, and at least one for each job."""
-    estimator, features = network.estimator, getattr(network.X, "shape", (0, 1))[-1]
+    estimator, features = members[0].estimator, getattr(members[0].data.X, "shape", (0, 1))[-1]
     size = 200 if estimator.batch_size == "auto" else estimator.batch_size
     sizes = [features, *estimator._hidden_sizes(), 1]
     numbers = 8 * sum(n_in * n_out for n_in, n_out in pairwise(sizes)) + 4 * size * sum(sizes)
