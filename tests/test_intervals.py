@@ -103,3 +103,14 @@ def test_wrong_arguments_are_refused():
         MLPIntervalRegressor(network).fit(X, np.stack([y, y], axis=1))
     with pytest.raises(ValueError, match="y must have one target for each of the 60 samples of X"):
         MLPIntervalRegressor(network).fit(X, y).conformalize(X, y[:5])
+    with pytest.raises(ValueError, match="y must be finite"):
+        MLPIntervalRegressor(network).fit(X, y).conformalize(X, np.where(y > 0, np.nan, y))
+
+
+def test_a_fit_that_fails_leaves_the_last_one():
+    X, y = heteroscedastic(0, 60)
+    regressor = MLPIntervalRegressor(MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0))
+    _, expected = regressor.fit(X, y).conformalize(X, y).predict_interval(X)
+    with pytest.raises(ValueError, match="y must have one target per sample, got 2"):
+        regressor.fit(X, np.stack([y, y], axis=1))
+    np.testing.assert_array_equal(regressor.predict_interval(X)[1], expected)

@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from xpnet import Activation
 from xpnet.backends import backend_of
+from xpnet.core.epochs import NetworkChunk
 from xpnet.estimators import MLPClassifier, MLPRegressor
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS
@@ -374,6 +375,115 @@ def test_a_progress_bar_is_shown(capsys):
     assert "4/4" in capsys.readouterr().err
 
 
+def test_partial_fits_keep_their_first_solver_as_scikit_learns_do():
+    X, y = REGRESSION
+    settings = {"hidden_layer_sizes": (8,), "batch_size": 20, "random_state": 0, **SGD}
+    both_kinds = [cls(**settings) for cls in (neural_network.MLPRegressor, MLPRegressor)]
+    for change in ({}, {"momentum": 0.1}, {"learning_rate_init": 5.0}, {"solver": "adam"}, {"alpha": 3.0}):
+        for regressor in both_kinds:
+            regressor.set_params(**change).partial_fit(X, y)
+    theirs, ours = both_kinds
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-12)
+    for regressor in both_kinds:
+        regressor.fit(X, y)  # a fit begins with the new ones
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("members", [None, 2])
+def test_an_interrupt_in_the_first_epoch_leaves_the_initial_network(members, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(NetworkChunk, "train", interrupted)
+    regressor = MLPRegressor(hidden_layer_sizes=(8,), n_members=members, **SHORT)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        regressor.fit(*REGRESSION)
+    assert regressor.predict(REGRESSION[0]).shape == (150,)
+    assert regressor.n_iter_ == (0 if members is None else [0, 0])
+
+
+def test_early_stopping_of_a_quantile_watches_its_loss():
+    settings = {"hidden_layer_sizes": (8,), "early_stopping": True, "quantile": 0.9, "random_state": 0, "max_iter": 5}
+    default, loss = (
+        MLPRegressor("quantile", scoring=scoring, **settings).fit(*REGRESSION) for scoring in (None, "loss")
+    )
+    assert default.validation_scores_ == loss.validation_scores_
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ({}, {"hidden_layer_sizes": (9,)}, r"the sizes of the layers must be as in the first fit, \[3, 8, 1\], to"),
+        ({"n_members": 2}, {"n_members": 3}, "n_members must be as in the first fit, 2, to continue from it, got 3"),
+        ({"n_members": 2}, {"n_members": None}, "n_members must be as in the first fit, 2"),
+        ({}, {"n_members": 2}, "n_members must be as in the first fit, None"),
+    ],
+)
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_a_fit_that_continues_needs_the_same_network(before, after, says, how):
+    X, y = REGRESSION
+    regressor = MLPRegressor(**{"hidden_layer_sizes": (8,), **SHORT, **before}, warm_start=how == "warm_start")
+    predicted = regressor.fit(X, y).predict(X)
+    regressor.set_params(**after)
+    np.testing.assert_array_equal(regressor.predict(X), predicted)  # by the network that was fitted
+    with pytest.raises(ValueError, match=says):
+        (regressor.fit if how == "warm_start" else regressor.partial_fit)(X, y)
+    np.testing.assert_array_equal(regressor.predict(X), predicted)
+
+
+def test_targets_of_a_fit_that_continues_are_of_the_same_form():
+    X, y = IRIS
+    one, several = MLPClassifier((6,), **SHORT), MLPClassifier((6,), **SHORT)
+    one.partial_fit(X, y, classes=[0, 1, 2])
+    several.partial_fit(X, np.eye(3)[y], classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"`y` must be of shape \(n_samples,\), as in the previous call"):
+        one.partial_fit(X, np.eye(3)[y])
+    with pytest.raises(ValueError, match=r"`y` must be of shape \(n_samples, 3\), as in the previous call"):
+        several.partial_fit(X, y)
+    regressor = MLPRegressor(hidden_layer_sizes=(6,), **SHORT).partial_fit(*REGRESSION)
+    with pytest.raises(ValueError, match=r"the sizes of the layers .* got \[3, 6, 2\]"):
+        regressor.partial_fit(REGRESSION[0], IRIS[0][:, :2])
+    assert regressor.predict(REGRESSION[0]).shape == (150,)
+
+
+def test_a_scorer_of_early_stopping_sees_data_of_every_kind(array):
+    X, y = REGRESSION
+    weight = np.linspace(0.0, 2.0, len(y))
+    settings = {"hidden_layer_sizes": (6,), "early_stopping": True, "scoring": "neg_mean_absolute_error", **SHORT}
+    expected = MLPRegressor(**settings).fit(X, y, weight).validation_scores_
+    assert expected != MLPRegressor(**settings).fit(X, y).validation_scores_
+    for kind in (array, sparse.csr_matrix, lambda X: pd.DataFrame(X, columns=["a", "b", "c"])):
+        regressor = MLPRegressor(**settings).fit(kind(X), array(y) if kind is array else y, weight)
+        np.testing.assert_allclose(regressor.validation_scores_, expected, rtol=1e-4)
+
+
+def test_early_stopping_with_one_class_is_scikit_learns():
+    X, y = IRIS[0], np.zeros(150, dtype=int)
+    theirs, ours = both((X, y), early_stopping=True, max_iter=4)
+    assert ours.validation_scores_ == theirs.validation_scores_ == [1.0] * 4
+
+
+def test_copies_elsewhere_and_members_train_for_themselves():
+    X, y = REGRESSION
+    ensemble = MLPRegressor(hidden_layer_sizes=(6,), n_members=2, **SHORT).fit(X, y)
+    predicted, losses = ensemble.predict(X), [list(each) for each in ensemble.loss_curve_]
+    ensemble.estimators_[0].partial_fit(X, y)
+    ensemble.to("cpu").partial_fit(X, y)
+    np.testing.assert_array_equal(ensemble.predict(X), predicted)
+    assert ensemble.loss_curve_ == losses
+    once, twice = ensemble.to("cpu").partial_fit(X, y), ensemble.to("cpu").partial_fit(X, y)
+    np.testing.assert_array_equal(once.predict(X), twice.predict(X))
+
+
+def test_a_new_fit_without_an_evaluation_set_has_no_losses_of_the_last_one():
+    X, y = IRIS
+    classifier = MLPClassifier((6,), class_weight="balanced", warm_start=True, **SHORT)
+    classifier.fit(X, y, eval_set=(X[:60], y[:60]))  # without one of the classes
+    plain = clone(classifier).set_params(warm_start=False).fit(X, y, eval_set=(X[:60], y[:60], np.ones(60)))
+    assert plain.validation_loss_curve_ == classifier.validation_loss_curve_
+    assert not hasattr(plain.fit(X, y), "validation_loss_curve_")
+
+
 # ---- Many networks
 
 
@@ -498,6 +608,11 @@ WRONG = [
     ({"hidden_layer_sizes": (3, -1)}, ValueError, "hidden_layer_sizes must be > 0"),
     ({"loss": "quantile", "quantile": [0.1, 1.0]}, ValueError, "quantile must be between 0 and 1"),
     ({"n_members": 0}, ValueError, "The 'n_members' parameter"),
+    ({"solver": ("adam",)}, ValueError, "The 'solver' parameter"),
+    ({"loss": ("huber",)}, ValueError, "The 'loss' parameter"),
+    ({"callbacks": ["print"]}, TypeError, "callbacks must be functions of the estimator, got 'print'"),
+    ({"solver": "lbfgs", "dropout": 0.5, "clip_norm": 1.0}, ValueError, "'lbfgs' has no dropout or clip_norm; use"),
+    ({"solver": "lbfgs", "weight_decay": 0.5, "callbacks": print}, ValueError, "has no weight_decay or callbacks"),
     ({"solver": "sgd", "learning_rate_init": 1e9}, ValueError, "Solver produced non-finite parameter weights"),
 ]
 
@@ -520,11 +635,14 @@ def test_wrong_data_of_another_library_is_refused(array):
         ((array(X), array(y[:5])), "inconsistent numbers of samples"),
         ((array(X[:0]), array(y[:0])), "0 sample"),
         ((array(X), None), "requires y to be passed"),
+        ((array(X), np.where(y > 1, np.nan, y).tolist()), "Input y contains NaN"),
+        ((array(X), array(y[:, None, None])), r"y must be of shape \(n_samples,\) or \(n_samples, n_outputs\)"),
+        ((array(X), array(y), array(np.where(y > 1, np.nan, y))), "Input sample_weight must be finite"),
         ((array(X), array(y), array(y[:3])), r"sample_weight must have the shape \(150,\)"),
     ):
         with pytest.raises(ValueError, match=says):
             regressor.fit(*wrong)
-    regressor.fit(array(X), array(y))
+    regressor.fit(array(X), y.tolist())
     with pytest.raises(ValueError, match="X has 2 features, but MLPRegressor is expecting 3"):
         regressor.predict(array(X[:, :2]))
 
@@ -533,5 +651,23 @@ def test_evaluation_sets_and_standard_deviations_that_cannot_be_are_refused():
     regressor = MLPRegressor(hidden_layer_sizes=(6,), **SHORT)
     with pytest.raises(TypeError, match=r"eval_set must be \(X, y\)"):
         regressor.fit(*REGRESSION, eval_set=REGRESSION[0])
+    with pytest.raises(ValueError, match="y of eval_set must have 1 outputs, as that of fit, got 2"):
+        regressor.fit(*REGRESSION, eval_set=(REGRESSION[0], IRIS[0][:, :2]))
+    with pytest.raises(ValueError, match="solver='lbfgs' has no eval_set"):
+        clone(regressor).set_params(solver="lbfgs").fit(*REGRESSION, eval_set=REGRESSION)
     with pytest.raises(ValueError, match="return_std must be False without n_members"):
         regressor.fit(*REGRESSION).predict(REGRESSION[0], return_std=True)
+
+
+def test_an_optimization_of_huge_numbers_is_refused():
+    X, y = REGRESSION
+    regressor = MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", **SHORT)
+    with warnings.catch_warnings(action="ignore"), pytest.raises(ValueError, match="non-finite parameter weights"):
+        regressor.fit(X, y * 1e300)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "other"])
+def test_targets_that_a_loss_does_not_have_are_refused(kind, array):
+    X, y = (np.asarray, array)[kind == "other"](REGRESSION[0]), (np.asarray, array)[kind == "other"](-REGRESSION[1])
+    with pytest.raises(ValueError, match="y must be from 0 to inf for loss='poisson', got -"):
+        MLPRegressor("poisson", hidden_layer_sizes=(6,), **SHORT).fit(X, y)

@@ -99,7 +99,7 @@ class MLPIntervalRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(msg)
         self.estimator_ = network
         for name in ("n_features_in_", "feature_names_in_", "correction_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
             if hasattr(network, name):
                 setattr(self, name, getattr(network, name))
         return self

@@ -54,8 +54,10 @@ _FTOL = 64 * float(host.finfo("float64").eps) * 1e7 / 64  # SciPy's default
 _MEMBER_SEEDS = int(host.iinfo("int32").max)
 
 
-_OF_OPTIMIZER = ("solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum")
-_OF_OPTIMIZER += ("beta_1", "beta_2", "epsilon")
+_OF_OPTIMIZER = [
+    *("solver", "learning_rate", "learning_rate_init", "power_t"),
+    *("momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon"),
+]
 """The parameters that a training keeps while it continues with the optimizer's state, as in scikit-learn."""
 
 
@@ -69,6 +71,10 @@ class _Targets(NamedTuple):
 
 class _MLP(BaseEstimator):
     """What the estimators have in common."""
+
+    _courses: list[Course]
+    _layout: Layout
+    _optimizer_state: tuple[Array, ...] | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -151,7 +157,7 @@ class _MLP(BaseEstimator):
         if trained is not None and not (fitted or incremental or eval_set is not None):
             result = trained.of(self, X, y, sample_weight)
             if result is not None:
-                vars(self).update(vars(result))
+                self.__dict__.update(vars(result))
                 self._judge(warns=True)
                 return self
         first = not fitted or not (self.warm_start or incremental)
@@ -222,11 +228,11 @@ class _MLP(BaseEstimator):
             random_states = [host.random.RandomState(seed) for seed in seeds.tolist()]
         if first:
             self._courses = [Course() for _ in random_states]
-            vars(self).pop("validation_loss_curve_", None)
+            self.__dict__.pop("validation_loss_curve_", None)
         self._layout, self._activation_list, self.n_outputs_ = layout, activations, layout.layer_list[-1]
         self.n_layers_, self.out_activation_ = len(layout.layer_list), self._output()[0]
         if first or self.solver == "lbfgs" or not (incremental or self.warm_start == "continue"):
-            self._optimizer_state: tuple[Array, ...] | None = None
+            self._optimizer_state = None
         if self._optimizer_state is None:
             self._solving = {name: parameters[name] for name in _OF_OPTIMIZER}
         for course, random_state in zip(self._courses, random_states, strict=True):
@@ -449,11 +455,13 @@ class _MLP(BaseEstimator):
         if self._stops_by == "scorer":
             member = copy.copy(self)
             member.n_members = None
-            vars(member).pop("feature_names_in_", None)  # the names of the columns were checked
+            member.__dict__.pop("feature_names_in_", None)  # the names of the columns were checked
+            member._predicts_on_host = not get_config()["array_api_dispatch"]  # else scorers need arrays of NumPy
             member._keep(step, theta)
-            given = [_rows(each, rows) for each in (samples.X, targets.passed, samples.weight)]
-            weight = {} if samples.weight is None else {"sample_weight": given.pop()[:, 0]}
-            return float(check_scoring(self, self.scoring)(member, *given[:2], **weight))
+            X, y, weight = (_rows(each, rows) for each in (samples.X, targets.passed, samples.weight))
+            y, weight = (on_host(each) if member._predicts_on_host else each for each in (y, weight))
+            weighted = {} if weight is None else {"sample_weight": weight[:, 0]}
+            return float(check_scoring(self, self.scoring)(member, X, y, **weighted))
         X, Y, weight = samples.columns(rows)
         activations, loss = (step.activations, step.loss) if self._stops_by == "loss" else (self._activation_list, None)
         A, _ = forward(xp, X, step.layers(theta), activations)
@@ -466,10 +474,11 @@ class _MLP(BaseEstimator):
     def _stops_by(self) -> str:
         """What early stopping decides by: the loss, a scorer, or the score of the estimator."""
         if self.scoring is None:
-            return self._stops_by_default
+            return self._stops_by_default()
         return "loss" if isinstance(self.scoring, str) and self.scoring == "loss" else "scorer"
 
-    _stops_by_default = "score"
+    def _stops_by_default(self) -> str:
+        return "score"
 
     def _evaluation(self, backend: Backend, dtype: str, eval_set: Any) -> Samples:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 3):
@@ -524,8 +533,9 @@ class _MLP(BaseEstimator):
             if not (_is_foreign(y) and self._takes_foreign_targets):
                 _, y = check_X_y(host.zeros((X.shape[0], 1)), on_host(y), estimator=self, **checks)
             if sample_weight is not None:
-                sample_weight = bring("sample_weight", sample_weight, backend_of(X))
-                finite_array(backend_of(X).xp, "Input sample_weight", sample_weight)
+                place = backend_of(sample_weight)
+                sample_weight = bring("sample_weight", sample_weight, place)
+                finite_array(place.xp, "Input sample_weight", sample_weight)
                 if tuple(sample_weight.shape) != (X.shape[0],):
                     msg = f"sample_weight must have the shape ({X.shape[0]},), got {tuple(sample_weight.shape)}"
                     raise ValueError(msg)
@@ -565,7 +575,7 @@ class _MLP(BaseEstimator):
     # ---- Output
 
     def _outputs(self, X: Any, method: str) -> tuple[Backend, Backend, Array]:
-        """Return the backends of X and of the network, and the outputs of shape (..., m, n), on the latter."""
+        """Return the backends of the result and of the network, and the outputs of shape (..., m, n), on the latter."""
         check_is_fitted(self)
         if _is_foreign(X):
             X = self._foreign(X, reset=False)
@@ -592,7 +602,10 @@ class _MLP(BaseEstimator):
                 forward(backend.xp, samples.inputs(which), layers, self._activation_list)[0].mT
                 for which in samples.slices(max(BLOCK // (8 * widths), 1))
             ]
+            caller = HOST if self._predicts_on_host else caller
             return caller, backend, parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=-2)
+
+    _predicts_on_host = False
 
     @property
     def estimators_(self) -> list[Self]:
@@ -770,11 +783,11 @@ def same(a: Any, b: Any) -> bool:
         if hasattr(a, "equals"):  # a data frame
             return bool(a.equals(b))
         if sparse.issparse(a):
-            return a.shape == b.shape and a.dtype == b.dtype and (a != b).nnz == 0
+            return bool(a.shape == b.shape and a.dtype == b.dtype and (a != b).nnz == 0)
         if hasattr(a, "shape"):
             xp = backend_of(a).xp
-            return a.shape == b.shape and a.dtype == b.dtype and bool(xp.all(a == b))
-        return bool(a == b) or pickle.dumps(a) == pickle.dumps(b)
+            return bool(a.shape == b.shape and a.dtype == b.dtype and xp.all(a == b))
+        return bool(a == b or pickle.dumps(a) == pickle.dumps(b))
     except Exception:  # objects compare and pickle themselves as they like
         return False
 
@@ -784,7 +797,7 @@ def _rows(data: Any, rows: Any) -> Any:
     if not _is_foreign(data):
         return None if data is None else data[rows]
     backend = backend_of(data)
-    return backend.xp.take(data, backend.asarray(rows), axis=0)
+    return backend.xp.take(data, backend.asarray(rows, "int32"), axis=0)
 
 
 def _is_foreign(x: Any) -> bool:
@@ -878,7 +891,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
     clip_norm : float or None
         The maximum norm of the gradient.
     scoring : str, callable or None
-        The score of early stopping: ``"loss"``, or a scorer of scikit-learn; by default the accuracy.
+        The score of early stopping: ``"loss"``, or a scorer of scikit-learn, or ``scorer(estimator, X, y)``; by default
+        the accuracy. Unless arrays are dispatched, a scorer gets the targets and predictions as arrays of NumPy.
     n_members : int or None
         The number of networks of a deep ensemble, trained together from different random states. It predicts the mean
         of their probabilities; `estimators_` are its networks.
@@ -1100,7 +1114,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return caller, backend, A if A.ndim == 2 else backend.xp.mean(A, axis=0)
 
     def _of_classes(self, X: Any, method: str) -> tuple[Backend, Backend, Array]:
-        """Return the backends of X and of the network, and the probability of each class, of shape (m, classes)."""
+        """Return the backends of the result and of the network, and the probabilities, of shape (m, classes)."""
         caller, backend, A = self._probabilities(X, method)
         with backend.on_device():
             return caller, backend, A if self.n_outputs_ > 1 else backend.xp.concat([1.0 - A, A], axis=-1)
@@ -1178,8 +1192,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         The quantile of ``loss="quantile"``, between 0 and 1. For a list, the network has an output for each quantile,
         and predictions are sorted.
     scoring : str, callable or None
-        The score of early stopping: ``"loss"``, or a scorer of scikit-learn; by default R², with
-        ``loss="quantile"`` the loss.
+        The score of early stopping, as for `MLPClassifier`; by default R², with ``loss="quantile"`` the loss.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter
         As for `MLPClassifier`.
     shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction
@@ -1398,7 +1411,6 @@ class MLPRegressor(RegressorMixin, _MLP):
             return rules.quantile_loss(tuple(self._quantiles()))
         return rules.squared_error if self.loss == "squared_error" else _REGRESSION_LOSSES[self.loss]
 
-    @property
     def _stops_by_default(self) -> str:
         return "loss" if isinstance(self.loss, str) and self.loss == "quantile" else "score"
 

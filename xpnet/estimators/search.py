@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -149,8 +149,8 @@ def _is_network(estimator: Any) -> bool:
 
 def _trained(
     estimator: Any, candidates: list[dict[str, Any]], data: _Data, folds: list[Any], n_jobs: Any
-) -> list[tuple[Any, Callable[[], _Data]]]:
-    """Return trained networks of all candidates and folds, and the data of each, candidates first.
+) -> list[tuple[Any, dict[str, Any], Callable[[], Sequence[Any]]]]:
+    """Return trained networks of all candidates and folds, candidates first, with the parameters and data of each.
 
     What fails here is not among them. scikit-learn's search then meets the same error, and reports it.
     """
@@ -209,7 +209,7 @@ def _has_all_classes(y: Any, rows: Any) -> bool:
     """Return whether some rows have all labels of y. In a matrix, each column is one."""
     try:
         labels = host.asarray(on_host(y))
-        return labels.ndim != 1 or host.unique(labels[rows]).size == host.unique(labels).size
+        return bool(labels.ndim != 1 or host.unique(labels[rows]).size == host.unique(labels).size)
     except Exception:  # labels of mixed types have no order
         return False
 
