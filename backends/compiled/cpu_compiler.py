@@ -39,6 +39,9 @@ MAX_COPIED_BYTES = 2**24
 MAX_ORDERS_BYTES = 2**26
 """The maximum size of the orders of the samples for 64 networks in lanes, in bytes."""
 
+MAX_INPUTS_BYTES = 2**18
+"""The maximum size of the inputs of a batch for 64 networks in lanes, in bytes, if each takes rows that are given."""
+
 MAX_KERNEL_SECONDS = 0.3
 """The maximum duration of a call of a kernel, so that Ctrl-C interrupts the training soon."""
 
@@ -399,7 +402,11 @@ def _layout(state: Any, segment: Segment) -> Layout:
     dtype, networks = str(state.theta.dtype), state.theta.shape[0] if state.theta.ndim > 1 else 1
     size = sum(array.nbytes for array in (state.theta, *state.optimizer_state)) // networks
     own_orders = 4 * segment.size if "order_key" in segment.per_network else 0
-    fits = size * LANES <= MAX_BLOCK_BYTES and own_orders * LANES <= MAX_ORDERS_BYTES
+    own_inputs = segment.samples["X"][0, : segment.batch_size, :].nbytes if segment.given else 0
+    fits = all(
+        LANES * own <= maximum
+        for own, maximum in ((size, MAX_BLOCK_BYTES), (own_orders, MAX_ORDERS_BYTES), (own_inputs, MAX_INPUTS_BYTES))
+    )
     lanes = networks >= MIN_NETWORKS_FOR_LANES[dtype] and fits
     shuffled, per_network = "order_key" in segment.keys, segment.per_network
     return Layout(segment.batch_size, lanes, shuffled, segment.padded, segment.given, per_network)

@@ -156,35 +156,45 @@ def _trained(
     """
     networks: list[_Network] = []
     groups: dict[Any, list[_Network]] = {}
-    prepared: dict[Any, _Data] = {}
+    prepared: dict[Any, _Data | None] = {}
     numbers = host.arange(_num_samples(data.X))
     rows_of_folds = [numbers[host.asarray(train)] for train, _ in folds]
     alike = [not is_classifier(estimator) or _has_all_classes(data.y, rows) for rows in rows_of_folds]
+
+    def of_fold(k: int, steps: Any) -> tuple[Any, _Data | None, Any]:
+        """Return data of a fold after the steps before the network, with what names it, and the rows to train on."""
+        if not steps:
+            return None, data, rows_of_folds[k]
+        place = k, pickle.dumps(steps.get_params())
+        if place not in prepared:
+            prepared[place] = _prepared(steps, data.at(rows_of_folds[k]))
+        return place, prepared[place], host.arange(len(rows_of_folds[k]))
+
     for candidate in candidates:
-        whole = clone(estimator).set_params(**clone(candidate, safe=False))
-        for k, rows in enumerate(rows_of_folds):
-            with suppress(Exception):
-                own, place, given, chosen = _copied(whole), None, data, rows
-                if isinstance(whole, Pipeline):
-                    own, place = clone(whole).steps[-1][1], (k, pickle.dumps(whole[:-1].get_params()))
-                    if place not in prepared:
-                        prepared[place] = _prepared(clone(whole[:-1]), data.at(rows))
-                    given, chosen = prepared[place], host.arange(len(rows))
-                if _is_network(own):
-                    own._validate_params()
-                    parameters = own.get_params(deep=False)
-                    key = _group(parameters) if alike[k] else None
-                    parameters["random_state"] = copy.deepcopy(own.random_state)  # training draws from it
-                    networks.append(_Network(own, parameters, given, chosen))
-                    group = len(networks) if key is None else (key, len(rows), place)
-                    groups.setdefault(group, []).append(networks[-1])
+        with suppress(Exception):
+            whole = clone(estimator).set_params(**clone(candidate, safe=False))
+            steps, network = (whole[:-1], whole[-1]) if isinstance(whole, Pipeline) else (None, whole)
+            if not _is_network(network):
+                continue
+            network._validate_params()
+            together = _group(network)
+            for k in range(len(folds)):
+                place, given, rows = of_fold(k, steps)
+                if given is None:
+                    continue
+                own = copy.copy(network)  # to clone it takes much longer
+                own.random_state = copy.deepcopy(own.random_state)
+                key = (together, len(rows), place) if together is not None and alike[k] else len(networks)
+                networks.append(_Network(own, network.get_params(deep=False), given, rows))
+                groups.setdefault(key, []).append(networks[-1])
 
     def train(part: list[_Network]) -> None:
+        first = part[0]
         with suppress(Exception):
             if len(part) > 1:
-                fit_together([each.estimator for each in part], *part[0].data, [each.rows for each in part])
+                fit_together([each.estimator for each in part], *first.data, [each.rows for each in part])
             else:
-                part[0].estimator.fit(*part[0].data.at(part[0].rows))
+                first.estimator.fit(*first.data.at(first.rows))
 
     parts = [part for members in groups.values() for part in _parts(members, n_jobs)]
     with warnings.catch_warnings():
@@ -197,14 +207,6 @@ def _trained(
     ]
 
 
-def _copied(estimator: Any) -> Any:
-    """Return an estimator that is not fitted with the same parameters; to clone it takes much longer."""
-    own = copy.copy(estimator)
-    if _is_network(own):
-        own.random_state = copy.deepcopy(own.random_state)
-    return own
-
-
 def _has_all_classes(y: Any, rows: Any) -> bool:
     """Return whether some rows have all labels of y. In a matrix, each column is one."""
     try:
@@ -214,9 +216,9 @@ def _has_all_classes(y: Any, rows: Any) -> bool:
         return False
 
 
-def _group(parameters: Mapping[str, Any]) -> bytes | None:
+def _group(network: Any) -> bytes | None:
     """Return what networks have in common that can train together, or None if this one trains alone."""
-    static = {name: value for name, value in parameters.items() if name not in _OF_EACH}
+    static = {name: value for name, value in network.get_params(deep=False).items() if name not in _OF_EACH}
     if static["solver"] == "lbfgs" or static["n_members"] is not None or static["callbacks"]:
         return None
     if static.get("class_weight") == "balanced":  # in each fold
@@ -227,19 +229,23 @@ def _group(parameters: Mapping[str, Any]) -> bytes | None:
         return None
 
 
-def _prepared(steps: Pipeline, data: _Data) -> _Data:
-    """Return data after the steps before the network, which are fitted to it."""
-    return data._replace(X=steps.fit_transform(data.X, data.y)) if len(steps) else data
+def _prepared(steps: Pipeline, data: _Data) -> _Data | None:
+    """Return data after the steps before the network, which are fitted to it, or None if one fails."""
+    with suppress(Exception):
+        return data._replace(X=clone(steps).fit_transform(data.X, data.y))
+    return None
 
 
 def _parts(members: list[_Network], n_jobs: Any) -> list[list[_Network]]:
-    """Return networks in parts that train at a time: few enough for the cache, and at least one for each job."""
+    """Return networks in parts that train at a time: few enough for memory, and equally many for each job."""
     estimator, features = members[0].estimator, getattr(members[0].data.X, "shape", (0, 1))[-1]
     size = 200 if estimator.batch_size == "auto" else estimator.batch_size
     sizes = [features, *estimator._hidden_sizes(), 1]
     numbers = 8 * sum(n_in * n_out for n_in, n_out in pairwise(sizes)) + 4 * size * sum(sizes)
-    at_once = max(HOST.step_memory // (8 * numbers), 1)
-    count = max(-(-len(members) // at_once), min(effective_n_jobs(n_jobs), len(members)))
+    # More than for one thread, because threads wait for each other between operations.
+    at_once = max(4 * HOST.step_memory // (8 * numbers), 1)
+    jobs = effective_n_jobs(n_jobs)
+    count = min(jobs * -(-len(members) // (jobs * at_once)), len(members))
     edges = [len(members) * part // count for part in range(count + 1)]
     return [members[start:stop] for start, stop in pairwise(edges)]
 
