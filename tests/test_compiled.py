@@ -310,6 +310,15 @@ def test_many_samples_with_orders_of_their_own_do_not_use_lanes(without_numba, m
     assert ["range(64)" in text or "U64" in text for text in dict.fromkeys(without_numba)] == [False, True]
 
 
+def test_many_inputs_in_rows_that_are_given_do_not_use_lanes(without_numba, monkeypatch):
+    rows = np.stack([np.random.default_rng(e).permutation(7) for e in range(MANY)])
+    for maximum in (64 * 3 * 2 * 8, 64 * 3 * 2 * 8 - 1):
+        monkeypatch.setattr(compiler_module, "MAX_INPUTS_BYTES", maximum)
+        training = {"batch_size": 3, "orders": lambda epoch: rows}
+        assert_close(*(trained(compile, {"ensemble": MANY}, training) for compile in (True, False)))
+    assert ["range(64)" in text or "U64" in text for text in dict.fromkeys(without_numba)] == [True, False]
+
+
 # ---- Custom parts
 
 SOFTSIGN = Activation(
