@@ -16,7 +16,7 @@ from sklearn import config_context, datasets, neural_network
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score
@@ -444,6 +444,38 @@ def test_targets_of_a_fit_that_continues_are_of_the_same_form():
     with pytest.raises(ValueError, match=r"the sizes of the layers .* got \[3, 6, 2\]"):
         regressor.partial_fit(REGRESSION[0], IRIS[0][:, :2])
     assert regressor.predict(REGRESSION[0]).shape == (150,)
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        ({}, {"eval_set": (IRIS[0][:5],)}),
+        ({"early_stopping": True, "validation_fraction": 0.001}, {}),
+        ({"class_weight": {9: 1.0}}, {}),
+        ({"hidden_layer_sizes": (0,)}, {}),
+        ({"solver": "lbfgs", "alpha": np.inf}, {}),
+    ],
+    ids=["eval_set", "held-out samples", "class weights", "sizes", "lbfgs"],
+)
+def test_a_fit_that_fails_leaves_the_last_one_or_none(change, options):
+    X, y = IRIS
+    classifier = MLPClassifier((6,), **SHORT).fit(X, y > 0)
+    kept, expected = clone(classifier), classifier.predict_proba(X)
+    with warnings.catch_warnings(action="ignore"), pytest.raises((ValueError, TypeError)):
+        classifier.set_params(**change).fit(X[:, :3], y + 4, **options)
+    np.testing.assert_array_equal(classifier.predict_proba(X), expected)
+    assert list(classifier.classes_) == [False, True]
+    classifier.set_params(**kept.get_params()).partial_fit(X, y > 0)
+    with warnings.catch_warnings(action="ignore"), pytest.raises((ValueError, TypeError)):
+        kept.set_params(**change).fit(X, y, **options)
+    with pytest.raises(NotFittedError):
+        kept.predict(X)
+
+
+def test_early_stopping_can_be_switched_off_while_training_continues():
+    X, y = REGRESSION
+    regressor = MLPRegressor(hidden_layer_sizes=(6,), early_stopping=True, **SHORT).fit(X, y)
+    assert np.isfinite(regressor.set_params(early_stopping=False).partial_fit(X, y).best_loss_)
 
 
 def test_a_scorer_of_early_stopping_sees_data_of_every_kind(array):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn import config_context, datasets, linear_model, neural_network
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.feature_selection import SelectKBest
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -290,11 +294,75 @@ def test_every_network_of_a_search_is_trained_once(monkeypatch):
     )
     pipeline = make_pipeline(StandardScaler(), MLPClassifier(**CLASSIFIER))
     grid = {"mlpclassifier__alpha": [0.0, 1.0], "mlpclassifier__random_state": [0, None, np.random.RandomState(1)]}
-    MLPGridSearchCV(pipeline, grid, cv=3, refit=False).fit(*IRIS)
-    assert fits == [6, 6, 6]  # a fold at a time
+    with parallel_config(backend="threading", n_jobs=2):
+        MLPGridSearchCV(pipeline, grid, cv=3, refit=False).fit(*IRIS)
+    assert fits == [3, 3] * 3  # a fold at a time, in two threads
 
 
 def test_lbfgs_that_has_not_converged_is_told_of():
     classifier = MLPClassifier(**{**CLASSIFIER, "solver": "lbfgs", "max_iter": 2})
     with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge"):
         MLPGridSearchCV(classifier, {"alpha": [0.0, 1.0]}, cv=3, refit=False).fit(*IRIS)
+
+
+# ---- A search is one of scikit-learn's
+
+
+def test_a_search_is_copied_and_pickled_and_its_splitter_is_kept():
+    cv = KFold(3, shuffle=True, random_state=0)
+    search = MLPGridSearchCV(MLPClassifier(**CLASSIFIER), {"alpha": [0.0, 1.0]}, cv=cv, n_jobs=2).fit(*IRIS)
+    for other in (pickle.loads(pickle.dumps(search)), copy.deepcopy(search)):
+        np.testing.assert_array_equal(other.predict(IRIS[0]), search.predict(IRIS[0]))
+    assert search.cv is cv
+    assert search.n_jobs == 2
+
+
+def test_a_search_in_folds_is_that_of_scikit_learn():
+    scores = [
+        cross_val_score(kind(MLPClassifier(**CLASSIFIER), {"alpha": [0.0, 1.0]}, cv=2), *IRIS, cv=3, n_jobs=2)
+        for kind in (MLPGridSearchCV, GridSearchCV)
+    ]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_candidates_are_drawn_before_folds():
+    results = []
+    for kind in (MLPRandomizedSearchCV, RandomizedSearchCV):
+        rng = np.random.RandomState(0)
+        folds, distributions = KFold(3, shuffle=True, random_state=rng), {"alpha": loguniform(1e-5, 1.0)}
+        search = kind(MLPClassifier(**CLASSIFIER), distributions, n_iter=3, cv=folds, random_state=rng)
+        results.append(search.fit(*IRIS).cv_results_)
+    assert results[0]["params"] == results[1]["params"]
+    np.testing.assert_array_equal(results[0]["mean_test_score"], results[1]["mean_test_score"])
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+def test_a_column_of_labels_in_folds_without_a_class():
+    X, y = IRIS
+    grid = {"alpha": [1e-4, 1.0]}
+    assert_equal_results(*equal_searches(MLPClassifier(**CLASSIFIER), grid, (X, y[:, None]), cv=KFold(3)))
+
+
+class Doubled(MLPRegressor):
+    """Learns twice the targets."""
+
+    def _encoded(self, y, **options):
+        return super()._encoded(2.0 * y, **options)
+
+
+def test_subclasses_train_by_themselves():
+    settings = {"hidden_layer_sizes": (6,), "max_iter": 10, "random_state": 0}
+    pipeline = Pipeline([("last", MLPRegressor(**settings))])
+    grid = {"last": [MLPRegressor(**settings), Doubled(**settings)]}
+    search, expected = equal_searches(pipeline, grid, DIABETES)
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_allclose(scores, expected.cv_results_["mean_test_score"], rtol=1e-9)
+    assert scores[0] != scores[1]
+
+
+@pytest.mark.parametrize("cv", [1, "a"])
+def test_invalid_splitters_are_refused_as_by_scikit_learn(cv):
+    with pytest.raises(ValueError, match="cv") as expected:
+        GridSearchCV(MLPClassifier(**CLASSIFIER), {"alpha": [0.0]}, cv=cv).fit(*IRIS)
+    with pytest.raises(type(expected.value), match="cv"):
+        MLPGridSearchCV(MLPClassifier(**CLASSIFIER), {"alpha": [0.0]}, cv=cv).fit(*IRIS)

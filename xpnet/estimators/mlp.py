@@ -156,23 +156,36 @@ class _MLP(BaseEstimator):
                 self.__dict__.update(vars(result))
                 self._judge(warns=True)
                 return self
-        if not (incremental and fitted):
-            self._validate_params()
-        self._check_together(incremental=incremental, eval_set=eval_set)
-        first = not fitted or not (self.warm_start or incremental)
-        X, targets, sample_weight = self._validated(X, y, sample_weight, incremental=incremental, reset=first)
-        samples = _samples(*self._place(X), X, targets, sample_weight)
-        backend = samples.backend
-        self._begin(samples, targets, first=first, incremental=incremental)
-        evaluation = None if eval_set is None else self._evaluation(backend, samples.dtype, eval_set)
-        with backend.on_device():
-            step = self._step(backend, self._layout)
-            theta = self._initial(backend, samples.dtype) if first else self._theta(backend, samples.dtype)
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(step, samples, theta)
-            else:
-                self._fit_stochastic(step, samples, targets, theta, incremental, evaluation)
+        with self._kept_if_it_fails():
+            if not (incremental and fitted):
+                self._validate_params()
+            self._check_together(incremental=incremental, eval_set=eval_set)
+            first = not fitted or not (self.warm_start or incremental)
+            X, targets, sample_weight = self._validated(X, y, sample_weight, incremental=incremental, reset=first)
+            samples = _samples(*self._place(X), X, targets, sample_weight)
+            backend = samples.backend
+            self._begin(samples, targets, first=first, incremental=incremental)
+            evaluation = None if eval_set is None else self._evaluation(backend, samples.dtype, eval_set)
+            with backend.on_device():
+                step = self._step(backend, self._layout)
+                theta = self._initial(backend, samples.dtype) if first else self._theta(backend, samples.dtype)
+                if self.solver == "lbfgs":
+                    self._fit_lbfgs(step, samples, theta)
+                else:
+                    self._fit_stochastic(step, samples, targets, theta, incremental, evaluation)
         return self
+
+    @contextmanager
+    def _kept_if_it_fails(self) -> Iterator[None]:
+        """Leave the last fit as it was if the context raises an error before there are new parameters."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            if vars(self).get("coefs_") is before.get("coefs_"):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
 
     def _check_together(self, *, incremental: bool, eval_set: Any) -> None:
         """Raise an error if parameters contradict each other."""
@@ -399,7 +412,7 @@ class _MLP(BaseEstimator):
             if resets:
                 course.learning_rate = float(self.learning_rate_init)
             if not self.early_stopping:
-                course.best = None
+                course.best, course.best_loss = None, host.inf if course.best_loss is None else course.best_loss
                 continue
             self._hold_out(course, targets)
             if course.best is None:
@@ -532,6 +545,8 @@ class _MLP(BaseEstimator):
             if not (_is_foreign(y) and self._takes_foreign_targets):
                 _, y = check_X_y(host.zeros((X.shape[0], 1)), on_host(y), estimator=self, **checks)
             if sample_weight is not None:
+                if isinstance(sample_weight, Real):
+                    sample_weight = host.full(X.shape[0], sample_weight)
                 place = backend_of(sample_weight)
                 sample_weight = bring("sample_weight", sample_weight, place)
                 finite_array(place.xp, "Input sample_weight", sample_weight)
@@ -575,7 +590,7 @@ class _MLP(BaseEstimator):
 
     def _outputs(self, X: Any, method: str) -> tuple[Backend, Backend, Array]:
         """Return the backends of the result and of the network, and the outputs of shape (..., m, n), on the latter."""
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         if _is_foreign(X):
             X = self._foreign(X, reset=False)
         else:
@@ -609,7 +624,7 @@ class _MLP(BaseEstimator):
     @property
     def estimators_(self) -> list[Self]:
         """The networks of `n_members` as estimators of their own, which share their parameters."""
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         if not self._is_ensemble:
             return [self]
         members = []
@@ -645,7 +660,7 @@ class _MLP(BaseEstimator):
         >>> type(estimator.to("cpu").coefs_[0])
         <class 'numpy.ndarray'>
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         backend = get_backend(place) if isinstance(place, (str, Backend)) else backend_of(place)
         moved = copy.copy(self)
 
@@ -688,9 +703,11 @@ class Trained:
         """Take out and return an estimator with the parameters of this one that was trained on this data, or None."""
         parameters = estimator.get_params(deep=False)
         for k, (trained, before, given) in enumerate(self.results):
-            if all(map(same, before.values(), parameters.values())) and all(map(same, given(), data)):
-                del self.results[k]
-                return trained
+            is_alike = type(trained) is type(estimator) and all(map(same, before.values(), parameters.values()))
+            with suppress(Exception):  # what fails here fails in the training of this estimator, too
+                if is_alike and all(map(same, given(), data)):
+                    del self.results[k]
+                    return trained
         return None
 
     @contextmanager
@@ -1024,11 +1041,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
         self : MLPClassifier
             The estimator.
         """
-        if _check_partial_fit_first_call(self, classes):
-            self._label_binarizer = LabelBinarizer()
-            y = on_host(y)
-            self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        with self._kept_if_it_fails():
+            if _check_partial_fit_first_call(self, classes):
+                self._label_binarizer = LabelBinarizer()
+                y = on_host(y)
+                self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
+            return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return the predicted labels.

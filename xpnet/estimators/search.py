@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSample
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _check_method_params, _num_samples
 from threadpoolctl import threadpool_limits
 
 from xpnet.backends import HOST
@@ -68,17 +68,15 @@ class _Together:
                 f"one, got {type(network).__name__}"
             )
             raise TypeError(msg)
-        X, y = indexable(X, y)
-        of_splitter, of_network = self._routed(params)
-        kept = {"cv": self.cv, "n_jobs": self.n_jobs}
-        folds = _Folds(check_cv(self.cv, y, classifier=is_classifier(self.estimator)), X, y, of_splitter)
-        self._given = _Data(X, y, of_network.get("sample_weight")), folds.folds, self.n_jobs
-        # The scoring has the same folds, and takes over networks that are trained; n_jobs is for the training.
-        self.cv, self.n_jobs = folds, None
+        self._validate_params()  # type: ignore[attr-defined]
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        self._given, kept = (X, y, params, splitter, self.n_jobs), {"cv": self.cv, "n_jobs": self.n_jobs}
+        # An iterable of folds is used up here; and n_jobs is for the training, not for the scoring after it.
+        self.cv, self.n_jobs = splitter, 1
         try:
             return super().fit(X, y, **params)  # type: ignore[misc, no-any-return]
         finally:
-            vars(self).update(kept)
+            self.__dict__.update(kept)
             del self._given
 
     def _routed(self, params: dict[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -97,29 +95,26 @@ class _Together:
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         candidates = self._candidates()
+        X, y, params, splitter, n_jobs = self._given
+        X, y = indexable(X, y)
+        of_splitter, of_network = self._routed(params)
+        folds = list(splitter.split(X, y, **of_splitter))
+        data = _Data(X, y, of_network.get("sample_weight"))
         # The products of small networks take longer on several threads.
         with threadpool_limits(1, "blas"):
-            trained = Trained(_trained(self.estimator, candidates, *self._given))
+            trained = Trained(_trained(self.estimator, candidates, data, folds, n_jobs))
             with trained.taken_over():
-                evaluate_candidates(candidates)
+                evaluate_candidates(candidates, _Folds(folds))
 
 
-class _Folds:
-    """The folds of a splitter, split once."""
+class _Folds(NamedTuple):
+    """A splitter that returns folds that are split already."""
 
-    def __init__(self, splitter: Any, X: Any, y: Any, params: Mapping[str, Any]) -> None:
-        self.splitter, self.folds = splitter, list(splitter.split(X, y, **params))
+    folds: list[Any]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.splitter, name)
-
-    def split(self, X: Any, y: Any = None, groups: Any = None, **params: Any) -> Iterator[Any]:
+    def split(self, X: Any, y: Any = None, **params: Any) -> Iterator[Any]:
         """Return the folds."""
         return iter(self.folds)
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **params: Any) -> int:
-        """Return the number of folds."""
-        return len(self.folds)
 
 
 class _Data(NamedTuple):
@@ -131,7 +126,8 @@ class _Data(NamedTuple):
 
     def at(self, rows: Any) -> _Data:
         """Return some rows, as scikit-learn's searches do."""
-        return _Data(*(each if each is None else _safe_indexing(each, rows) for each in self))
+        X, y = (each if each is None else _safe_indexing(each, rows) for each in (self.X, self.y))
+        return _Data(X, y, _check_method_params(self.X, {"weight": self.weight}, rows)["weight"])
 
 
 class _Network(NamedTuple):
@@ -211,6 +207,7 @@ def _has_all_classes(y: Any, rows: Any) -> bool:
     """Return whether some rows have all labels of y. In a matrix, each column is one."""
     try:
         labels = host.asarray(on_host(y))
+        labels = labels.ravel() if labels.ndim == 2 and labels.shape[1] == 1 else labels
         return bool(labels.ndim != 1 or host.unique(labels[rows]).size == host.unique(labels).size)
     except Exception:  # labels of mixed types have no order
         return False
@@ -224,7 +221,7 @@ def _group(network: Any) -> bytes | None:
     if static.get("class_weight") == "balanced":  # in each fold
         return None
     try:
-        return pickle.dumps(static)
+        return pickle.dumps((type(network), static))
     except Exception:  # such as a lambda function
         return None
 
