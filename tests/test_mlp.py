@@ -621,10 +621,11 @@ def test_a_copy_predicts_and_continues(copied, backend, array):
 
 
 def test_a_training_that_has_not_converged_warns():
-    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached") as stochastic:
         MLPRegressor(hidden_layer_sizes=(6,), **SHORT).fit(*REGRESSION)
-    with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 4 iteration"):
+    with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 4 iteration") as of_lbfgs:
         MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", **SHORT).fit(*REGRESSION)
+    assert {warning.filename for warning in [*stochastic, *of_lbfgs]} == {__file__}
 
 
 WRONG = [

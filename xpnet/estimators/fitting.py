@@ -235,7 +235,7 @@ class Fitting:
                     kept = [k for k in range(len(alive)) if goes_on[k]]
                     alive, state, chunk = [alive[k] for k in kept], self._some(state, kept), None
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
             for course in self.courses:
                 course.has_ended = True
         ended |= {i: self._one(state, k) for k, i in enumerate(alive)}
@@ -291,7 +291,7 @@ class Fitting:
                 if self.compile is True:
                     raise
                 if not isinstance(error, NoCompiler):
-                    warnings.warn(f"training is not compiled: {error}", RuntimeWarning, stacklevel=4)
+                    warnings.warn(f"training is not compiled: {error}", RuntimeWarning, stacklevel=6)
             return NetworkChunk(backend, self.step, batches, state, compiled=compiled)
 
     def _each(self, values: Sequence[float], alive: list[int]) -> float | Array:

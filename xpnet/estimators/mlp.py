@@ -173,6 +173,7 @@ class _MLP(BaseEstimator):
                     self._fit_lbfgs(step, samples, theta)
                 else:
                     self._fit_stochastic(step, samples, targets, theta, incremental, evaluation)
+            self._judge(warns=not incremental)
         return self
 
     @contextmanager
@@ -370,7 +371,6 @@ class _MLP(BaseEstimator):
             course.complaint = complaint if result.status != 0 else None
         self._keep(step, thetas[0] if self.n_members is None else xp.stack(thetas))
         self._record(stochastic=False)
-        self._judge(warns=True)
 
     def _fit_stochastic(
         self,
@@ -404,7 +404,7 @@ class _MLP(BaseEstimator):
             state = fitting.run(state, epochs, after_epoch)
         finally:
             bar.close()
-        self._finish(step, state, warns=not incremental)
+        self._finish(step, state)
 
     def _start(self, samples: Samples, targets: _Targets, theta: Array, *, resets: bool) -> None:
         """Prepare the courses for gradient descent."""
@@ -430,7 +430,7 @@ class _MLP(BaseEstimator):
         if course.validation_scores is None:
             course.watch_scores()
 
-    def _finish(self, step: Step, state: State, *, warns: bool) -> None:
+    def _finish(self, step: Step, state: State) -> None:
         """Make the result of gradient descent the fitted attributes."""
         self._keep(step, state.theta)
         self._optimizer_state = state.optimizer_state
@@ -441,7 +441,6 @@ class _MLP(BaseEstimator):
         for course in self._courses:
             course.complaint = complaint if course.n_iter == self.max_iter and not course.has_ended else None
         self._record()
-        self._judge(warns=warns)
 
     def _judge(self, *, warns: bool) -> None:
         """Warn if the training has not converged, and raise a ValueError if it diverged."""
@@ -754,10 +753,7 @@ def fit_together(estimators: Sequence[Any], X: Any, y: Any, sample_weight: Any, 
         state = State(theta, step.optimizer.init(xp, theta))
         state = fitting.run(state, first.max_iter, lambda state, networks: True)
         for k, estimator in enumerate(estimators):
-            with suppress(ValueError):  # an estimator that takes it over raises it
-                estimator._finish(
-                    step, State(state.theta[k, ...], tuple(a[k, ...] for a in state.optimizer_state)), warns=False
-                )
+            estimator._finish(step, State(state.theta[k, ...], tuple(a[k, ...] for a in state.optimizer_state)))
 
 
 def _fitting(estimators: Sequence[Any], step: Step, samples: Samples, targets: _Targets, *, many: bool) -> Fitting:
