@@ -46,7 +46,7 @@ SUBPACKAGES = {
     "training": [
         *("__init__", "history", "early_stopping", "options", "reports", "progress", "lbfgs", "run", "loop"),
     ],
-    "estimators": ["rules", "fitting", "mlp", "search", "intervals", "__init__"],
+    "estimators": ["rules", "fitting", "handover", "base", "mlp", "search", "intervals", "__init__"],
     "storage": ["__init__", "files", "checkpoints", "exporting", "onnx", "c99"],
 }
 MODULES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py"))
@@ -108,7 +108,9 @@ def test_the_readme_and_the_design_page_show_the_same_layout():
 def test_no_module_imports_an_array_library(module):
     optional = {
         "plotting": {"matplotlib"},
-        "estimators.mlp": {"scipy", "sklearn", "tqdm"},
+        "estimators.handover": {"scipy"},
+        "estimators.base": {"scipy", "sklearn", "tqdm"},
+        "estimators.mlp": {"scipy", "sklearn"},
         "estimators.search": {"joblib", "sklearn", "threadpoolctl"},
         "estimators.intervals": {"sklearn"},
         "storage.checkpoints": {"safetensors"},
@@ -141,7 +143,7 @@ def test_every_module_that_computes_has_a_test_file():
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     # These modules are tested through the modules that use them.
     elsewhere = {"_types", "_checks", "__init__", "__main__", "files", "exporting", "placement", "incoming", "options"}
-    elsewhere |= {"progress"}
+    elsewhere |= {"base", "progress"}
     assert {module.rpartition(".")[2] for module in MODULES} - elsewhere <= tested
 
 

@@ -243,7 +243,7 @@ def test_a_sparse_matrix_gives_the_same_network_and_is_dense_only_in_batches(mon
     for kind in (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array):
         monkeypatch.setattr(kind, "toarray", lambda self: (rows.append(self.shape[0]), original(self))[1])
         monkeypatch.setattr("xpnet.core.epochs.BLOCK", 2**17)
-        monkeypatch.setattr("xpnet.estimators.mlp.BLOCK", 2**14)
+        monkeypatch.setattr("xpnet.estimators.base.BLOCK", 2**14)
         classifier = MLPClassifier((8,), max_iter=3, random_state=0).fit(kind(X), y)
         np.testing.assert_allclose(classifier.loss_curve_, dense.loss_curve_, rtol=1e-9)
         np.testing.assert_array_equal(classifier.predict(kind(X)), dense.predict(X))

@@ -29,7 +29,8 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from threadpoolctl import threadpool_limits
 
 from xpnet.backends import HOST
-from xpnet.estimators.mlp import MLPClassifier, MLPRegressor, Trained, fit_together, on_host
+from xpnet.estimators.base import BaseMLP, fit_together, on_host
+from xpnet.estimators.handover import Trained
 
 host = HOST.xp
 
@@ -62,7 +63,7 @@ class _Together:
             The search.
         """
         network = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
-        if not _is_network(network):
+        if not isinstance(network, BaseMLP):
             msg = (
                 "estimator must be an MLPClassifier or MLPRegressor of xpnet.estimators, or a Pipeline that ends with "
                 f"one, got {type(network).__name__}"
@@ -139,10 +140,6 @@ class _Network(NamedTuple):
     rows: Any
 
 
-def _is_network(estimator: Any) -> bool:
-    return isinstance(estimator, (MLPClassifier, MLPRegressor))
-
-
 def _trained(
     estimator: Any, candidates: list[dict[str, Any]], data: _Data, folds: list[Any], n_jobs: Any
 ) -> list[tuple[Any, dict[str, Any], Callable[[], Sequence[Any]]]]:
@@ -170,7 +167,7 @@ def _trained(
         with suppress(Exception):
             whole = clone(estimator).set_params(**clone(candidate, safe=False))
             steps, network = (whole[:-1], whole[-1]) if isinstance(whole, Pipeline) else (None, whole)
-            if not _is_network(network):
+            if not isinstance(network, BaseMLP):
                 continue
             network._validate_params()
             together = _group(network)
