@@ -66,3 +66,13 @@ def test_the_losses_of_the_estimators_are_compared_with_those_of_scikit_learn(tm
     (iris, linnerud) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["differences"].values()
     assert iris.keys() == linnerud.keys()
     assert max(*iris.values(), *linnerud.values()) < 1e-9
+
+
+def test_the_benchmark_of_coverage_counts_targets_in_intervals(tmp_path):
+    command = ["benchmarks/coverage.py", "--seeds", "20", "--output", tmp_path / "report.json"]
+    subprocess.run([sys.executable, "-W", "error", *command], cwd=ROOT, check=True, capture_output=True)
+    coverages = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["coverage"]
+    assert len(coverages) == 6
+    assert all(0.7 < each["mean"] < 1.0 for each in coverages.values())
+    wide = [each["mean"] for name, each in coverages.items() if name.endswith("wide half")]
+    assert wide[0] > wide[1]
