@@ -19,6 +19,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import d2_pinball_score
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -229,6 +230,22 @@ def test_predictions_for_data_of_another_library_are_there_unless_arrays_are_dis
 
 
 @pytest.mark.not_numpy
+def test_several_labels_are_predicted_where_the_data_is(array, backend):
+    X, y = SETS["multilabel"]
+    classifier, expected = (MLPClassifier((8,), **SHORT) for _ in range(2))
+    labels = classifier.fit(array(X), array(y)).predict(array(X))
+    assert backend_of(labels) == backend
+    assert np.mean(backend.to_numpy(labels) == expected.fit(X, y).predict(X)) > 0.99
+    assert classifier.score(array(X), array(y)) == pytest.approx(expected.score(X, y), abs=0.02)
+
+
+def test_one_weight_for_all_samples_is_a_weight_of_each(array):
+    X, y = REGRESSION
+    one, each = (MLPRegressor(hidden_layer_sizes=(6,), alpha=1.0, **SHORT) for _ in range(2))
+    one.fit(array(X), array(y), 3.0)
+    np.testing.assert_allclose(one.loss_curve_, each.fit(X, y, np.full(len(y), 3.0)).loss_curve_, rtol=1e-4)
+
+
 def test_string_labels_are_predicted_on_the_host(array):
     names = np.array(["setosa", "versicolor", "virginica"])[IRIS[1]]
     classifier = MLPClassifier((6,), max_iter=2, random_state=0).fit(array(IRIS[0]), names)
@@ -556,6 +573,8 @@ def test_an_ensemble_predicts_its_standard_deviation():
     np.testing.assert_allclose(std, np.std(each, axis=0), rtol=1e-9)
     ensemble.partial_fit(X, y)
     assert ensemble.n_iter_ == [1] * 4
+    (alone,) = MLPRegressor(hidden_layer_sizes=(6,), **SHORT).fit(X, y).estimators_
+    assert alone.n_members is None
 
 
 # ---- Quantiles
@@ -568,6 +587,7 @@ def test_a_quantile_has_its_share_of_the_targets_below():
     settings = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.01, "max_iter": 60, "random_state": 0, "tol": 0.0}
     one = MLPRegressor("quantile", quantile=0.9, **settings).fit(X, y)
     assert np.mean(y < one.predict(X)) == pytest.approx(0.9, abs=0.02)
+    assert one.score(X, y) == pytest.approx(d2_pinball_score(y, one.predict(X), alpha=0.9))
     several = MLPRegressor("quantile", quantile=[0.95, 0.5, 0.05], **settings).fit(X, y)
     predictions = several.predict(X)
     assert predictions.shape == (2000, 3)

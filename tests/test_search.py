@@ -246,6 +246,32 @@ def test_groups_and_weights_are_routed():
         assert_equal_results(*equal_searches(network, grid, IRIS, params, cv=GroupKFold(3)))
 
 
+class Fails(TransformerMixin, BaseEstimator):
+    """Cannot be fitted to the last samples."""
+
+    def fit(self, X, y=None):
+        if X[-1, 0] == IRIS[0][-1, 0]:
+            msg = "no"
+            raise ValueError(msg)
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_step_that_fails_in_a_fold_is_reported_as_by_scikit_learn():
+    pipeline = make_pipeline(Fails(), MLPClassifier(**CLASSIFIER))
+    grid, settings = {"mlpclassifier__alpha": [0.0, 1.0]}, {"cv": KFold(3), "refit": False}
+    results = []
+    for kind in (MLPGridSearchCV, GridSearchCV):
+        with pytest.warns(FitFailedWarning, match="4 fits failed out of a total of 6"):
+            results.append(kind(pipeline, grid, **settings).fit(*IRIS).cv_results_)
+    for name in ("split0_test_score", "split2_test_score"):
+        np.testing.assert_array_equal(results[0][name], results[1][name])
+    assert np.isfinite(results[0]["split2_test_score"]).all()
+
+
 def test_balanced_classes_are_those_of_each_fold():
     X, y = IRIS[0][:110], IRIS[1][:110]
     classifier = MLPClassifier(**CLASSIFIER, class_weight="balanced")
