@@ -319,6 +319,16 @@ def test_many_inputs_in_rows_that_are_given_do_not_use_lanes(without_numba, monk
     assert ["range(64)" in text or "U64" in text for text in dict.fromkeys(without_numba)] == [True, False]
 
 
+@pytest.mark.parametrize("at_once", [1, 10**9])
+@pytest.mark.parametrize("ensemble", [None, 3])
+def test_data_that_is_converted_in_parts_is_the_same(ensemble, at_once, without_numba, monkeypatch):
+    monkeypatch.setattr(compiler_module, "MAX_COPIED_BYTES", 0)
+    monkeypatch.setattr("xpnet.core.epochs.BLOCK", at_once)
+    data = X.astype("float32"), Y.astype("float32")
+    for training in ({"shuffle": True, "batch_size": 3}, {"orders": lambda epoch: np.arange(7)[::-1] % 6}):
+        assert_close(*(trained(compile, {"ensemble": ensemble}, training, data=data) for compile in (True, False)))
+
+
 # ---- Custom parts
 
 SOFTSIGN = Activation(
