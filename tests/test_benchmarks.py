@@ -69,7 +69,7 @@ def test_the_losses_of_the_estimators_are_compared_with_those_of_scikit_learn(tm
 
 
 def test_the_benchmark_of_coverage_counts_targets_in_intervals(tmp_path):
-    command = ["benchmarks/coverage.py", "--seeds", "20", "--output", tmp_path / "report.json"]
+    command = ["benchmarks/intervals.py", "--seeds", "20", "--output", tmp_path / "report.json"]
     subprocess.run([sys.executable, "-W", "error", *command], cwd=ROOT, check=True, capture_output=True)
     coverages = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["coverage"]
     assert len(coverages) == 6

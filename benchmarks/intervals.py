@@ -1,6 +1,6 @@
 """Coverage of prediction intervals: how many new targets are inside, for many seeds, and where the targets vary most.
 
-    python benchmarks/coverage.py [--seeds 200] [--output FILE]
+    python benchmarks/intervals.py [--seeds 200] [--output FILE]
 
 On scikit-learn's diabetes set, each seed splits the samples into 264 to fit, 89 to conformalize, and 89 to test; on
 1,000 each of points whose noise grows with x, a tenth of the seeds. Prints as JSON the mean coverage of intervals of
