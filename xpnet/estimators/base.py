@@ -43,7 +43,7 @@ _ACTIVATIONS = {**ACTIVATIONS, "logistic": sigmoid}
 _NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
-_FTOL = 64 * float(host.finfo("float64").eps) * 1e7 / 64  # SciPy's default
+_FTOL = 1e7 * float(host.finfo("float64").eps)  # SciPy's default
 _MEMBER_SEEDS = int(host.iinfo("int32").max)
 
 
@@ -709,7 +709,7 @@ def fit_together(estimators: Sequence[Any], X: Any, y: Any, sample_weight: Any, 
         state = State(theta, step.optimizer.init(xp, theta))
         state = fitting.run(state, first.max_iter, lambda state, networks: True)
         for k, estimator in enumerate(estimators):
-            estimator._finish(step, State(state.theta[k, ...], tuple(a[k, ...] for a in state.optimizer_state)))
+            estimator._finish(step, fitting.one(state, k))
 
 
 def _fitting(estimators: Sequence[Any], step: Step, samples: Samples, targets: Targets, *, many: bool) -> Fitting:

@@ -231,14 +231,14 @@ class Fitting:
                 if not any(goes_on):
                     break
                 if not all(goes_on):
-                    ended |= {i: self._one(state, k) for k, i in enumerate(alive) if not goes_on[k]}
+                    ended |= {i: self.one(state, k) for k, i in enumerate(alive) if not goes_on[k]}
                     kept = [k for k in range(len(alive)) if goes_on[k]]
                     alive, state, chunk = [alive[k] for k in kept], self._some(state, kept), None
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
             for course in self.courses:
                 course.has_ended = True
-        ended |= {i: self._one(state, k) for k, i in enumerate(alive)}
+        ended |= {i: self.one(state, k) for k, i in enumerate(alive)}
         states = [
             ended[i] if course.best is None else ended[i]._replace(theta=course.best)
             for i, course in enumerate(self.courses)
@@ -248,13 +248,13 @@ class Fitting:
 
     def _after_epoch(self, loss: float, state: State, k: int, course: Course) -> bool:
         """Record the epoch of a network. Return whether it goes on."""
-        theta = self._one(state, k).theta
+        theta = self.one(state, k).theta
         score = None
         if course.held_out is not None:
             score = self.score(theta, course) if host.isfinite(loss) else host.nan  # type: ignore[misc]
         return course.after_epoch(loss, score, lambda: self.backend.xp.asarray(theta, copy=True))
 
-    def _one(self, state: State, k: int) -> State:
+    def one(self, state: State, k: int) -> State:
         """Return the state of one network."""
         return state.map(lambda array: array[k, ...]) if self.many else state
 

@@ -528,7 +528,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         caller, backend, A = self._outputs(X, "predict")
         xp = backend.xp
         with backend.on_device():
-            if isinstance(self.loss, str) and self.loss == "quantile" and hasattr(self.quantile, "__iter__"):
+            if self._learns_quantiles and hasattr(self.quantile, "__iter__"):
                 count = len(list(self.quantile))
                 A = xp.reshape(A, (*A.shape[:-1], count, A.shape[-1] // count))
                 A = xp.sort(xp.matrix_transpose(A), axis=-1)  # (..., m, targets, quantiles)
@@ -557,7 +557,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             At most 1.
         """
         predicted, y, weight = map(on_host, (self.predict(X), y, sample_weight))
-        if not (isinstance(self.loss, str) and self.loss == "quantile"):
+        if not self._learns_quantiles:
             return float(r2_score(y, predicted, sample_weight=weight))
         if not hasattr(self.quantile, "__iter__"):
             return float(d2_pinball_score(y, predicted, sample_weight=weight, alpha=self.quantile))
@@ -592,8 +592,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Y, count = y if y.ndim == 2 else y[:, None], len(self._quantiles())
             return Targets(Y if count == 1 else xp.concat([Y] * count, axis=1), None, y)
 
+    @property
+    def _learns_quantiles(self) -> bool:
+        return isinstance(self.loss, str) and self.loss == "quantile"
+
     def _quantiles(self) -> list[float]:
-        if not (isinstance(self.loss, str) and self.loss == "quantile"):
+        if not self._learns_quantiles:
             return [0.5]
         quantiles = [float(q) for q in self.quantile] if hasattr(self.quantile, "__iter__") else [float(self.quantile)]
         if not quantiles or not all(0.0 < q < 1.0 for q in quantiles):
@@ -609,7 +613,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return rules.squared_error if self.loss == "squared_error" else _REGRESSION_LOSSES[self.loss]
 
     def _stops_by_default(self) -> str:
-        return "loss" if isinstance(self.loss, str) and self.loss == "quantile" else "score"
+        return "loss" if self._learns_quantiles else "score"
 
     def _output(self) -> tuple[str, Activation]:
         return ("exp", exp) if isinstance(self.loss, str) and self.loss == "poisson" else ("identity", identity)

@@ -154,11 +154,11 @@ def _trained(
     rows_of_folds = [numbers[host.asarray(train)] for train, _ in folds]
     alike = [not is_classifier(estimator) or _has_all_classes(data.y, rows) for rows in rows_of_folds]
 
-    def of_fold(k: int, steps: Any) -> tuple[Any, _Data | None, Any]:
+    def of_fold(k: int, steps: Any, of_steps: bytes) -> tuple[Any, _Data | None, Any]:
         """Return data of a fold after the steps before the network, with what names it, and the rows to train on."""
         if not steps:
             return None, data, rows_of_folds[k]
-        place = k, pickle.dumps(steps.get_params())
+        place = k, of_steps
         if place not in prepared:
             prepared[place] = _prepared(steps, data.at(rows_of_folds[k]))
         return place, prepared[place], host.arange(len(rows_of_folds[k]))
@@ -170,9 +170,9 @@ def _trained(
             if not isinstance(network, BaseMLP):
                 continue
             network._validate_params()
-            together = _group(network)
+            together, of_steps = _group(network), pickle.dumps(steps.get_params() if steps else None)
             for k in range(len(folds)):
-                place, given, rows = of_fold(k, steps)
+                place, given, rows = of_fold(k, steps, of_steps)
                 if given is None:
                     continue
                 own = copy.copy(network)  # to clone it takes much longer
